@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``zoo.load``: find a bundle, open it, and run it on raw inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.bundle import Bundle, load_golden, open_bundle
+from zoo.errors import InputError, ZooError
+from zoo.pipeline import Pipeline
+from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
+from zoo.runtime.prediction import Prediction, Timing, decode_outputs
+from zoo.runtime.stream import AudioWindows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: A path of a file, or (samples, rate in Hz).
+RawAudio = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int]]
+
+
+@dataclass(frozen=True)
+class SelftestReport:
+    """Result of running the golden inputs. ``errors`` holds each case's largest absolute difference."""
+
+    errors: tuple[float, ...]
+    tolerance: float
+    passed: bool
+
+
+class Model:
+    """An opened bundle. Calls are safe from several threads.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    threads : int or None
+        Intra-op threads of the engine; None takes the bundle's own choice.
+    strict : bool
+        Refuse an engine that would run part of the graph elsewhere than the target says.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, strict: bool = True) -> None:
+        manifest = bundle.manifest
+        if threads is not None and not 1 <= threads <= 1024:
+            raise ZooError(f"threads is {threads}; give 1 to 1024")
+        self.bundle = bundle
+        self.manifest = manifest
+        self.name = manifest.name
+        self.labels = manifest.labels
+        self._pipeline = Pipeline(manifest.pipeline)
+        self._engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
+        self._output_names = [tensor.name for tensor in self._engine.outputs]
+        self._feature_shape = self._engine.inputs[0].shape[1:]
+        batch = manifest.key.profile.get("batch")
+        self._max_batch = batch[2] if batch else 1
+
+    def __call__(self, raw: RawAudio) -> Prediction:
+        """Predict one input.
+
+        Parameters
+        ----------
+        raw : path, or (samples, rate)
+            An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
+            (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
+
+        Raises
+        ------
+        InputError
+            Unreadable, empty or non-finite input.
+        """
+        start = perf_counter()
+        features, decode_ms = self._features(raw)
+        preprocessed = perf_counter()
+        arrays = self._engine.run([features[None]])
+        done = perf_counter()
+        outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
+        label, labels, scores, values = decode_outputs(self.manifest.decode, self.labels, outputs)
+        end = perf_counter()
+        timing = Timing(
+            decode_input=decode_ms,
+            preprocess=(preprocessed - start) * 1e3 - decode_ms,
+            engine=(done - preprocessed) * 1e3,
+            decode=(end - done) * 1e3,
+            total=(end - start) * 1e3,
+        )
+        return Prediction(label, labels, scores, values, outputs, timing)
+
+    def batch(self, raws: Sequence[RawAudio]) -> list[Prediction]:
+        """Predict several inputs, as many at a time as the engine's profile allows.
+
+        Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
+        run in separate engine calls.
+        """
+        predictions: list[Prediction | None] = [None] * len(raws)
+        pending: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32], float, float]]] = {}
+        for index, raw in enumerate(raws):
+            start = perf_counter()
+            features, decode_ms = self._features(raw)
+            group = pending.setdefault(features.shape, [])
+            group.append((index, features, decode_ms, (perf_counter() - start) * 1e3))
+            if len(group) == self._max_batch:
+                self._flush(pending.pop(features.shape), predictions)
+        for group in pending.values():
+            self._flush(group, predictions)
+        return [prediction for prediction in predictions if prediction is not None]
+
+    def stream(
+        self, chunks: Iterable[NDArray[Any]], *, rate: int | None = None, hop: float = 0.5
+    ) -> Iterator[Prediction]:
+        """Predict sliding windows of a live signal.
+
+        A window is as long as the pipeline's ``fit`` length; the first prediction comes once one window is
+        full, the next ones every ``hop`` seconds. Each equals ``model((window, rate))``, whatever the
+        chunk sizes. A stream shorter than one window gives one prediction at its end.
+
+        Parameters
+        ----------
+        chunks : iterable of arrays
+            Samples as in ``__call__``, any lengths.
+        rate : int or None
+            Rate of the chunks in Hz; None means the model's own.
+        hop : float
+            Seconds between predictions.
+        """
+        rate = rate or self.manifest.input.rate
+        if rate is None:
+            raise InputError(f"{self.name}: give the rate of the stream")
+        window = self._pipeline.window_seconds()
+        if window is None:
+            raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
+        for samples, start, end in AudioWindows(rate, window, hop).cut(chunks):
+            prediction = self((samples, rate))
+            yield Prediction(
+                prediction.label,
+                prediction.labels,
+                prediction.scores,
+                prediction.values,
+                prediction.outputs,
+                prediction.timing,
+                start,
+                end,
+            )
+
+    def selftest(self) -> SelftestReport:
+        """Run the bundle's golden raw inputs and compare every engine output with the reference's."""
+        errors = []
+        for case in load_golden(self.bundle):
+            outputs = self((case["input"], case["rate"])).outputs
+            errors.append(max(_max_error(outputs[name], expected) for name, expected in case["outputs"].items()))
+        tolerance = self.manifest.golden.tolerance
+        return SelftestReport(tuple(errors), tolerance, all(error <= tolerance for error in errors))
+
+    def features(self, raw: RawAudio) -> NDArray[np.float32]:
+        """What the pipeline hands to the engine for ``raw``, without the batch dimension."""
+        return self._features(raw)[0]
+
+    def run_engine(self, features: NDArray[np.float32]) -> Mapping[str, NDArray[np.generic]]:
+        """Run the engine alone on features with the batch dimension; outputs by name."""
+        return dict(zip(self._output_names, self._engine.run([np.ascontiguousarray(features)]), strict=True))
+
+    def placement(self) -> list[NodePlacement]:
+        """Where each node runs, as the engine reports it."""
+        return self._engine.placement()
+
+    def memory(self) -> dict[str, int]:
+        """Memory figures that the engine knows, in bytes."""
+        return self._engine.memory()
+
+    def _features(self, raw: RawAudio) -> tuple[NDArray[np.float32], float]:
+        if isinstance(raw, (str, os.PathLike)):
+            features, timing = self._pipeline.run_file(raw)
+            decode_ms = timing["decode"]
+        elif isinstance(raw, tuple) and len(raw) == 2:
+            features, decode_ms = self._pipeline.run(*raw), 0.0
+        else:
+            raise InputError(
+                f"{self.name}: input is {type(raw).__name__}; give a file path, or a tuple (samples, rate)"
+            )
+        for have, want in zip(features.shape, self._feature_shape, strict=True):
+            if isinstance(want, int) and have != want:
+                raise InputError(
+                    f"{self.name}: the input gives features of shape {features.shape}, the engine takes {self._feature_shape}"
+                )
+        return features, decode_ms
+
+    def _flush(
+        self,
+        group: list[tuple[int, NDArray[np.float32], float, float]],
+        predictions: list[Prediction | None],
+    ) -> None:
+        start = perf_counter()
+        arrays = self._engine.run([np.stack([features for _, features, _, _ in group])])
+        engine_ms = (perf_counter() - start) * 1e3 / len(group)
+        for row, (index, _, decode_ms, features_ms) in enumerate(group):
+            began = perf_counter()
+            outputs = {name: array[row] for name, array in zip(self._output_names, arrays, strict=True)}
+            label, labels, scores, values = decode_outputs(self.manifest.decode, self.labels, outputs)
+            spent = (perf_counter() - began) * 1e3
+            timing = Timing(decode_ms, features_ms - decode_ms, engine_ms, spent, features_ms + engine_ms + spent)
+            predictions[index] = Prediction(label, labels, scores, values, outputs, timing)
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    strict: bool = True,
+) -> Model:
+    """Open a model.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A bundle's path, or a model's name. A name takes the bundle that ``zoo export`` put into the store
+        (``ZOO_HOME``) for ``target`` and ``precision``, else the fp32 bundle that ships with the package.
+    target, precision : str or None
+        Which bundle of that name; by default the fp32 one that runs on any CPU.
+    threads : int or None
+        Intra-op threads of the engine; None takes the bundle's own choice.
+    strict : bool
+        Refuse an engine that would run part of the graph elsewhere than the target says.
+
+    Raises
+    ------
+    BundleError, ProviderUnavailable, ZooError
+        See :func:`zoo.bundle.open_bundle` and :func:`zoo.runtime.open_engine`.
+    """
+    from zoo.store import find_bundle
+
+    return Model(open_bundle(find_bundle(name_or_path, target=target, precision=precision)), threads=threads, strict=strict)
+
+
+def _max_error(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+    """Largest absolute difference; infinite where shapes differ or either is not finite."""
+    if found.shape != expected.shape:
+        return float("inf")
+    difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+__all__ = ["Model", "RawAudio", "SelftestReport", "load"]

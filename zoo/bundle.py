@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle: the only thing a device needs. A directory, or one uncompressed ``.zoo`` zip.
+
+``manifest.json`` describes the model and lists every other file with size and SHA-256; its own bytes are
+covered by ``digest``. Reading checks, in this order and before anything is deserialised: manifest syntax,
+schema, paths, pipeline, key, sizes and hashes, digest. See docs/bundle.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from zoo.errors import BundleError, InputError, ZooError
+from zoo.pipeline import Op, Pipeline
+from zoo.specs import (
+    Decode,
+    License,
+    Name,
+    Precision,
+    Quality,
+    Range3,
+    RawInput,
+    Sha256,
+    Spec,
+    TensorSpec,
+    WeightsStatus,
+)
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILE_BYTES = 8 << 30
+ALIGNMENT = 64
+
+EngineKind = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"]
+#: Relative, forward slashes, no empty or dotted component.
+FilePath = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", max_length=200)
+]
+Size = Annotated[int, Meta(ge=1, le=MAX_FILE_BYTES)]
+
+
+class FileSpec(Spec):
+    """One file of the bundle."""
+
+    path: FilePath
+    size: Size
+    sha256: Sha256
+
+
+class EngineSpec(Spec):
+    """One compiled graph. ``kept`` lists the layers that stay in higher precision than ``precision``."""
+
+    kind: EngineKind
+    file: FilePath
+    precision: Precision
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
+    opset: int | None = None
+    extra_files: tuple[FilePath, ...] = ()
+    kept: tuple[str, ...] = ()
+    placement: dict[str, int] = {}
+
+
+class Key(Spec):
+    """Everything the engine depends on. A field that differs on the device refuses the bundle.
+
+    ``engine_version`` is a requirement such as ``>=1.20`` or ``==1.2.0.54``. ``compute_capability``,
+    ``isa`` and ``driver`` are None where the engine file does not depend on them.
+    """
+
+    onnx_sha256: Sha256
+    calibration_sha256: Sha256 | None
+    engine: EngineKind
+    engine_version: Annotated[str, Meta(pattern=r"^(>=|==|<)[0-9.]+(,(>=|==|<)[0-9.]+)*$")]
+    target: Name
+    compute_capability: str | None
+    isa: str | None
+    driver: str | None
+    flags: dict[str, str | int | bool]
+    profile: dict[str, Range3]
+
+
+class Calibration(Spec):
+    """What INT8 ranges were measured on."""
+
+    data: str
+    items: tuple[str, ...]
+    method: str
+    sha256: Sha256
+
+
+class Provenance(Spec):
+    """Where the numbers come from."""
+
+    weights: WeightsStatus
+    weights_sha256: Sha256
+    weights_source: str
+    training_data: str
+    training_data_sha256: Sha256 | None
+    code_version: str
+    sheet: str
+    tools: dict[str, str]
+
+
+class Parity(Spec):
+    """Largest difference from the PyTorch reference over ``inputs`` inputs, relative to the output range."""
+
+    inputs: Annotated[int, Meta(ge=1)]
+    input_source: str
+    max_error: float
+    tolerance: float
+    verified_on: str
+
+
+class Gate(Spec):
+    """Paired bootstrap of the headline metric, reference precision minus this artifact."""
+
+    metric: str
+    protocol: str
+    n: int
+    reference: float
+    artifact: float
+    difference: float
+    low: float
+    high: float
+    budget: float
+    passed: bool
+
+
+class Golden(Spec):
+    """Raw inputs with their expected outputs, for ``zoo selftest``."""
+
+    file: FilePath
+    count: Annotated[int, Meta(ge=3)]
+    tolerance: Annotated[float, Meta(gt=0, le=1)]
+
+
+class Manifest(Spec):
+    """The content of ``manifest.json``."""
+
+    schema: Literal[1]
+    digest: Sha256
+    name: Name
+    model: Name
+    title: str
+    task: str
+    version: str
+    target: Name
+    precision: Precision
+    labels: tuple[str, ...]
+    input: RawInput
+    pipeline: tuple[Op, ...]
+    engines: Annotated[tuple[EngineSpec, ...], Meta(min_length=1)]
+    decode: Decode
+    key: Key
+    files: Annotated[tuple[FileSpec, ...], Meta(min_length=1, max_length=1000)]
+    golden: Golden
+    provenance: Provenance
+    license: License
+    parity: Parity | None
+    quality: tuple[Quality, ...]
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    calibration: Calibration | None = None
+    gate: Gate | None = None
+    notes: tuple[str, ...] = ()
+
+
+_ZERO_DIGEST = "0" * 64
+_DIGEST_PATTERN = re.compile(rb'"digest": "([0-9a-f]{64})"')
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Serialise with the digest filled in. ``manifest.digest`` itself is ignored."""
+    blank = msgspec.structs.replace(manifest, digest=_ZERO_DIGEST)
+    # omit_defaults keeps cards terse; a manifest states every field, so that a device needs no table of defaults.
+    text = msgspec.json.format(msgspec.json.encode(_with_defaults(blank), order="deterministic"), indent=1) + b"\n"
+    digest = hashlib.sha256(text).hexdigest()
+    return text.replace(f'"digest": "{_ZERO_DIGEST}"'.encode(), f'"digest": "{digest}"'.encode(), 1)
+
+
+def _with_defaults(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        fields = {f.encode_name: _with_defaults(getattr(value, f.name)) for f in msgspec.structs.fields(value)}
+        config = value.__struct_config__
+        if config.tag is not None:
+            return {str(config.tag_field): config.tag, **fields}
+        return fields
+    if isinstance(value, (list, tuple)):
+        return [_with_defaults(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_defaults(item) for key, item in value.items()}
+    return value
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """Parse and check a manifest, without looking at the other files.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of ``manifest.json``.
+    where : str
+        Named in errors.
+
+    Raises
+    ------
+    BundleError
+        Not JSON, another schema, a wrong type or unknown field, an unknown op, an unsafe path, or
+        parts that contradict each other.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{where}: manifest has {len(data)} bytes, more than the limit of {MAX_MANIFEST_BYTES}")
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{where}: {MANIFEST} is not valid: {error}") from error
+    listed = [file.path for file in manifest.files]
+    if len(set(listed)) != len(listed):
+        raise BundleError(f"{where}: {MANIFEST} lists a file twice")
+    wanted = [(f"engines[{i}].file", engine.file) for i, engine in enumerate(manifest.engines)]
+    wanted += [(f"engines[{i}].extra_files", f) for i, e in enumerate(manifest.engines) for f in e.extra_files]
+    wanted.append(("golden.file", manifest.golden.file))
+    for field, path in wanted:
+        if path not in listed:
+            raise BundleError(f"{where}: {MANIFEST}: {field} names {path!r}, which is not in files")
+    try:
+        Pipeline(manifest.pipeline)
+    except InputError as error:
+        raise BundleError(f"{where}: {MANIFEST}: pipeline: {error}") from error
+    outputs = {spec.name for spec in manifest.engines[-1].outputs}
+    if manifest.decode.output not in outputs:
+        raise BundleError(
+            f"{where}: {MANIFEST}: decode.output {manifest.decode.output!r} is not an engine output "
+            f"({', '.join(sorted(outputs))})"
+        )
+    _check_key_is_consistent(manifest, where)
+    return manifest
+
+
+def _check_key_is_consistent(manifest: Manifest, where: str) -> None:
+    """A key that contradicts the rest of its own manifest was edited by hand."""
+    key, engine = manifest.key, manifest.engines[0]
+    files = {file.path: file for file in manifest.files}
+    pairs: list[tuple[str, object, object]] = [
+        ("engine", key.engine, engine.kind),
+        ("target", key.target, manifest.target),
+        (
+            "calibration_sha256",
+            key.calibration_sha256,
+            manifest.calibration.sha256 if manifest.calibration else None,
+        ),
+    ]
+    if engine.file.endswith(".onnx"):
+        pairs.append(("onnx_sha256", key.onnx_sha256, files[engine.file].sha256))
+    for field, found, expected in pairs:
+        if found != expected:
+            raise BundleError(
+                f"{where}: key.{field} is {found!r}, the bundle itself says {expected!r}; "
+                f"rebuild it: {rebuild_command(manifest)}"
+            )
+
+
+def rebuild_command(manifest: Manifest) -> str:
+    """The command that makes this bundle anew."""
+    return f"zoo export {manifest.name} --target {manifest.target} --precision {manifest.precision} --out DIR"
+
+
+class Bundle:
+    """An opened, verified bundle.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    path : Path
+        The directory or ``.zoo`` file.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._contents = contents
+
+    def read(self, name: str) -> bytes:
+        """Content of a listed file: the very bytes whose hash was checked."""
+        return self._contents[name]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all listed files."""
+        return sum(file.size for file in self.manifest.files)
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open and verify a bundle.
+
+    Raises
+    ------
+    BundleError
+        Whatever is wrong with it, naming the file or field.
+    """
+    path = Path(path)
+    source = _open_source(path)
+    with source:
+        data = source.read(MANIFEST, MAX_MANIFEST_BYTES)
+        manifest = decode_manifest(data, str(path))
+        contents: dict[str, bytes] = {}
+        for file in manifest.files:
+            content = source.read(file.path, file.size)
+            if len(content) != file.size:
+                raise BundleError(
+                    f"{path}: {file.path} has {len(content)} bytes, {MANIFEST} says {file.size}; copy or export it again"
+                )
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                raise BundleError(
+                    f"{path}: {file.path} is damaged: its SHA-256 is not the one in {MANIFEST}; copy or export it again"
+                )
+            contents[file.path] = content
+    # Last, so that a manifest edited by hand is first told what is wrong with it.
+    found = _DIGEST_PATTERN.search(data)
+    blank = data.replace(manifest.digest.encode(), _ZERO_DIGEST.encode(), 1)
+    if found is None or hashlib.sha256(blank).hexdigest() != manifest.digest:
+        raise BundleError(
+            f"{path}: {MANIFEST} was changed after it was written: its digest does not match; copy or export it again"
+        )
+    return Bundle(path, manifest, contents)
+
+
+def load_golden(bundle: Bundle) -> list[dict[str, Any]]:
+    """Golden cases: ``input`` int16 (n,), ``rate``, and the expected float32 engine outputs by name.
+
+    Raises
+    ------
+    BundleError
+        The file does not hold what the manifest says.
+    """
+    import numpy as np
+
+    where = f"{bundle.path}: {bundle.manifest.golden.file}"
+    try:
+        with np.load(io.BytesIO(bundle.read(bundle.manifest.golden.file)), allow_pickle=False) as arrays:
+            data = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise BundleError(f"{where}: not a readable npz: {error}") from error
+    cases = []
+    outputs = [spec.name for spec in bundle.manifest.engines[-1].outputs]
+    for i in range(bundle.manifest.golden.count):
+        try:
+            case = {"input": data[f"{i}/input"], "rate": int(data[f"{i}/rate"])}
+            case["outputs"] = {name: data[f"{i}/outputs/{name}"] for name in outputs}
+        except KeyError as error:
+            raise BundleError(f"{where}: array {error} is missing") from error
+        cases.append(case)
+    return cases
+
+
+def write_bundle(
+    out: Path, manifest: Manifest, contents: Mapping[str, bytes], *, force: bool = False
+) -> Path:
+    """Write a bundle atomically: a directory, or a zip where ``out`` ends in ``.zoo``.
+
+    ``manifest.files`` and ``manifest.digest`` are filled in from ``contents``.
+
+    Raises
+    ------
+    ZooError
+        ``out`` exists and ``force`` is not given, or it exists and is not a bundle (never overwritten).
+    """
+    files = tuple(
+        FileSpec(path=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in sorted(contents.items())
+    )
+    data = encode_manifest(msgspec.structs.replace(manifest, files=files))
+    decode_manifest(data, str(out))
+    check_writable(out, force=force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temp = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        os.chmod(temp, 0o755)
+        if out.suffix == ".zoo":
+            _write_zip(temp / out.name, data, contents)
+            os.replace(temp / out.name, out)
+        else:
+            made = temp / "bundle"
+            made.mkdir()
+            for name, content in {MANIFEST: data, **contents}.items():
+                target = made / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            if out.exists():
+                os.replace(out, temp / "old")
+            os.replace(made, out)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return out
+
+
+def check_writable(out: Path, *, force: bool) -> None:
+    """Refuse, before any work is done, to write over what is there."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise ZooError(f"{out} exists; give --force to replace it, or another --out")
+    if out.is_dir() and not (out / MANIFEST).is_file():
+        raise ZooError(f"{out} is a folder that is not a bundle; it is not replaced even with --force")
+    if out.is_file() and out.suffix != ".zoo":
+        raise ZooError(f"{out} is a file that is not a bundle; it is not replaced even with --force")
+
+
+def _write_zip(path: Path, manifest: bytes, contents: Mapping[str, bytes]) -> None:
+    with path.open("wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in {MANIFEST: manifest, **contents}.items():
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            # The data start after the 30-byte header, the name and this padding field.
+            start = stream.tell() + 30 + len(name)
+            padding = -start % ALIGNMENT
+            if 0 < padding < 4:
+                padding += ALIGNMENT
+            if padding:
+                info.extra = b"\x00\x5a" + (padding - 4).to_bytes(2, "little") + bytes(padding - 4)
+            archive.writestr(info, content)
+
+
+class _DirectorySource:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> _DirectorySource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def read(self, name: str, limit: int) -> bytes:
+        current = self.path
+        try:
+            for part in name.split("/"):
+                current = current / part
+                status = os.lstat(current)
+                if stat.S_ISLNK(status.st_mode):
+                    raise BundleError(f"{self.path}: {name} is a symbolic link, which a bundle must not hold")
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"{self.path}: {name} is not a regular file")
+            # The size first: reading up to a hostile limit would allocate that much.
+            with current.open("rb") as stream:
+                return stream.read(min(status.st_size, limit) + 1)
+        except FileNotFoundError as error:
+            raise BundleError(f"{self.path}: {name} is missing; this is not a whole bundle") from error
+        except OSError as error:
+            raise BundleError(f"{self.path}: {name} cannot be read: {error.strerror}") from error
+
+
+class _ZipSource:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+            infos = self._archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+            raise BundleError(f"{path}: not a readable .zoo file: {error}") from error
+        self._infos = {info.filename: info for info in infos}
+        if len(self._infos) != len(infos):
+            raise BundleError(f"{path}: holds a file name twice")
+        for info in infos:
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                raise BundleError(f"{path}: {info.filename} is compressed or encrypted; a .zoo file stores plainly")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise BundleError(f"{path}: {info.filename} is a symbolic link, which a bundle must not hold")
+
+    def __enter__(self) -> _ZipSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def read(self, name: str, limit: int) -> bytes:
+        info = self._infos.get(name)
+        if info is None:
+            raise BundleError(f"{self.path}: {name} is missing; this is not a whole bundle")
+        try:
+            with self._archive.open(info) as stream:
+                return stream.read(min(info.file_size, limit) + 1)
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError) as error:
+            raise BundleError(f"{self.path}: {name} is damaged: {error}") from error
+
+
+def _open_source(path: Path) -> _DirectorySource | _ZipSource:
+    if path.is_dir():
+        return _DirectorySource(path)
+    if path.is_file():
+        return _ZipSource(path)
+    raise BundleError(f"{path}: no such bundle")
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the manifest, made from the types above (shipped as ``zoo/manifest.schema.json``)."""
+    schema = msgspec.json.schema(Manifest)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "affect-zoo bundle", **schema}

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model cards: everything the zoo knows of one system, as data (``card.toml`` in the model's folder)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from zoo.errors import DataError, ZooError
+from zoo.pipeline import Op
+from zoo.specs import Decode, License, Name, Precision, Quality, Range3, RawInput, Spec, TensorSpec, WeightsStatus
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Paper(Spec):
+    """The published system. ``sheet`` names the fact sheet that the reference was written from."""
+
+    title: str
+    venue: str
+    id: str
+    sheet: str
+
+
+class WeightsSpec(Spec):
+    """Where a variant's weights come from. ``file`` lies in the model's folder; ``random`` needs a ``seed``."""
+
+    status: WeightsStatus
+    file: str | None = None
+    seed: int | None = None
+    source: str = ""
+
+
+class DataSpec(Spec):
+    """A data set reader: module ``zoo.data.<reader>``, or ``data.py`` of the model's folder for ``local``."""
+
+    reader: str
+    options: dict[str, Any] = {}
+
+
+class FoldModels(Spec):
+    """Weights of the models of one cross-validation, in one file, keys ``fold/<group>/<parameter>``.
+
+    The accuracy gate scores each group's items with the model that has not seen that group.
+    """
+
+    file: str
+    protocol: str
+
+
+class Refused(Spec):
+    """A cell of the export matrix that cannot work, and why. ``*`` stands for every target or precision."""
+
+    target: str
+    precision: str
+    reason: str
+
+
+class Variant(Spec):
+    """One exportable model: a name, its labels, pipeline, weights and figures."""
+
+    name: Name
+    summary: str
+    labels: tuple[str, ...]
+    pipeline: tuple[Op, ...]
+    weights: WeightsSpec
+    license: License
+    config: dict[str, Any] = {}
+    profile: dict[str, Range3] = {}
+    data: DataSpec | None = None
+    folds: FoldModels | None = None
+    metric: Literal["UAR", "WAR", "macro-F1"] = "UAR"
+    training: dict[str, Any] = {}
+    quality: tuple[Quality, ...] = ()
+    notes: tuple[str, ...] = ()
+    converts_to: Name | None = None
+    refused: tuple[Refused, ...] = ()
+    ready: bool = False
+
+
+class CardFile(Spec):
+    """The content of a ``card.toml``."""
+
+    schema: Literal[1]
+    model: Name
+    title: str
+    task: str
+    paper: Paper
+    input: RawInput
+    engine_inputs: tuple[TensorSpec, ...]
+    engine_outputs: tuple[TensorSpec, ...]
+    decode: Decode
+    golden: Annotated[tuple[str, ...], Meta(min_length=3)]
+    variants: Annotated[tuple[Variant, ...], Meta(min_length=1)]
+
+
+class Card:
+    """A model's folder: its card, and its Python modules loaded on demand.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``card.toml``, ``model.py`` and, where they exist, ``train.py``, ``convert.py``, ``data.py``.
+    package : str or None
+        Import name of the folder (``zoo.models.tim_net``), or None for a folder outside the package.
+    """
+
+    def __init__(self, folder: Path, package: str | None) -> None:
+        self.folder = folder
+        self.package = package
+        path = folder / "card.toml"
+        try:
+            self.file = msgspec.convert(tomllib.loads(path.read_text("utf-8")), CardFile)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise ZooError(f"{path}: not a valid model card: {error}") from error
+
+    def variant(self, name: str) -> Variant:
+        """The variant called ``name``; KeyError if there is none."""
+        for variant in self.file.variants:
+            if variant.name == name:
+                return variant
+        raise KeyError(name)
+
+    def has(self, module: str) -> bool:
+        """Whether the folder has ``<module>.py``."""
+        return (self.folder / f"{module}.py").is_file()
+
+    def module(self, name: str) -> ModuleType:
+        """Import ``<name>.py`` of the folder.
+
+        Raises
+        ------
+        ZooError
+            The folder has no such module.
+        """
+        if not self.has(name):
+            raise ZooError(f"model {self.file.model} has no {name}.py in {self.folder}")
+        if self.package is not None:
+            return importlib.import_module(f"{self.package}.{name}")
+        alias = f"_zoo_models_{self.file.model.replace('-', '_')}_{name}"
+        spec = importlib.util.spec_from_file_location(alias, self.folder / f"{name}.py")
+        if spec is None or spec.loader is None:
+            raise ZooError(f"cannot load {self.folder / f'{name}.py'}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[alias] = module
+        spec.loader.exec_module(module)
+        return module
+
+    def path(self, relative: str) -> Path:
+        """A file of the folder that the card names.
+
+        Raises
+        ------
+        DataError
+            The file is not there.
+        """
+        path = self.folder / relative
+        if not path.is_file():
+            raise DataError(f"model {self.file.model}: {path} is missing; reinstall, or train it with zoo train")
+        return path
+
+    def build(self, config: Mapping[str, Any]) -> Any:
+        """The PyTorch reference with fresh weights (``model.py``'s ``build``)."""
+        return self.module("model").build(config)

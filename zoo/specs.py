@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Types shared by model cards and bundle manifests: tensors, raw inputs, decoding, licences, quality.
+
+They are msgspec structs: frozen, validated when read, unknown keys refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Dim = Union[Annotated[int, Meta(ge=1, le=1 << 30)], Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]]
+DType = Literal["float32", "float16", "int64", "int32", "int8", "uint8", "bool"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+WeightsStatus = Literal["trained", "official", "random"]
+#: Least, usual and greatest size of a dynamic dimension.
+Range3 = tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
+
+
+class Spec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Base of every struct that is read from a card or a manifest."""
+
+
+class TensorSpec(Spec):
+    """One engine tensor. A string in ``shape`` names a dynamic dimension."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+
+class RawInput(Spec):
+    """What the user hands in, before the pipeline.
+
+    ``rate`` is the rate (Hz) that the model was made for; other rates are resampled by the pipeline.
+    ``range`` is that of float samples or pixels.
+    """
+
+    modality: Literal["audio", "image", "video", "eeg", "text"]
+    name: str = "input"
+    rate: Annotated[int, Meta(ge=1)] | None = None
+    channels: Annotated[int, Meta(ge=1)] | None = None
+    shape: tuple[Dim, ...] = ()
+    dtype: DType = "float32"
+    range: tuple[float, float] = (-1.0, 1.0)
+
+
+class Softmax(Spec, tag_field="type", tag="softmax"):
+    """One label of several: ``output`` holds probabilities that add up to one (already softmaxed)."""
+
+    output: str
+
+
+class Sigmoid(Spec, tag_field="type", tag="sigmoid"):
+    """Any number of labels: ``output`` holds probabilities, a label is given where one reaches its threshold."""
+
+    output: str
+    thresholds: tuple[float, ...]
+
+
+class Regression(Spec, tag_field="type", tag="regression"):
+    """Named values: one number for each label, clipped to ``range``."""
+
+    output: str
+    range: tuple[float, float]
+
+
+class Embedding(Spec, tag_field="type", tag="embedding"):
+    """A vector; ``normalize`` scales it to unit length."""
+
+    output: str
+    normalize: bool = False
+
+
+Decode = Union[Softmax, Sigmoid, Regression, Embedding]
+
+
+class License(Spec):
+    """Licence chain. Each is an SPDX id, or ``restricted: why``."""
+
+    code: str
+    weights: str
+    data: str
+
+    @property
+    def commercial_ok(self) -> bool:
+        """Whether no link of the chain is restricted or non-commercial."""
+        return not any(
+            "restricted" in link.lower() or "-NC" in link.upper() or "unknown" in link.lower()
+            for link in (self.code, self.weights, self.data)
+        )
+
+
+class Quality(Spec):
+    """One figure. ``source``: claimed (paper), corrected (its authors later), reproduced (here, by
+    ``command``), or artifact (this very engine file). ``value``, ``low`` and ``high`` are fractions of
+    one for UAR, WAR, accuracy and F1; the interval is the 95 % bootstrap interval.
+    """
+
+    metric: str
+    value: float
+    source: Literal["claimed", "corrected", "reproduced", "artifact"]
+    protocol: str
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    command: str | None = None
+    note: str | None = None
