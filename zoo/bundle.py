@@ -285,13 +285,16 @@ class Bundle:
     Attributes
     ----------
     manifest : Manifest
+    manifest_bytes : bytes
+        ``manifest.json`` as it lies there.
     path : Path
         The directory or ``.zoo`` file.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, manifest_bytes: bytes, contents: Mapping[str, bytes]) -> None:
         self.path = path
         self.manifest = manifest
+        self.manifest_bytes = manifest_bytes
         self._contents = contents
 
     def read(self, name: str) -> bytes:
@@ -336,7 +339,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(
             f"{path}: {MANIFEST} was changed after it was written: its digest does not match; copy or export it again"
         )
-    return Bundle(path, manifest, contents)
+    return Bundle(path, manifest, data, contents)
 
 
 def load_golden(bundle: Bundle) -> list[dict[str, Any]]:

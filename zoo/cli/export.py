@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``zoo export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo.cli.common import data_option, emit_json, force_option, human_size, json_option, percent, progress
+
+
+@click.command("export")
+@click.argument("name")
+@click.option("--target", default="cpu-x86", show_default=True, help="A target of zoo targets.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8, or auto.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The bundle's folder, or a file ending in .zoo. Default: the store, where zoo run NAME finds it.",
+)
+@data_option
+@click.option("--weights", type=click.Path(path_type=Path), help="Other weights (zoo train, zoo convert), safetensors.")
+@click.option("--budget", type=click.FloatRange(0, 100), default=0.5, show_default=True, help="Points of the headline metric that may be lost.")
+@force_option
+@json_option
+def export_command(
+    name: str,
+    target: str,
+    precision: str,
+    out: Path | None,
+    data: Path | None,
+    weights: Path | None,
+    budget: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Build, verify and write a bundle of model NAME.
+
+    fp32 needs nothing but the package; int8 needs the data set for calibration and for the accuracy gate.
+
+    Example: zoo export tim-net-emodb --target openvino-cpu --precision int8 --data DATA --out tim.zoo
+    """
+    from zoo.export import export_model
+
+    with progress() as report:
+        result = export_model(
+            name,
+            target=target,
+            precision=precision,
+            out=out,
+            data=data,
+            weights=weights,
+            budget=budget / 100,
+            force=force,
+            progress=report,
+        )
+    manifest = result.manifest
+    size = sum(file.size for file in manifest.files)
+    if as_json:
+        emit_json(
+            {
+                "bundle": str(result.path),
+                "name": manifest.name,
+                "target": manifest.target,
+                "precision": manifest.precision,
+                "size": size,
+                "seconds": result.seconds,
+                "weights": manifest.provenance.weights,
+                "parity": manifest.parity,
+                "gate": manifest.gate,
+                "kept": manifest.engines[0].kept,
+                "notes": manifest.notes,
+            }
+        )
+        return
+    click.echo(f"{manifest.name} {manifest.target} {manifest.precision}: {human_size(size)} in {result.seconds:.1f} s")
+    if manifest.provenance.weights == "random":
+        click.echo("weights: random (labels mean nothing; latency is valid)")
+    if manifest.parity:
+        p = manifest.parity
+        click.echo(f"parity: {p.max_error:.1e} of the output range over {p.inputs} inputs ({p.input_source}; {p.verified_on})")
+    if manifest.gate:
+        g = manifest.gate
+        click.echo(
+            f"gate: {g.metric} {percent(g.reference)} -> {percent(g.artifact)}, loss {100 * g.difference:+.2f} points "
+            f"[{100 * g.low:+.2f}, {100 * g.high:+.2f}], n={g.n}, budget {100 * g.budget:.2f}"
+        )
+    for note in manifest.notes:
+        click.echo(f"note: {note}")
+    click.echo(str(result.path))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``zoo train`` and ``zoo convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo.cli.common import data_option, emit_json, force_option, json_option, percent, progress
+
+
+@click.command("train")
+@click.argument("name")
+@data_option
+@click.option(
+    "--protocol",
+    type=click.Choice(["final", "kfold", "loso"]),
+    default="final",
+    show_default=True,
+    help="final: one model on all items. kfold: random 10-fold. loso: leave one speaker out.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="Default: the card's.")
+@click.option("--seed", type=click.IntRange(0), help="Default: the card's.")
+@click.option("--folds", help="Only these folds, for example 0,3 (kfold) or 08,16 (loso).")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights, checkpoints and results. An interrupted training goes on from there.")
+@click.option("--restart", is_flag=True, help="Start anew although --out holds checkpoints.")
+@json_option
+def train_command(
+    name: str,
+    data: Path | None,
+    protocol: str,
+    epochs: int | None,
+    seed: int | None,
+    folds: str | None,
+    threads: int,
+    out: Path,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Train model NAME on its data set; the last epoch counts, never the best on a test fold.
+
+    Example: zoo train tim-net-emodb --data DIR --protocol loso --out runs/loso
+    """
+    from zoo import registry
+    from zoo.data import default_root
+    from zoo.errors import DataError
+
+    card, variant = registry.find(name)
+    root = data or default_root()
+    if root is None:
+        raise DataError(f"zoo train {name} needs its data set: give --data DIR or set ZOO_DATA")
+    with progress() as report:
+        result = card.module("train").train(
+            variant,
+            data=root,
+            out=out,
+            protocol=protocol,
+            epochs=epochs,
+            seed=seed,
+            folds=None if folds is None else folds.split(","),
+            threads=threads,
+            progress=report,
+            resume=not restart,
+        )
+    if as_json:
+        emit_json(result)
+        return
+    for metric, value in result.metrics.items():
+        click.echo(f"{metric} {percent(value)}")
+    click.echo(str(out))
+
+
+@click.command("convert")
+@click.argument("name")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Safetensors file to write. Default: CHECKPOINT with .safetensors.")
+@force_option
+@json_option
+def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, as_json: bool) -> None:
+    """Convert an official CHECKPOINT of model NAME to the zoo's weights.
+
+    Every tensor is checked by name and shape. Export them with zoo export NAME --weights FILE.
+
+    Example: zoo convert tim-net-ravdess 10-fold_weights_best_1.hdf5
+    """
+    from zoo.export import convert_model
+
+    target = out or checkpoint.with_suffix(".safetensors")
+    result = convert_model(name, checkpoint, target, force=force)
+    if as_json:
+        emit_json({"weights": str(result.path), "variant": result.variant, "tensors": result.tensors, "parameters": result.parameters})
+        return
+    click.echo(f"{result.tensors} tensors, {result.parameters} parameters, for {result.variant}")
+    click.echo(f"next: zoo export {result.variant} --weights {result.path}")
+    click.echo(str(result.path))
