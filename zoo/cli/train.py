@@ -24,7 +24,11 @@ from zoo.cli.common import data_option, emit_json, force_option, json_option, pe
 @click.option("--seed", type=click.IntRange(0), help="Default: the card's.")
 @click.option("--folds", help="Only these folds, for example 0,3 (kfold) or 08,16 (loso).")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for weights, checkpoints and results. An interrupted training goes on from there.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for weights, checkpoints and results; an interrupted training goes on there. Default: runs/NAME-PROTOCOL.",
+)
 @click.option("--restart", is_flag=True, help="Start anew although --out holds checkpoints.")
 @json_option
 def train_command(
@@ -35,7 +39,7 @@ def train_command(
     seed: int | None,
     folds: str | None,
     threads: int,
-    out: Path,
+    out: Path | None,
     restart: bool,
     as_json: bool,
 ) -> None:
@@ -48,6 +52,7 @@ def train_command(
     from zoo.errors import DataError
 
     card, variant = registry.find(name)
+    out = out or Path("runs") / f"{variant.name}-{protocol}"
     root = data or default_root()
     if root is None:
         raise DataError(f"zoo train {name} needs its data set: give --data DIR or set ZOO_DATA")

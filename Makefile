@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
+# make test  - set everything up and run the whole suite
+PYTHON ?= python3
+PIP_ARGS ?=
+CLIP ?= zoo/models/tim_net/golden/calm_22050.flac
+DEMO := .venv/demo
+TEST := .venv/test
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint bench bundles clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+$(DEMO)/installed: pyproject.toml CMakeLists.txt $(shell find csrc zoo runtime export -type f -not -name '*.pyc' 2>/dev/null)
+	@sh .ci/system_packages.sh $(PYTHON)
+	@test -x $(DEMO)/bin/python || $(PYTHON) -m venv $(DEMO)
+	@echo "Installing affect-zoo with the exporter (PyTorch) into $(DEMO) ..."
+	@$(DEMO)/bin/pip install -q $(PIP_ARGS) '.[export]'
+	@touch $@
+
+demo: $(DEMO)/installed
+	@mkdir -p bundles
+	$(DEMO)/bin/zoo export tim-net-emodb --target cpu-x86 --precision fp32 --out bundles/tim-net-emodb --force
+	$(DEMO)/bin/zoo selftest bundles/tim-net-emodb
+	$(DEMO)/bin/zoo run bundles/tim-net-emodb '$(CLIP)'
+	$(DEMO)/bin/zoo bench bundles/tim-net-emodb --quick
+
+# The suite runs against the built wheel, not the source tree.
+$(TEST)/installed: pyproject.toml CMakeLists.txt $(shell find csrc zoo runtime export -type f -not -name '*.pyc' 2>/dev/null)
+	@sh .ci/system_packages.sh $(PYTHON)
+	@test -x $(TEST)/bin/python || $(PYTHON) -m venv $(TEST)
+	@rm -rf dist && mkdir -p dist
+	@echo "Building the wheel ..."
+	@$(TEST)/bin/pip wheel -q $(PIP_ARGS) --no-deps -w dist .
+	@echo "Installing it with every extra that the tests use ..."
+	@wheel=$$(ls dist/*.whl); $(TEST)/bin/pip install -q $(PIP_ARGS) "$$wheel[dev]"
+	@$(TEST)/bin/pip install -q --force-reinstall --no-deps dist/*.whl
+	@touch $@
+
+lint: $(TEST)/installed
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	cd $(TEST) && bin/mypy --config-file $(CURDIR)/pyproject.toml -p zoo
+	cd $(TEST) && bin/lint-imports --config $(CURDIR)/pyproject.toml
+
+test: $(TEST)/installed
+	@$(MAKE) --no-print-directory lint
+	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" $(TEST)/bin/pytest -q --durations=15
+
+bench: $(TEST)/installed
+	$(TEST)/bin/python benchmarks/suites/tim_net.py
+
+# Rebuild the fp32 bundles that ship in the wheel (the suite checks that they are current).
+bundles: $(TEST)/installed
+	$(TEST)/bin/python -m zoo.export.ready
+
+clean:
+	rm -rf .venv build dist bundles
