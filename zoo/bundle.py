@@ -513,3 +513,9 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of the manifest, made from the types above (shipped as ``zoo/manifest.schema.json``)."""
     schema = msgspec.json.schema(Manifest)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "affect-zoo bundle", **schema}
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(json_schema()), indent=1).decode() + "\n")

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures shared by all tests. Real data come from ``ZOO_DATA`` (default: ``../shared/data``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data; the test is skipped where it is not at hand."""
+    root = Path(os.environ.get("ZOO_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not (root / "emodb" / "labels.csv").is_file():
+        pytest.skip(f"real data not at hand: {root} has no emodb (set ZOO_DATA)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def ready_bundle() -> Path:
+    """The fp32 bundle of tim-net-emodb that ships in the package."""
+    from zoo.store import find_bundle
+
+    return find_bundle("tim-net-emodb", target="cpu-x86", precision="fp32")
+
+
+@pytest.fixture
+def bundle_copy(ready_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the ready bundle that a test may damage."""
+    return Path(shutil.copytree(ready_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """Speech clips that the project made itself."""
+    import zoo.models.tim_net
+
+    return Path(zoo.models.tim_net.__path__[0]) / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees or touches the user's store."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path_factory.getbasetemp() / "zoo-home"))
+    monkeypatch.delenv("ZOO_MODELS", raising=False)
