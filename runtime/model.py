@@ -154,7 +154,9 @@ class Model:
         errors = []
         for case in load_golden(self.bundle):
             outputs = self((case["input"], case["rate"])).outputs
-            errors.append(max(_max_error(outputs[name], expected) for name, expected in case["outputs"].items()))
+            errors.append(
+                max(_max_error(outputs[name], expected) for name, expected in case["outputs"].items())
+            )
         tolerance = self.manifest.golden.tolerance
         return SelftestReport(tuple(errors), tolerance, all(error <= tolerance for error in errors))
 
@@ -204,7 +206,9 @@ class Model:
             outputs = {name: array[row] for name, array in zip(self._output_names, arrays, strict=True)}
             label, labels, scores, values = decode_outputs(self.manifest.decode, self.labels, outputs)
             spent = (perf_counter() - began) * 1e3
-            timing = Timing(decode_ms, features_ms - decode_ms, engine_ms, spent, features_ms + engine_ms + spent)
+            timing = Timing(
+                decode_ms, features_ms - decode_ms, engine_ms, spent, features_ms + engine_ms + spent
+            )
             predictions[index] = Prediction(label, labels, scores, values, outputs, timing)
 
 
@@ -237,7 +241,11 @@ def load(
     """
     from zoo.store import find_bundle
 
-    return Model(open_bundle(find_bundle(name_or_path, target=target, precision=precision)), threads=threads, strict=strict)
+    return Model(
+        open_bundle(find_bundle(name_or_path, target=target, precision=precision)),
+        threads=threads,
+        strict=strict,
+    )
 
 
 def _max_error(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:

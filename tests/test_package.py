@@ -13,7 +13,17 @@ import zoo
 from zoo import registry
 from zoo.store import ready_path
 
-HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "numpy", "librosa", "rich", "zoo.export", "zoo.models.tim_net.model")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "librosa",
+    "rich",
+    "zoo.export",
+    "zoo.models.tim_net.model",
+)
 
 
 @pytest.mark.parametrize("statement", ["import zoo", "import zoo.cli", "import zoo.errors"])

@@ -187,14 +187,19 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """Serialise with the digest filled in. ``manifest.digest`` itself is ignored."""
     blank = msgspec.structs.replace(manifest, digest=_ZERO_DIGEST)
     # omit_defaults keeps cards terse; a manifest states every field, so that a device needs no table of defaults.
-    text = msgspec.json.format(msgspec.json.encode(_with_defaults(blank), order="deterministic"), indent=1) + b"\n"
+    text = (
+        msgspec.json.format(msgspec.json.encode(_with_defaults(blank), order="deterministic"), indent=1)
+        + b"\n"
+    )
     digest = hashlib.sha256(text).hexdigest()
     return text.replace(f'"digest": "{_ZERO_DIGEST}"'.encode(), f'"digest": "{digest}"'.encode(), 1)
 
 
 def _with_defaults(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        fields = {f.encode_name: _with_defaults(getattr(value, f.name)) for f in msgspec.structs.fields(value)}
+        fields = {
+            f.encode_name: _with_defaults(getattr(value, f.name)) for f in msgspec.structs.fields(value)
+        }
         config = value.__struct_config__
         if config.tag is not None:
             return {str(config.tag_field): config.tag, **fields}
@@ -223,7 +228,9 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         parts that contradict each other.
     """
     if len(data) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{where}: manifest has {len(data)} bytes, more than the limit of {MAX_MANIFEST_BYTES}")
+        raise BundleError(
+            f"{where}: manifest has {len(data)} bytes, more than the limit of {MAX_MANIFEST_BYTES}"
+        )
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -232,7 +239,9 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     if len(set(listed)) != len(listed):
         raise BundleError(f"{where}: {MANIFEST} lists a file twice")
     wanted = [(f"engines[{i}].file", engine.file) for i, engine in enumerate(manifest.engines)]
-    wanted += [(f"engines[{i}].extra_files", f) for i, e in enumerate(manifest.engines) for f in e.extra_files]
+    wanted += [
+        (f"engines[{i}].extra_files", f) for i, e in enumerate(manifest.engines) for f in e.extra_files
+    ]
     wanted.append(("golden.file", manifest.golden.file))
     for field, path in wanted:
         if path not in listed:
@@ -291,7 +300,9 @@ class Bundle:
         The directory or ``.zoo`` file.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, manifest_bytes: bytes, contents: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, manifest_bytes: bytes, contents: Mapping[str, bytes]
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.manifest_bytes = manifest_bytes
@@ -480,7 +491,9 @@ class _ZipSource:
             raise BundleError(f"{path}: holds a file name twice")
         for info in infos:
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-                raise BundleError(f"{path}: {info.filename} is compressed or encrypted; a .zoo file stores plainly")
+                raise BundleError(
+                    f"{path}: {info.filename} is compressed or encrypted; a .zoo file stores plainly"
+                )
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise BundleError(f"{path}: {info.filename} is a symbolic link, which a bundle must not hold")
 

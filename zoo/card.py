@@ -16,7 +16,17 @@ from msgspec import Meta
 
 from zoo.errors import DataError, ZooError
 from zoo.pipeline import Op
-from zoo.specs import Decode, License, Name, Precision, Quality, Range3, RawInput, Spec, TensorSpec, WeightsStatus
+from zoo.specs import (
+    Decode,
+    License,
+    Name,
+    Quality,
+    Range3,
+    RawInput,
+    Spec,
+    TensorSpec,
+    WeightsStatus,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -167,7 +177,9 @@ class Card:
         """
         path = self.folder / relative
         if not path.is_file():
-            raise DataError(f"model {self.file.model}: {path} is missing; reinstall, or train it with zoo train")
+            raise DataError(
+                f"model {self.file.model}: {path} is missing; reinstall, or train it with zoo train"
+            )
         return path
 
     def build(self, config: Mapping[str, Any]) -> Any:

@@ -37,7 +37,9 @@ def cards() -> list[Card]:
     for card in found:
         for variant in card.file.variants:
             if variant.name in seen:
-                raise ZooError(f"variant {variant.name} is defined in {seen[variant.name]} and in {card.folder}")
+                raise ZooError(
+                    f"variant {variant.name} is defined in {seen[variant.name]} and in {card.folder}"
+                )
             seen[variant.name] = card.folder
     return found
 

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 KINDS: dict[str, tuple[str, str, str]] = {
     "onnxruntime": ("onnxruntime", "onnxruntime", "pip install onnxruntime"),
     "openvino": ("openvino", "openvino", "pip install 'affect-zoo[openvino]'"),
-    "tensorrt": ("tensorrt", "tensorrt", "pip install 'affect-zoo[tensorrt]' (an NVIDIA GPU and its driver are needed)"),
+    "tensorrt": (
+        "tensorrt",
+        "tensorrt",
+        "pip install 'affect-zoo[tensorrt]' (an NVIDIA GPU and its driver are needed)",
+    ),
     "tensorrt_rtx": (
         "tensorrt",
         "tensorrt_rtx",

@@ -55,11 +55,15 @@ class OnnxRuntimeEngine:
         # onnxruntime drops a provider that cannot start (no GPU, say) with a mere warning.
         lost = [name for name in self._providers if name not in self._session.get_providers()]
         if lost and options.strict:
-            raise ProviderUnavailable(f"{bundle.path}: onnxruntime could not start {', '.join(lost)} on this machine")
+            raise ProviderUnavailable(
+                f"{bundle.path}: onnxruntime could not start {', '.join(lost)} on this machine"
+            )
         declared = [spec.name for spec in self.inputs], [spec.name for spec in self.outputs]
         actual = [i.name for i in self._session.get_inputs()], [o.name for o in self._session.get_outputs()]
         if declared != actual:
-            raise BundleError(f"{bundle.path}: the manifest says tensors {declared}, the engine file has {actual}")
+            raise BundleError(
+                f"{bundle.path}: the manifest says tensors {declared}, the engine file has {actual}"
+            )
         self._input_names, self._output_names = declared
         if options.strict and len(self._providers) > 1:
             self._refuse_fallback()
@@ -80,7 +84,9 @@ class OnnxRuntimeEngine:
         try:
             return ort.InferenceSession(self._model, session_options, providers=self._providers)
         except Exception as error:  # onnxruntime's own exception types have no common base
-            raise BundleError(f"{self._where}: onnxruntime {ort.__version__} refuses the engine file: {error}") from error
+            raise BundleError(
+                f"{self._where}: onnxruntime {ort.__version__} refuses the engine file: {error}"
+            ) from error
 
     def run(self, arrays: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         """Run once. See :class:`zoo.runtime.engines.Engine`."""
@@ -134,10 +140,12 @@ def _profiled(engine: OnnxRuntimeEngine) -> Iterator[list[NodePlacement]]:
         types = arguments.get("output_type_shape") or [{}]
         precision = next(iter(types[0]), "unknown")
         node = name.removesuffix("_kernel_time")
-        seen[node] = NodePlacement(node, arguments.get("op_name", "?"), arguments.get("provider", "?"), precision)
+        seen[node] = NodePlacement(
+            node, arguments.get("op_name", "?"), arguments.get("provider", "?"), precision
+        )
     yield list(seen.values())
 
 
-def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> OnnxRuntimeEngine:  # noqa: A001
+def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> OnnxRuntimeEngine:
     """Open an engine of a bundle."""
     return OnnxRuntimeEngine(bundle, spec, options)

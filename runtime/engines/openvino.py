@@ -55,8 +55,12 @@ class OpenVinoEngine:
             model = core.read_model(bundle.read(spec.file), weights)
             self._compiled = core.compile_model(model, device, config)
         except RuntimeError as error:
-            raise BundleError(f"{self._where}: OpenVINO {ov.__version__} refuses the engine file: {error}") from error
-        names = {name for port in (*self._compiled.inputs, *self._compiled.outputs) for name in port.get_names()}
+            raise BundleError(
+                f"{self._where}: OpenVINO {ov.__version__} refuses the engine file: {error}"
+            ) from error
+        names = {
+            name for port in (*self._compiled.inputs, *self._compiled.outputs) for name in port.get_names()
+        }
         absent = [tensor.name for tensor in (*self.inputs, *self.outputs) if tensor.name not in names]
         if absent:
             raise BundleError(f"{self._where}: the engine file has no tensor {', '.join(absent)}")
@@ -87,7 +91,12 @@ class OpenVinoEngine:
             if kind in ("Input", "Output", "Const", "Parameter", "Result"):
                 continue
             nodes.append(
-                NodePlacement(op.get_friendly_name(), kind, _text(info, "primitiveType"), _text(info, "runtimePrecision"))
+                NodePlacement(
+                    op.get_friendly_name(),
+                    kind,
+                    _text(info, "primitiveType"),
+                    _text(info, "runtimePrecision"),
+                )
             )
         return nodes
 
@@ -104,6 +113,6 @@ def _text(info: Any, key: str) -> str:
     return str(value.astype(str) if hasattr(value, "astype") else value)
 
 
-def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> OpenVinoEngine:  # noqa: A001
+def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> OpenVinoEngine:
     """Open an engine of a bundle."""
     return OpenVinoEngine(bundle, spec, options)

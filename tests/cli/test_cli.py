@@ -21,7 +21,11 @@ ZOO = shutil.which("zoo", path=str(Path(sys.executable).parent)) or "zoo"
 
 def zoo(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [ZOO, *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=600
+        [ZOO, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        timeout=600,
     )
 
 
@@ -51,7 +55,20 @@ def write_wav(path: Path, samples: np.ndarray[Any, Any], rate: int) -> Path:
 
 def test_help_of_every_command_has_an_example() -> None:
     listed = zoo("--help").stdout
-    for name in ("list", "info", "targets", "doctor", "export", "run", "selftest", "inspect", "eval", "bench", "train", "convert"):
+    for name in (
+        "list",
+        "info",
+        "targets",
+        "doctor",
+        "export",
+        "run",
+        "selftest",
+        "inspect",
+        "eval",
+        "bench",
+        "train",
+        "convert",
+    ):
         assert name in listed
         done = zoo(name, "--help")
         assert done.returncode == 0
@@ -75,7 +92,9 @@ def test_matrix_names_every_cell_and_the_reason_of_each_refusal() -> None:
     cells = zoo_json("list", "--matrix")
     assert {"built", "available", "refused"} >= {cell["state"] for cell in cells}
     assert all(cell["reason"] for cell in cells if cell["state"] == "refused")
-    assert any(c["name"] == "tim-net-emodb" and c["target"] == "cpu-x86" and c["state"] == "built" for c in cells)
+    assert any(
+        c["name"] == "tim-net-emodb" and c["target"] == "cpu-x86" and c["state"] == "built" for c in cells
+    )
 
 
 def test_info_targets_doctor_inspect() -> None:
@@ -88,7 +107,9 @@ def test_info_targets_doctor_inspect() -> None:
     manifest = zoo_json("inspect", "tim-net-emodb")
     assert manifest["name"] == "tim-net-emodb"
     assert manifest["key"]["engine"] == "onnxruntime"
-    assert {node["provider"] for node in zoo_json("inspect", "tim-net-emodb", "--placement")} == {"CPUExecutionProvider"}
+    assert {node["provider"] for node in zoo_json("inspect", "tim-net-emodb", "--placement")} == {
+        "CPUExecutionProvider"
+    }
 
 
 def test_run_prints_the_promised_json(golden_folder: Path) -> None:
@@ -131,13 +152,30 @@ def test_files_that_are_no_audio(tmp_path: Path, name: str, content: bytes) -> N
 
 
 def test_audio_that_is_bad(tmp_path: Path) -> None:
-    assert "0 samples" in refused(3, "run", "tim-net-emodb", write_wav(tmp_path / "none.wav", np.zeros(0, np.int16), 16000))
+    assert "0 samples" in refused(
+        3, "run", "tim-net-emodb", write_wav(tmp_path / "none.wav", np.zeros(0, np.int16), 16000)
+    )
     good = write_wav(tmp_path / "good.wav", np.full(16000, 100, np.int16), 16000).read_bytes()
     (tmp_path / "cut.wav").write_bytes(good[: len(good) // 2])
     assert "cut.wav" in refused(3, "run", "tim-net-emodb", tmp_path / "cut.wav")
     nan = np.zeros(1000, np.float32)
     nan[123] = np.nan
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 4000, b"WAVE", b"fmt ", 16, 3, 1, 16000, 64000, 4, 32, b"data", 4000)
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + 4000,
+        b"WAVE",
+        b"fmt ",
+        16,
+        3,
+        1,
+        16000,
+        64000,
+        4,
+        32,
+        b"data",
+        4000,
+    )
     (tmp_path / "nan.wav").write_bytes(header + nan.tobytes())
     assert "123" in refused(3, "run", "tim-net-emodb", tmp_path / "nan.wav")
     refused(3, "run", "tim-net-emodb", tmp_path / "missing.wav")
@@ -161,7 +199,24 @@ def test_two_hours_need_no_more_memory_than_two_seconds(tmp_path: Path, golden_f
     long = tmp_path / "two_hours.wav"
     frames = 2 * 3600 * 16000
     with long.open("wb") as out:
-        out.write(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 2 * frames, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 2 * frames))
+        out.write(
+            struct.pack(
+                "<4sI4s4sIHHIIHH4sI",
+                b"RIFF",
+                36 + 2 * frames,
+                b"WAVE",
+                b"fmt ",
+                16,
+                1,
+                1,
+                16000,
+                32000,
+                2,
+                16,
+                b"data",
+                2 * frames,
+            )
+        )
         rng = np.random.default_rng(0)
         out.write((rng.standard_normal(64000) * 3000).astype(np.int16).tobytes())
         out.truncate(44 + 2 * frames)
@@ -171,7 +226,9 @@ def test_two_hours_need_no_more_memory_than_two_seconds(tmp_path: Path, golden_f
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - a)"
     )
     clip = golden_folder / "excited_16000.flac"
-    done = subprocess.run([sys.executable, "-c", code, clip, long], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, clip, long], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) < 20_000, "more than 20 MB for a two-hour file of which 2 s are used"
 
 

@@ -34,12 +34,16 @@ def test_selftest_passes(model: zoo.Model) -> None:
 
 def test_selftest_notices_a_wrong_pipeline(model: zoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     original = model._pipeline.run
-    monkeypatch.setattr(model, "_pipeline", type("Off", (), {"run": staticmethod(lambda x, r: original(x, r) + 1)})())
+    monkeypatch.setattr(
+        model, "_pipeline", type("Off", (), {"run": staticmethod(lambda x, r: original(x, r) + 1)})()
+    )
     assert not model.selftest().passed
 
 
 @pytest.mark.parametrize("clip", CLIPS)
-def test_a_file_and_its_samples_give_the_same_numbers(model: zoo.Model, golden_folder: Path, clip: str) -> None:
+def test_a_file_and_its_samples_give_the_same_numbers(
+    model: zoo.Model, golden_folder: Path, clip: str
+) -> None:
     from_file = model(golden_folder / clip)
     samples, rate = ops.read_audio(golden_folder / clip)
     from_array = model((samples, rate))
@@ -67,7 +71,9 @@ def test_batch_equals_singles(model: zoo.Model, golden_folder: Path) -> None:
     batch = model.batch(raws)
     assert len(batch) == len(raws)
     for prediction, raw in zip(batch, raws, strict=True):
-        np.testing.assert_allclose(prediction.outputs["logits"], model(raw).outputs["logits"], atol=2e-6, rtol=1e-6)
+        np.testing.assert_allclose(
+            prediction.outputs["logits"], model(raw).outputs["logits"], atol=2e-6, rtol=1e-6
+        )
     assert model.batch([]) == []
 
 
@@ -115,7 +121,9 @@ def test_extreme_but_valid_input_gives_finite_scores(model: zoo.Model) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=30), hop=st.sampled_from([0.1, 0.5, 1.0, 3.0]))
+@given(
+    sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=30), hop=st.sampled_from([0.1, 0.5, 1.0, 3.0])
+)
 def test_stream_windows_do_not_depend_on_chunk_sizes(sizes: list[int], hop: float) -> None:
     signal = np.arange(60000, dtype=np.float32)
     chunks, at = [], 0
@@ -125,7 +133,7 @@ def test_stream_windows_do_not_depend_on_chunk_sizes(sizes: list[int], hop: floa
     chunks.append(signal[at:])
     cutter = AudioWindows(8000, 2.0, hop)
     found = [(window.copy(), start, end) for window, start, end in cutter.cut(chunks)]
-    starts = [i for i in range(0, 60000 - 16000 + 1, round(hop * 8000))]
+    starts = list(range(0, 60000 - 16000 + 1, round(hop * 8000)))
     assert [start for _, start, _ in found] == [i / 8000 for i in starts]
     for (window, start, end), i in zip(found, starts, strict=True):
         assert (window == signal[i : i + 16000]).all()

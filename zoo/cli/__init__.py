@@ -70,7 +70,8 @@ class _Zoo(click.Group):
                 message = f"this command needs {error.name}: pip install 'affect-zoo[{missing}]'"  # type: ignore[attr-defined]
                 raise _Failure(message, 5) from error
             raise _Failure(
-                f"internal error: {type(error).__name__}: {error}. Run again with zoo --debug for the traceback", 1
+                f"internal error: {type(error).__name__}: {error}. Run again with zoo --debug for the traceback",
+                1,
             ) from error
 
 
@@ -102,7 +103,14 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     "6 a check did not pass. Results go to stdout, progress and errors to stderr.",
 )
 @click.option("--debug", is_flag=True, envvar="ZOO_DEBUG", help="Show tracebacks.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
 def cli(debug: bool) -> None:
     """Affective-computing models that are exported, verified, measured and embedded.
 

@@ -55,8 +55,15 @@ def _row(card: Card, variant: Variant) -> dict[str, Any]:
 
 
 @click.command("list")
-@click.option("--license", "license_filter", type=click.Choice(["commercial-ok"]), help="Only models with such a licence chain.")
-@click.option("--matrix", is_flag=True, help="Show model x target x precision, with the reason of each refused cell.")
+@click.option(
+    "--license",
+    "license_filter",
+    type=click.Choice(["commercial-ok"]),
+    help="Only models with such a licence chain.",
+)
+@click.option(
+    "--matrix", is_flag=True, help="Show model x target x precision, with the reason of each refused cell."
+)
 @json_option
 def list_command(license_filter: str | None, matrix: bool, as_json: bool) -> None:
     """List the models. Figures are fractions of one (JSON) or percent (table).
@@ -97,7 +104,13 @@ def _list_matrix(pairs: list[tuple[Card, Variant]], as_json: bool) -> None:
         built = _bundles(card, variant)
         for target in load_targets().values():
             for precision, refusal in target.cells(variant.refused).items():
-                state = "refused" if refusal else "built" if f"{target.name}-{precision}" in built else "available"
+                state = (
+                    "refused"
+                    if refusal
+                    else "built"
+                    if f"{target.name}-{precision}" in built
+                    else "available"
+                )
                 cells.append(
                     {
                         "name": variant.name,

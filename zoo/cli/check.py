@@ -24,20 +24,33 @@ def selftest_command(bundle: str, as_json: bool) -> None:
 
     report = zoo.load(bundle).selftest()
     if as_json:
-        emit_json({"bundle": bundle, "passed": report.passed, "tolerance": report.tolerance, "errors": report.errors})
+        emit_json(
+            {
+                "bundle": bundle,
+                "passed": report.passed,
+                "tolerance": report.tolerance,
+                "errors": report.errors,
+            }
+        )
     else:
         for i, error in enumerate(report.errors):
-            click.echo(f"golden {i}: largest error {error:.2e} ({'ok' if error <= report.tolerance else 'too large'})")
+            click.echo(
+                f"golden {i}: largest error {error:.2e} ({'ok' if error <= report.tolerance else 'too large'})"
+            )
     if not report.passed:
         worst = max(report.errors)
-        raise CheckFailed(f"{bundle}: selftest failed: largest error {worst:.3g}, tolerance {report.tolerance:.3g}")
+        raise CheckFailed(
+            f"{bundle}: selftest failed: largest error {worst:.3g}, tolerance {report.tolerance:.3g}"
+        )
     if not as_json:
         click.echo(f"passed: {len(report.errors)} golden inputs within {report.tolerance:.0e}")
 
 
 @click.command("inspect")
 @click.argument("bundle")
-@click.option("--placement", is_flag=True, help="Open the engine and list node, operator, provider and precision.")
+@click.option(
+    "--placement", is_flag=True, help="Open the engine and list node, operator, provider and precision."
+)
 @json_option
 def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
     """Show a verified BUNDLE's manifest.
@@ -56,7 +69,10 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
         if as_json:
             emit_json(nodes)
         else:
-            emit_table(("node", "op", "provider", "precision"), [(n.node, n.op, n.provider, n.precision) for n in nodes])
+            emit_table(
+                ("node", "op", "provider", "precision"),
+                [(n.node, n.op, n.provider, n.precision) for n in nodes],
+            )
         return
     if as_json:
         emit_json(msgspec.json.decode(opened.manifest_bytes))

@@ -15,7 +15,17 @@ import click
 from zoo.cli.common import emit_json, json_option
 from zoo.store import home
 
-_PACKAGES = ("numpy", "onnxruntime", "torch", "onnx", "onnxscript", "safetensors", "h5py", "openvino", "tensorrt-rtx-cu12")
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "h5py",
+    "openvino",
+    "tensorrt-rtx-cu12",
+)
 
 
 def _version(package: str) -> str | None:
@@ -54,17 +64,27 @@ def doctor_command(as_json: bool) -> None:
     if as_json:
         emit_json(report)
         return
-    click.echo(f"affect-zoo {report['version']}, Python {report['python']}, {report['system']}, {report['cpus']} CPUs")
-    click.echo(f"kernels    {report['isa']} in use; this CPU can run {', '.join(report['isas'])} (ZOO_ISA forces one)")
+    click.echo(
+        f"affect-zoo {report['version']}, Python {report['python']}, {report['system']}, {report['cpus']} CPUs"
+    )
+    click.echo(
+        f"kernels    {report['isa']} in use; this CPU can run {', '.join(report['isas'])} (ZOO_ISA forces one)"
+    )
     for engine in engines:
-        state = f"{engine.version or '-'}; runs on {', '.join(engine.devices)}" if engine.devices else engine.version or ""
+        state = (
+            f"{engine.version or '-'}; runs on {', '.join(engine.devices)}"
+            if engine.devices
+            else engine.version or ""
+        )
         problem = f"{'; ' if state else ''}{engine.problem}" if engine.problem else ""
         click.echo(f"engine     {engine.kind:<12} {state}{problem}")
     missing = [name for name in ("torch", "onnx", "onnxscript", "safetensors") if not packages[name]]
     if missing:
         click.echo(f"export     no: {', '.join(missing)} not installed; pip install 'affect-zoo[export]'")
     else:
-        click.echo("export     yes: " + ", ".join(f"{n} {packages[n]}" for n in ("torch", "onnx", "onnxscript")))
+        click.echo(
+            "export     yes: " + ", ".join(f"{n} {packages[n]}" for n in ("torch", "onnx", "onnxscript"))
+        )
     click.echo(f"store      {report['store']} ({report['free_disk_bytes'] / 1e9:.1f} GB free)")
     if sys.maxsize <= 2**32:
         click.echo("problem    32-bit Python: engines need a 64-bit one")

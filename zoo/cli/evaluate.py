@@ -13,7 +13,9 @@ from zoo.cli.common import data_option, emit_json, emit_table, json_option, perc
 @click.command("eval")
 @click.argument("bundle")
 @data_option
-@click.option("--threads", type=click.IntRange(1, 1024), help="Engine threads; default: the bundle's own choice.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Engine threads; default: the bundle's own choice."
+)
 @json_option
 def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: bool) -> None:
     """Score BUNDLE (or a model's name) on a labelled data set, from raw files to labels.
@@ -61,7 +63,9 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
         )
         return
     low, high = result.interval
-    click.echo(f"{result.metric} {percent(result.metrics[result.metric])} [{percent(low)}, {percent(high)}], n={result.n}, {dataset.name}")
+    click.echo(
+        f"{result.metric} {percent(result.metrics[result.metric])} [{percent(low)}, {percent(high)}], n={result.n}, {dataset.name}"
+    )
     if seen:
         click.echo("These items are the model's training data: not a held-out figure (see zoo info).")
     if model.manifest.provenance.weights == "random":
@@ -70,5 +74,8 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
     header = ("true \\ predicted", *result.labels)
     emit_table(
         header,
-        [(label, *(str(count) for count in row)) for label, row in zip(result.labels, result.confusion, strict=True)],
+        [
+            (label, *(str(count) for count in row))
+            for label, row in zip(result.labels, result.confusion, strict=True)
+        ],
     )

@@ -20,8 +20,16 @@ from zoo.cli.common import data_option, emit_json, force_option, human_size, jso
     help="The bundle's folder, or a file ending in .zoo. Default: the store, where zoo run NAME finds it.",
 )
 @data_option
-@click.option("--weights", type=click.Path(path_type=Path), help="Other weights (zoo train, zoo convert), safetensors.")
-@click.option("--budget", type=click.FloatRange(0, 100), default=0.5, show_default=True, help="Points of the headline metric that may be lost.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Other weights (zoo train, zoo convert), safetensors."
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, 100),
+    default=0.5,
+    show_default=True,
+    help="Points of the headline metric that may be lost.",
+)
 @force_option
 @json_option
 def export_command(
@@ -74,12 +82,16 @@ def export_command(
             }
         )
         return
-    click.echo(f"{manifest.name} {manifest.target} {manifest.precision}: {human_size(size)} in {result.seconds:.1f} s")
+    click.echo(
+        f"{manifest.name} {manifest.target} {manifest.precision}: {human_size(size)} in {result.seconds:.1f} s"
+    )
     if manifest.provenance.weights == "random":
         click.echo("weights: random (labels mean nothing; latency is valid)")
     if manifest.parity:
         p = manifest.parity
-        click.echo(f"parity: {p.max_error:.1e} of the output range over {p.inputs} inputs ({p.input_source}; {p.verified_on})")
+        click.echo(
+            f"parity: {p.max_error:.1e} of the output range over {p.inputs} inputs ({p.input_source}; {p.verified_on})"
+        )
     if manifest.gate:
         g = manifest.gate
         click.echo(

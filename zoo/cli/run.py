@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--target", help="Which built bundle of a name; default: the fp32 one for any CPU.")
 @click.option("--precision", help="Which built bundle of a name.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Engine threads; default: the bundle's own choice.")
-@click.option("--hop", type=click.FloatRange(min=0, min_open=True), help="Predict sliding windows, one every HOP seconds.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Engine threads; default: the bundle's own choice."
+)
+@click.option(
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Predict sliding windows, one every HOP seconds.",
+)
 @json_option
 def run_command(
     model: str,
@@ -70,7 +76,10 @@ def run_command(
             )
         )
     emit_table(("input", *(("seconds",) if show_window else ()), "label", "scores", "ms"), rows)
-    click.echo(f"zoo: {loaded.manifest.name} {loaded.manifest.target} {loaded.manifest.precision}, loaded in {load_ms:.0f} ms", err=True)
+    click.echo(
+        f"zoo: {loaded.manifest.name} {loaded.manifest.target} {loaded.manifest.precision}, loaded in {load_ms:.0f} ms",
+        err=True,
+    )
 
 
 def _windows(model: Any, path: Path, hop: float) -> Any:

@@ -80,7 +80,11 @@ def train_command(
 @click.command("convert")
 @click.argument("name")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Safetensors file to write. Default: CHECKPOINT with .safetensors.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Safetensors file to write. Default: CHECKPOINT with .safetensors.",
+)
 @force_option
 @json_option
 def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, as_json: bool) -> None:
@@ -95,7 +99,14 @@ def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, 
     target = out or checkpoint.with_suffix(".safetensors")
     result = convert_model(name, checkpoint, target, force=force)
     if as_json:
-        emit_json({"weights": str(result.path), "variant": result.variant, "tensors": result.tensors, "parameters": result.parameters})
+        emit_json(
+            {
+                "weights": str(result.path),
+                "variant": result.variant,
+                "tensors": result.tensors,
+                "parameters": result.parameters,
+            }
+        )
         return
     click.echo(f"{result.tensors} tensors, {result.parameters} parameters, for {result.variant}")
     click.echo(f"next: zoo export {result.variant} --weights {result.path}")

@@ -67,7 +67,9 @@ def open_dataset(card: Card, spec: DataSpec | None, root: Path | None) -> Datase
         No reader is declared, no folder is given, or the folder's content is not what the reader expects.
     """
     if spec is None:
-        raise DataError(f"model {card.file.model}: this variant declares no data set, so it cannot be scored or calibrated")
+        raise DataError(
+            f"model {card.file.model}: this variant declares no data set, so it cannot be scored or calibrated"
+        )
     root = root or default_root()
     if root is None:
         raise DataError(f"reader {spec.reader} needs its data set: give --data DIR or set ZOO_DATA")
