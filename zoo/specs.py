@@ -6,13 +6,13 @@ They are msgspec structs: frozen, validated when read, unknown keys refused.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Dim = Union[Annotated[int, Meta(ge=1, le=1 << 30)], Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]]
+Dim = Annotated[int, Meta(ge=1, le=1 << 30)] | Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 DType = Literal["float32", "float16", "int64", "int32", "int8", "uint8", "bool"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 WeightsStatus = Literal["trained", "official", "random"]
@@ -75,7 +75,7 @@ class Embedding(Spec, tag_field="type", tag="embedding"):
     normalize: bool = False
 
 
-Decode = Union[Softmax, Sigmoid, Regression, Embedding]
+Decode = Softmax | Sigmoid | Regression | Embedding
 
 
 class License(Spec):
