@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+// Audio kernels. Compiled once for each instruction set (see csrc/README.md); no standard library in here.
+#include "core/kernels.h"
+#include "core/simd.h"
+
+namespace zoo {
+namespace ZOO_TARGET {
+namespace {
+
+enum { W = kD };  // frames a batch: one in each lane of a double vector
+
+// ---------------------------------------------------------------------------------------------- FFT butterflies
+
+struct C {
+  VD re, im;
+};
+
+ZOO_INLINE C Get(const double* z) { return {Load<VD>(z), Load<VD>(z + W)}; }
+ZOO_INLINE void Put(double* z, C v) {
+  Store(z, v.re);
+  Store(z + W, v.im);
+}
+ZOO_INLINE C Add(C a, C b) { return {a.re + b.re, a.im + b.im}; }
+ZOO_INLINE C Sub(C a, C b) { return {a.re - b.re, a.im - b.im}; }
+ZOO_INLINE C MulMinusI(C a) { return {a.im, -a.re}; }
+ZOO_INLINE C Mul(C a, double wr, double wi) { return {a.re * wr - a.im * wi, a.re * wi + a.im * wr}; }
+
+ZOO_INLINE void Dft(C (&x)[2]) {
+  const C a = x[0];
+  x[0] = Add(a, x[1]);
+  x[1] = Sub(a, x[1]);
+}
+
+ZOO_INLINE void Dft(C (&x)[3]) {
+  const double s = 0.86602540378443864676;
+  const C t = Add(x[1], x[2]), d = Sub(x[1], x[2]);
+  const C m = {x[0].re - 0.5 * t.re, x[0].im - 0.5 * t.im};
+  x[0] = Add(x[0], t);
+  x[1] = {m.re + s * d.im, m.im - s * d.re};
+  x[2] = {m.re - s * d.im, m.im + s * d.re};
+}
+
+ZOO_INLINE void Dft4(C& x0, C& x1, C& x2, C& x3) {
+  const C a = Add(x0, x2), b = Sub(x0, x2), c = Add(x1, x3), d = MulMinusI(Sub(x1, x3));
+  x0 = Add(a, c);
+  x1 = Add(b, d);
+  x2 = Sub(a, c);
+  x3 = Sub(b, d);
+}
+ZOO_INLINE void Dft(C (&x)[4]) { Dft4(x[0], x[1], x[2], x[3]); }
+
+ZOO_INLINE void Dft(C (&x)[5]) {
+  const double c1 = 0.30901699437494742410, c2 = -0.80901699437494742410;
+  const double s1 = 0.95105651629515357212, s2 = 0.58778525229247312917;
+  const C p1 = Add(x[1], x[4]), m1 = Sub(x[1], x[4]), p2 = Add(x[2], x[3]), m2 = Sub(x[2], x[3]);
+  const C a = {x[0].re + c1 * p1.re + c2 * p2.re, x[0].im + c1 * p1.im + c2 * p2.im};
+  const C b = {x[0].re + c2 * p1.re + c1 * p2.re, x[0].im + c2 * p1.im + c1 * p2.im};
+  const C u = {s1 * m1.im + s2 * m2.im, -s1 * m1.re - s2 * m2.re};
+  const C v = {s2 * m1.im - s1 * m2.im, s1 * m2.re - s2 * m1.re};
+  x[0] = {x[0].re + p1.re + p2.re, x[0].im + p1.im + p2.im};
+  x[1] = Add(a, u);
+  x[4] = Sub(a, u);
+  x[2] = Add(b, v);
+  x[3] = Sub(b, v);
+}
+
+ZOO_INLINE void Dft(C (&x)[8]) {
+  const double s = 0.70710678118654752440;
+  Dft4(x[0], x[2], x[4], x[6]);
+  Dft4(x[1], x[3], x[5], x[7]);
+  const C o1 = {(x[3].re + x[3].im) * s, (x[3].im - x[3].re) * s};
+  const C o2 = MulMinusI(x[5]);
+  const C o3 = {(x[7].im - x[7].re) * s, (x[7].re + x[7].im) * -s};
+  const C e0 = x[0], e1 = x[2], e2 = x[4], e3 = x[6], o0 = x[1];
+  x[0] = Add(e0, o0);
+  x[4] = Sub(e0, o0);
+  x[1] = Add(e1, o1);
+  x[5] = Sub(e1, o1);
+  x[2] = Add(e2, o2);
+  x[6] = Sub(e2, o2);
+  x[3] = Add(e3, o3);
+  x[7] = Sub(e3, o3);
+}
+
+// One butterfly: inputs already in x, outputs twiddled and stored `m` complex points apart.
+template <int R>
+ZOO_INLINE void Finish(C (&x)[R], const double* tw, double* z, int64_t m) {
+  Dft(x);
+  Put(z, x[0]);
+  for (int q = 1; q < R; ++q) Put(z + q * m * 2 * W, Mul(x[q], tw[2 * q - 2], tw[2 * q - 1]));
+}
+
+template <int R>
+__attribute__((noinline)) void Pass(double* z, int64_t blocks, int64_t m, const double* twiddle) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    double* zb = z + b * R * m * 2 * W;
+    if (m == 1) {  // all factors are 1
+      C x[R];
+      for (int q = 0; q < R; ++q) x[q] = Get(zb + q * 2 * W);
+      Dft(x);
+      for (int q = 0; q < R; ++q) Put(zb + q * 2 * W, x[q]);
+      continue;
+    }
+    const double* tw = twiddle;
+    for (int64_t j = 0; j < m; ++j, tw += 2 * (R - 1)) {
+      C x[R];
+      for (int q = 0; q < R; ++q) x[q] = Get(zb + (j + q * m) * 2 * W);
+      Finish<R>(x, tw, zb + j * 2 * W, m);
+    }
+  }
+}
+
+void RunPass(int radix, double* z, int64_t blocks, int64_t m, const double* tw) {
+  switch (radix) {
+    case 8: Pass<8>(z, blocks, m, tw); break;
+    case 4: Pass<4>(z, blocks, m, tw); break;
+    case 2: Pass<2>(z, blocks, m, tw); break;
+    case 5: Pass<5>(z, blocks, m, tw); break;
+    default: Pass<3>(z, blocks, m, tw); break;
+  }
+}
+
+// -------------------------------------------------------------------------------------- load, window, transpose
+
+ZOO_INLINE void LoadBlock(const float* const* frames, const double* window, int64_t at, VD (&v)[W]) {
+#if ZOO_VECTOR_BYTES == 64
+  F8 r[8];
+  for (int i = 0; i < 8; ++i) r[i] = LoadU<F8>(frames[i] + at);
+  Transpose(r);
+  for (int i = 0; i < 8; ++i) v[i] = __builtin_convertvector(r[i], VD) * window[at + i];
+#elif ZOO_VECTOR_BYTES == 32
+  F4 r[4];
+  for (int i = 0; i < 4; ++i) r[i] = LoadU<F4>(frames[i] + at);
+  Transpose(r);
+  for (int i = 0; i < 4; ++i) v[i] = __builtin_convertvector(r[i], VD) * window[at + i];
+#else
+  for (int i = 0; i < W; ++i) {
+    v[i] = VD{static_cast<double>(frames[0][at + i]), static_cast<double>(frames[1][at + i])} * window[at + i];
+  }
+#endif
+}
+
+// First pass together with loading: needs the sub-length to be a whole number of blocks of W samples.
+template <int R>
+__attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* const* frames, double* z) {
+  const int64_t m = plan->half / R;
+  const double* tw = plan->twiddle[0];
+  for (int64_t j = 0; j < m; j += W / 2) {
+    VD v[R][W];
+    for (int q = 0; q < R; ++q) LoadBlock(frames, plan->window, 2 * (j + q * m), v[q]);
+    for (int c = 0; c < W / 2; ++c, tw += 2 * (R - 1)) {
+      C x[R];
+      for (int q = 0; q < R; ++q) x[q] = {v[q][2 * c], v[q][2 * c + 1]};
+      Finish<R>(x, tw, z + (j + c) * 2 * W, m);
+    }
+  }
+}
+
+void Transform(const SpectrumPlan* plan, const float* const* frames, double* z) {
+  const int64_t half = plan->half;
+  const int r0 = plan->radix[0];
+  const int64_t m0 = half / r0;
+  if (m0 > 1 && m0 % (W / 2) == 0) {
+    switch (r0) {
+      case 8: FirstPass<8>(plan, frames, z); break;
+      case 4: FirstPass<4>(plan, frames, z); break;
+      case 2: FirstPass<2>(plan, frames, z); break;
+      case 5: FirstPass<5>(plan, frames, z); break;
+      default: FirstPass<3>(plan, frames, z); break;
+    }
+  } else {
+    for (int64_t i = 0; i < 2 * half; ++i) {
+      for (int l = 0; l < W; ++l) z[i * W + l] = frames[l][i] * plan->window[i];
+    }
+    RunPass(r0, z, 1, m0, plan->twiddle[0]);
+  }
+  // The sub-transforms of the first pass one after the other, so that each stays in the first-level cache.
+  for (int q = 0; q < r0; ++q) {
+    double* zq = z + q * m0 * 2 * W;
+    int64_t blocks = 1, length = m0;
+    for (int s = 1; s < plan->stages; ++s) {
+      const int64_t m = length / plan->radix[s];
+      RunPass(plan->radix[s], zq, blocks, m, plan->twiddle[s]);
+      blocks *= plan->radix[s];
+      length = m;
+    }
+  }
+}
+
+template <int kKind>
+ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
+  if (kKind == kSpectrumComplex) {
+    Store(out + index * 2 * W, re);
+    Store(out + index * 2 * W + W, im);
+    return;
+  }
+  VD p = re * re + im * im;
+  if (kKind == kSpectrumMagnitude) {
+    for (int l = 0; l < W; ++l) p[l] = __builtin_sqrt(p[l]);
+  }
+  Store(out + index * W, p);
+}
+
+// From the spectrum Z of the complex signal x[2j] + i x[2j+1] (halved) to the real signal's bins.
+template <int kKind>
+void Untangle(const SpectrumPlan* plan, const double* z, int64_t lo, int64_t hi, double* out) {
+  const int64_t half = plan->half;
+  const int32_t* pos = plan->position;
+  const C z0 = Get(z);
+  const VD zero = z0.re - z0.re;
+  if (lo == 0) Emit<kKind>(out, 0, 2.0 * (z0.re + z0.im), zero);
+  if (hi == half + 1) Emit<kKind>(out, half - lo, 2.0 * (z0.re - z0.im), zero);
+  for (int64_t k = 1; k <= half / 2; ++k) {
+    const int64_t n = half - k;
+    const bool want_k = k >= lo && k < hi, want_n = n >= lo && n < hi;
+    if (!want_k && !want_n) continue;
+    const C a = Get(z + static_cast<int64_t>(pos[k]) * 2 * W), b = Get(z + static_cast<int64_t>(pos[n]) * 2 * W);
+    const C e = {a.re + b.re, a.im - b.im};
+    const C o = Mul({a.re - b.re, a.im + b.im}, plan->untangle[2 * k], plan->untangle[2 * k + 1]);
+    if (want_k) Emit<kKind>(out, k - lo, e.re + o.re, e.im + o.im);
+    if (want_n) Emit<kKind>(out, n - lo, e.re - o.re, o.im - e.im);
+  }
+}
+
+void Spectrum(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind, int32_t lo,
+              int32_t hi, double* out) {
+  Transform(plan, frames, work);
+  switch (kind) {
+    case kSpectrumPower: Untangle<kSpectrumPower>(plan, work, lo, hi, out); break;
+    case kSpectrumMagnitude: Untangle<kSpectrumMagnitude>(plan, work, lo, hi, out); break;
+    default: Untangle<kSpectrumComplex>(plan, work, lo, hi, out); break;
+  }
+}
+
+// ------------------------------------------------------------------------------------------ bands, decibels, DCT
+
+void Bands(const BandPlan* plan, const double* in, float* out) {
+  for (int32_t b = 0; b < plan->bands; ++b) {
+    const double* p = in + static_cast<int64_t>(plan->first[b]) * W;
+    const float* w = plan->weight + plan->offset[b];
+    const int32_t n = plan->count[b];
+    VD even = {}, odd = {};
+    int32_t k = 0;
+    for (; k + 1 < n; k += 2) {
+      even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
+      odd += Load<VD>(p + (k + 1) * W) * static_cast<double>(w[k + 1]);
+    }
+    if (k < n) even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
+    even += odd;
+#if ZOO_VECTOR_BYTES == 64
+    StoreU(out + b * W, __builtin_convertvector(even, F8));
+#elif ZOO_VECTOR_BYTES == 32
+    StoreU(out + b * W, __builtin_convertvector(even, F4));
+#else
+    for (int l = 0; l < W; ++l) out[b * W + l] = static_cast<float>(even[l]);
+#endif
+  }
+}
+
+ZOO_INLINE VF Splat(float x) { return x - VF{}; }
+ZOO_INLINE VF Max(VF a, VF b) { return a > b ? a : b; }
+
+// 10 log10(x) of positive normal numbers, within 2 ulp: x = m 2^e with m in [sqrt(1/2), sqrt(2)), Cephes' polynomial
+// for log(m), and 10 log10(2) in two parts so that e times the first is exact.
+ZOO_INLINE VF Decibels(VF x) {
+  const int32_t base = 0x3f3504f3;
+  VI bits;
+  __builtin_memcpy(&bits, &x, sizeof(x));
+  bits -= base;
+  const VF e = __builtin_convertvector(bits >> 23, VF);
+  bits = (bits & 0x7fffff) + base;
+  VF m;
+  __builtin_memcpy(&m, &bits, sizeof(m));
+  const VF f = m - 1.0f, z = f * f;
+  VF y = f * 7.0376836292e-2f - 1.1514610310e-1f;
+  y = y * f + 1.1676998740e-1f;
+  y = y * f - 1.2420140846e-1f;
+  y = y * f + 1.4249322787e-1f;
+  y = y * f - 1.6668057665e-1f;
+  y = y * f + 2.0000714765e-1f;
+  y = y * f - 2.4999993993e-1f;
+  y = y * f + 3.3333331174e-1f;
+  y = f + (y * f * z - 0.5f * z);
+  return e * 3.01025390625f + (y * 4.342944819032518f + e * 4.6050389811952137e-5f);
+}
+
+float Decibel(float* x, int64_t n, float amin, float subtract) {
+  const float inf = __builtin_inff();
+  VF best = Splat(-inf);
+  for (int64_t i = 0; i < n; i += kF) {
+    const VF v = Max(LoadU<VF>(x + i), Splat(amin));
+    VF y = Decibels(v) - subtract;
+    y = v > 3.4028234663852886e38f ? Splat(inf) : y;
+    best = Max(y, best);
+    StoreU(x + i, y);
+  }
+  float top = best[0];
+  for (int l = 1; l < kF; ++l) top = best[l] > top ? best[l] : top;
+  return top;
+}
+
+// G rows by NV vectors of columns.
+template <int G, int NV>
+ZOO_INLINE void ProjectTile(const float* in, int64_t inner, int64_t sm, int64_t sr, float floor, const float* basis,
+                            int64_t cols_padded, float* out, int64_t cols, int64_t room) {
+  VF acc[G][NV] = {};
+  for (int64_t m = 0; m < inner; ++m) {
+    VF b[NV];
+    for (int v = 0; v < NV; ++v) b[v] = LoadU<VF>(basis + m * cols_padded + v * kF);
+    for (int g = 0; g < G; ++g) {
+      const float x = in[m * sm + g * sr];
+      const float y = x > floor ? x : floor;
+      for (int v = 0; v < NV; ++v) acc[g][v] += b[v] * y;
+    }
+  }
+  for (int g = 0; g < G; ++g) {
+    if (room >= NV * kF) {
+      for (int v = 0; v < NV; ++v) StoreU(out + g * cols + v * kF, acc[g][v]);
+    } else {
+      float tail[NV * kF];
+      for (int v = 0; v < NV; ++v) StoreU(tail + v * kF, acc[g][v]);
+      for (int64_t c = 0; c < room; ++c) out[g * cols + c] = tail[c];
+    }
+  }
+}
+
+template <int G>
+void ProjectRows(const float* in, int64_t inner, int64_t sm, int64_t sr, float floor, const float* basis,
+                 int64_t cols_padded, int64_t cols, float* out) {
+  int64_t c = 0;
+  while (c < cols) {
+    const int64_t room = cols - c;
+    if (room > 2 * kF) {
+      ProjectTile<G, 3>(in, inner, sm, sr, floor, basis + c, cols_padded, out + c, cols, room);
+      c += 3 * kF;
+    } else if (room > kF) {
+      ProjectTile<G, 2>(in, inner, sm, sr, floor, basis + c, cols_padded, out + c, cols, room);
+      c += 2 * kF;
+    } else {
+      ProjectTile<G, 1>(in, inner, sm, sr, floor, basis + c, cols_padded, out + c, cols, room);
+      c += kF;
+    }
+  }
+}
+
+void Project(const float* in, int64_t rows, int64_t inner, int64_t sm, int64_t sr, float floor, const float* basis,
+             int64_t cols_padded, int64_t cols, float* out) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    ProjectRows<4>(in + r * sr, inner, sm, sr, floor, basis, cols_padded, cols, out + r * cols);
+  }
+  for (; r < rows; ++r) ProjectRows<1>(in + r * sr, inner, sm, sr, floor, basis, cols_padded, cols, out + r * cols);
+}
+
+// -------------------------------------------------------------------------------------------------- resampling
+
+ZOO_INLINE float Dot(const float* c, const float* x, int32_t taps) {
+  VF acc = {};
+  for (int32_t k = 0; k < taps; k += kF) acc += Load<VF>(c + k) * LoadU<VF>(x + k);
+  return Sum(acc);
+}
+
+void Resample(const ResamplePlan* p, const float* x, int64_t x_first, int64_t begin, int64_t end, float* out) {
+  const int64_t whole = p->step / p->phases, part = p->step % p->phases;
+  // 128-bit product: begin * step may pass 2^63 on absurd rates
+  const __int128 t = static_cast<__int128>(begin) * p->step;
+  int64_t at = static_cast<int64_t>(t / p->phases), phase = static_cast<int64_t>(t % p->phases);
+  const float* xs = x - x_first - p->before;
+  for (int64_t i = begin; i < end; ++i) {
+    if (p->interpolate) {
+      const double u = static_cast<double>(phase) * (p->rows - 1) / static_cast<double>(p->phases);
+      const int64_t r = static_cast<int64_t>(u);
+      const float a = static_cast<float>(u - static_cast<double>(r));
+      const float y0 = Dot(p->coef + r * p->taps, xs + at, p->taps);
+      const float y1 = Dot(p->coef + (r + 1) * p->taps, xs + at, p->taps);
+      out[i - begin] = y0 + a * (y1 - y0);
+    } else {
+      out[i - begin] = Dot(p->coef + phase * p->taps, xs + at, p->taps);
+    }
+    at += whole;
+    phase += part;
+    if (phase >= p->phases) {
+      phase -= p->phases;
+      ++at;
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------- conversion and checks
+
+int64_t FindNonfinite(const float* x, int64_t n) {
+  const int32_t mask = 0x7f800000;
+  int64_t i = 0;
+  for (; i + 4 * kF <= n; i += 4 * kF) {
+    VI bad = {};
+    for (int u = 0; u < 4; ++u) bad |= (LoadU<VI>(x + i + u * kF) & mask) == mask;
+    int32_t any = 0;
+    for (int l = 0; l < kF; ++l) any |= bad[l];
+    if (any) break;
+  }
+  for (; i < n; ++i) {
+    int32_t b;
+    __builtin_memcpy(&b, x + i, 4);
+    if ((b & mask) == mask) return i;
+  }
+  return -1;
+}
+
+template <class T, class A>
+ZOO_INLINE void Mix(const T* x, int64_t frames, int32_t channels, A scale, float* out) {
+  if (channels == 1) {
+    for (int64_t i = 0; i < frames; ++i) out[i] = static_cast<float>(static_cast<A>(x[i]) * scale);
+    return;
+  }
+  const double mean = static_cast<double>(scale) / channels;
+  for (int64_t i = 0; i < frames; ++i) {
+    double sum = 0;
+    for (int32_t c = 0; c < channels; ++c) sum += static_cast<double>(x[i * channels + c]);
+    out[i] = static_cast<float>(sum * mean);
+  }
+}
+
+void MixF32(const float* x, int64_t n, int32_t c, float s, float* out) { Mix<float, float>(x, n, c, s, out); }
+void MixF64(const double* x, int64_t n, int32_t c, double s, float* out) { Mix<double, double>(x, n, c, s, out); }
+void MixI16(const int16_t* x, int64_t n, int32_t c, float s, float* out) { Mix<int16_t, float>(x, n, c, s, out); }
+void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<int32_t, double>(x, n, c, s, out); }
+
+}  // namespace
+
+extern const Kernels kKernels;
+const Kernels kKernels = {
+#if defined(__AVX512F__)
+    "avx512",
+#elif defined(__AVX2__)
+    "avx2",
+#elif defined(__aarch64__)
+    "neon",
+#else
+    "baseline",
+#endif
+    W, Spectrum, Bands, Decibel, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+};
+
+}  // namespace ZOO_TARGET
+}  // namespace zoo

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+// Audio ops of the pipeline: one table with their parameters, one adapter class each.
+#include <limits>
+#include <map>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "pipeline/op.h"
+#include "zoo/spectral.h"
+
+namespace zoo {
+namespace {
+
+constexpr double kIntMax = 2147483647.0;
+
+template <class T>
+Result<std::unique_ptr<OpState>> Upcast(Result<std::unique_ptr<T>> r) {
+  if (!r.ok()) return r.status();
+  return std::unique_ptr<OpState>(std::move(r.value()));
+}
+
+// --------------------------------------------------------------------------------------------------------- signals
+
+class ResampleOp final : public Op {
+ public:
+  ResampleOp(int32_t rate_out, std::string isa) : rate_out_(rate_out), isa_(std::move(isa)) {}
+  PortType output() const override { return {PortKind::kAudio, rate_out_, {-1}}; }
+  Status Infer(const Extent& in, Extent* out) const override {
+    const ResampleOptions o{in.rate, rate_out_};
+    ZOO_RETURN_IF_ERROR(o.Validate());
+    *out = in;
+    out->rate = rate_out_;
+    out->dim[0] = Resample::OutputSize(o, in.dim[0]);
+    return Status::Ok();
+  }
+  bool ranged() const override { return true; }
+  Range Needed(const Extent& in, Range out) const override {
+    return Resample::Needed({in.rate, rate_out_}, out, in.dim[0]);
+  }
+
+  struct State : OpState {
+    int32_t rate = 0;
+    std::shared_ptr<const Resample> plan;
+    std::unique_ptr<Resample::State> scratch;
+  };
+  Result<std::unique_ptr<OpState>> NewState() const override { return std::unique_ptr<OpState>(new State); }
+  Status Prepare(const Extent& in, Range out, OpState& state) const override {
+    State& s = static_cast<State&>(state);
+    if (s.rate != in.rate) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      std::shared_ptr<const Resample>& plan = plans_[in.rate];
+      if (!plan) {
+        if (plans_.size() > kMaxPlans) plans_.clear();
+        Result<Resample> made = Resample::Create({in.rate, rate_out_}, isa_);
+        if (!made.ok()) {
+          plans_.erase(in.rate);
+          return made.status();
+        }
+        plans_[in.rate] = s.plan = std::make_shared<const Resample>(std::move(made.value()));
+      } else {
+        s.plan = plan;
+      }
+      auto scratch = s.plan->NewState();
+      if (!scratch.ok()) return scratch.status();
+      s.scratch = std::move(scratch.value());
+      s.rate = in.rate;
+    }
+    return s.plan->Reserve(out.size(), *s.scratch);
+  }
+  Status Run(const ConstView& in, Range range, Span<float> out, OpState& state) const noexcept override {
+    State& s = static_cast<State&>(state);
+    return s.plan->Compute({in.data, static_cast<size_t>(in.range.size())}, in.range.begin, in.extent.dim[0], range, out,
+                           *s.scratch);
+  }
+
+ private:
+  static constexpr size_t kMaxPlans = 32;
+  int32_t rate_out_;
+  std::string isa_;
+  mutable std::mutex mutex_;
+  mutable std::map<int32_t, std::shared_ptr<const Resample>> plans_;
+};
+
+Result<std::unique_ptr<Op>> MakeResample(const Params& p, const OpContext& c) {
+  return std::unique_ptr<Op>(new ResampleOp(static_cast<int32_t>(p.Int("rate")), c.isa));
+}
+
+class FitOp final : public Op {
+ public:
+  FitOp(const FitOptions& o, int32_t rate) : options_(o), rate_(rate) {}
+  PortType output() const override { return {PortKind::kAudio, rate_, {options_.length}}; }
+  Status Infer(const Extent& in, Extent* out) const override {
+    *out = in;
+    out->dim[0] = options_.length;
+    return Status::Ok();
+  }
+  bool ranged() const override { return true; }
+  Range Needed(const Extent& in, Range out) const override { return options_.Needed(out, in.dim[0]); }
+  Status Run(const ConstView& in, Range range, Span<float> out, OpState&) const noexcept override {
+    return options_.Compute({in.data, static_cast<size_t>(in.range.size())}, in.range.begin, in.extent.dim[0], range, out);
+  }
+
+ private:
+  FitOptions options_;
+  int32_t rate_;
+};
+
+Result<std::unique_ptr<Op>> MakeFit(const Params& p, const OpContext& c) {
+  FitOptions o;
+  o.length = p.Int("length");
+  o.pad = static_cast<Align>(p.Choice("pad"));
+  o.crop = static_cast<Align>(p.Choice("crop"));
+  ZOO_RETURN_IF_ERROR(o.Validate());
+  return std::unique_ptr<Op>(new FitOp(o, c.input.rate));
+}
+
+// --------------------------------------------------------------------------------------------------------- spectra
+
+FrameOptions FrameParams(const Params& p) {
+  FrameOptions o;
+  o.n_fft = static_cast<int32_t>(p.Int("n_fft"));
+  o.hop_length = static_cast<int32_t>(p.Int("hop_length"));
+  o.win_length = p.Has("win_length") ? static_cast<int32_t>(p.Int("win_length")) : 0;
+  o.window = static_cast<Window>(p.Choice("window"));
+  o.center = p.Bool("center");
+  o.pad_mode = static_cast<PadMode>(p.Choice("pad_mode"));
+  return o;
+}
+
+Status MelParams(const Params& p, const OpContext& c, MelOptions* o) {
+  static_cast<FrameOptions&>(*o) = FrameParams(p);
+  if (p.Has("rate")) {
+    o->rate = static_cast<int32_t>(p.Int("rate"));
+    if (c.input.rate != 0 && c.input.rate != o->rate) {
+      return InvalidPipeline("rate is " + std::to_string(o->rate) + " Hz, the signal has " + std::to_string(c.input.rate));
+    }
+  } else if (c.input.rate != 0) {
+    o->rate = c.input.rate;
+  } else {
+    return InvalidPipeline("the rate of the signal is not known; put a resample op before it or set rate");
+  }
+  o->n_mels = static_cast<int32_t>(p.Int("n_mels"));
+  o->power = p.Float("power");
+  o->fmin = p.Float("fmin");
+  if (p.Has("fmax")) o->fmax = p.Float("fmax");
+  o->htk = p.Bool("htk");
+  o->norm = static_cast<MelNorm>(p.Choice("norm"));
+  return Status::Ok();
+}
+
+Status DecibelParams(const Params& p, DecibelOptions* o) {
+  o->ref = p.Float("ref");
+  o->amin = p.Float("amin");
+  o->top_db = p.Has("top_db") ? std::optional<double>(p.Float("top_db")) : std::nullopt;
+  return Status::Ok();
+}
+
+Status InferFrames(const FrameOptions& o, const char* op, int32_t rate, const Extent& in, int64_t columns, Extent* out) {
+  if (rate != 0 && in.rate != rate) {
+    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(in.rate) + " Hz, the op needs " +
+                         std::to_string(rate) + "; resample it first");
+  }
+  const int64_t frames = o.Frames(in.dim[0]);
+  if (frames < 1) {
+    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(in.dim[0]) +
+                         " samples, fewer than one frame of n_fft = " + std::to_string(o.n_fft));
+  }
+  *out = Extent{};
+  out->rank = 2;
+  out->dim[0] = frames;
+  out->dim[1] = columns;
+  return Status::Ok();
+}
+
+int64_t StaticFrames(const FrameOptions& o, const PortType& in) { return in.shape[0] < 0 ? -1 : o.Frames(in.shape[0]); }
+
+template <class Core>
+struct CoreState : OpState {
+  std::unique_ptr<typename Core::State> state;
+};
+
+template <class Core>
+Result<std::unique_ptr<OpState>> NewCoreState(const Core& core) {
+  auto made = core.NewState();
+  if (!made.ok()) return made.status();
+  auto s = std::make_unique<CoreState<Core>>();
+  s->state = std::move(made.value());
+  return std::unique_ptr<OpState>(std::move(s));
+}
+
+Span<const float> Samples(const ConstView& v) { return {v.data, static_cast<size_t>(v.range.size())}; }
+
+class StftOp final : public Op {
+ public:
+  StftOp(Stft core, const PortType& in) : core_(std::move(core)), in_(in) {}
+  PortType output() const override {
+    const int64_t bins = core_.options().n_fft / 2 + 1, frames = StaticFrames(core_.options(), in_);
+    if (core_.options().output == StftOutput::kComplex) return {PortKind::kTensor, 0, {frames, bins, 2}};
+    return {PortKind::kTensor, 0, {frames, bins}};
+  }
+  Status Infer(const Extent& in, Extent* out) const override {
+    ZOO_RETURN_IF_ERROR(InferFrames(core_.options(), "stft", 0, in, core_.options().n_fft / 2 + 1, out));
+    if (core_.options().output == StftOutput::kComplex) out->rank = 3, out->dim[2] = 2;
+    return Status::Ok();
+  }
+  Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
+  Status Run(const ConstView& in, Range, Span<float> out, OpState& s) const noexcept override {
+    return core_.Compute(Samples(in), out, *static_cast<CoreState<Stft>&>(s).state);
+  }
+
+ private:
+  Stft core_;
+  PortType in_;
+};
+
+class MelOp final : public Op {
+ public:
+  MelOp(Mel core, const PortType& in) : core_(std::move(core)), in_(in) {}
+  PortType output() const override {
+    return {PortKind::kTensor, 0, {StaticFrames(core_.options(), in_), core_.options().n_mels}};
+  }
+  Status Infer(const Extent& in, Extent* out) const override {
+    return InferFrames(core_.options(), "mel", core_.options().rate, in, core_.options().n_mels, out);
+  }
+  Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
+  Status Run(const ConstView& in, Range, Span<float> out, OpState& s) const noexcept override {
+    return core_.Compute(Samples(in), out, *static_cast<CoreState<Mel>&>(s).state);
+  }
+
+ private:
+  Mel core_;
+  PortType in_;
+};
+
+class MfccOp final : public Op {
+ public:
+  MfccOp(Mfcc core, const PortType& in) : core_(std::move(core)), in_(in) {}
+  PortType output() const override {
+    return {PortKind::kTensor, 0, {StaticFrames(core_.options(), in_), core_.options().n_mfcc}};
+  }
+  Status Infer(const Extent& in, Extent* out) const override {
+    return InferFrames(core_.options(), "mfcc", core_.options().rate, in, core_.options().n_mfcc, out);
+  }
+  Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
+  Status Prepare(const Extent& in, Range, OpState& s) const override {
+    return core_.Reserve(in.dim[0], *static_cast<CoreState<Mfcc>&>(s).state);
+  }
+  Status Run(const ConstView& in, Range, Span<float> out, OpState& s) const noexcept override {
+    return core_.Compute(Samples(in), out, *static_cast<CoreState<Mfcc>&>(s).state);
+  }
+
+ private:
+  Mfcc core_;
+  PortType in_;
+};
+
+Result<std::unique_ptr<Op>> MakeStft(const Params& p, const OpContext& c) {
+  StftOptions o;
+  static_cast<FrameOptions&>(o) = FrameParams(p);
+  o.output = static_cast<StftOutput>(p.Choice("output"));
+  auto core = Stft::Create(o, c.isa);
+  if (!core.ok()) return core.status();
+  return std::unique_ptr<Op>(new StftOp(std::move(core.value()), c.input));
+}
+
+Result<std::unique_ptr<Op>> MakeMel(const Params& p, const OpContext& c) {
+  MelOptions o;
+  ZOO_RETURN_IF_ERROR(MelParams(p, c, &o));
+  auto core = Mel::Create(o, c.isa);
+  if (!core.ok()) return core.status();
+  return std::unique_ptr<Op>(new MelOp(std::move(core.value()), c.input));
+}
+
+Result<std::unique_ptr<Op>> MakeMfcc(const Params& p, const OpContext& c) {
+  MfccOptions o;
+  ZOO_RETURN_IF_ERROR(MelParams(p, c, &o));
+  ZOO_RETURN_IF_ERROR(DecibelParams(p, &o.db));
+  o.n_mfcc = static_cast<int32_t>(p.Int("n_mfcc"));
+  auto core = Mfcc::Create(o, c.isa);
+  if (!core.ok()) return core.status();
+  return std::unique_ptr<Op>(new MfccOp(std::move(core.value()), c.input));
+}
+
+// --------------------------------------------------------------------------------------------------------- tensors
+
+class PowerToDbOp final : public Op {
+ public:
+  PowerToDbOp(PowerToDb core, PortType in) : core_(std::move(core)), in_(std::move(in)) {}
+  PortType output() const override { return in_; }
+  Status Infer(const Extent& in, Extent* out) const override {
+    *out = in;
+    return Status::Ok();
+  }
+  Status Run(const ConstView& in, Range, Span<float> out, OpState&) const noexcept override {
+    return core_.Compute({in.data, static_cast<size_t>(in.extent.count())}, out);
+  }
+
+ private:
+  PowerToDb core_;
+  PortType in_;
+};
+
+Result<std::unique_ptr<Op>> MakePowerToDb(const Params& p, const OpContext& c) {
+  DecibelOptions o;
+  ZOO_RETURN_IF_ERROR(DecibelParams(p, &o));
+  auto core = PowerToDb::Create(o, c.isa);
+  if (!core.ok()) return core.status();
+  return std::unique_ptr<Op>(new PowerToDbOp(std::move(core.value()), c.input));
+}
+
+class DctOp final : public Op {
+ public:
+  DctOp(Dct core, const PortType& in) : core_(std::move(core)), rows_(in.shape[0]) {}
+  PortType output() const override { return {PortKind::kTensor, 0, {rows_, core_.options().n_out}}; }
+  Status Infer(const Extent& in, Extent* out) const override {
+    *out = in;
+    out->dim[1] = core_.options().n_out;
+    return Status::Ok();
+  }
+  Status Run(const ConstView& in, Range, Span<float> out, OpState&) const noexcept override {
+    return core_.Compute({in.data, static_cast<size_t>(in.extent.count())}, out);
+  }
+
+ private:
+  Dct core_;
+  int64_t rows_;
+};
+
+Result<std::unique_ptr<Op>> MakeDct(const Params& p, const OpContext& c) {
+  if (c.input.shape.size() != 2 || c.input.shape[1] < 1) return InvalidPipeline("it needs rows of a fixed number of values");
+  auto core = Dct::Create({static_cast<int32_t>(c.input.shape[1]), static_cast<int32_t>(p.Int("n_out"))}, c.isa);
+  if (!core.ok()) return core.status();
+  return std::unique_ptr<Op>(new DctOp(std::move(core.value()), c.input));
+}
+
+class StandardizeOp final : public Op {
+ public:
+  StandardizeOp(Standardize core, PortType in) : core_(std::move(core)), in_(std::move(in)) {}
+  PortType output() const override { return in_; }
+  Status Infer(const Extent& in, Extent* out) const override {
+    *out = in;
+    return Status::Ok();
+  }
+  Status Run(const ConstView& in, Range, Span<float> out, OpState&) const noexcept override {
+    return core_.Compute({in.data, static_cast<size_t>(in.extent.count())}, in.extent.dim[1], out);
+  }
+
+ private:
+  Standardize core_;
+  PortType in_;
+};
+
+Result<std::unique_ptr<Op>> MakeStandardize(const Params& p, const OpContext& c) {
+  StandardizeOptions o;
+  o.mean = p.List("mean");
+  o.std = p.List("std");
+  o.epsilon = p.Float("epsilon");
+  if (c.input.shape.size() != 2 || c.input.shape[1] < 1) return InvalidPipeline("it needs rows of a fixed number of values");
+  auto core = Standardize::Create(o);
+  if (!core.ok()) return core.status();
+  if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != c.input.shape[1]) {
+    return InvalidPipeline("mean and std have " + std::to_string(o.mean.size()) + " values, the input has " +
+                           std::to_string(c.input.shape[1]) + " columns");
+  }
+  return std::unique_ptr<Op>(new StandardizeOp(std::move(core.value()), c.input));
+}
+
+// ----------------------------------------------------------------------------------------------------------- table
+
+const ParamValue kNone{};
+ParamValue I(int64_t v) { return v; }
+ParamValue F(double v) { return v; }
+ParamValue B(bool v) { return v; }
+ParamValue S(const char* v) { return std::string(v); }
+
+void Append(std::vector<ParamSpec>* to, std::vector<ParamSpec> more) {
+  for (ParamSpec& p : more) to->push_back(std::move(p));
+}
+
+std::vector<ParamSpec> FrameSpecs() {
+  return {
+      {"n_fft", ParamType::kInt, I(2048), false, 16, 65536, {}, "samples a frame; even, a product of 2, 3 and 5"},
+      {"hop_length", ParamType::kInt, I(512), false, 1, kIntMax, {}, "samples between frames"},
+      {"win_length", ParamType::kInt, kNone, true, 1, 65536, {}, "samples of the window, centred in the frame; null: n_fft"},
+      {"window", ParamType::kChoice, S("hann"), false, 0, 0, {"hann", "hamming"}, "periodic window"},
+      {"center", ParamType::kBool, B(true), false, 0, 0, {}, "frame t is centred at sample t * hop_length"},
+      {"pad_mode", ParamType::kChoice, S("constant"), false, 0, 0, {"constant", "reflect"}, "padding of centred frames"},
+  };
+}
+
+std::vector<ParamSpec> MelSpecs() {
+  std::vector<ParamSpec> p = {
+      {"rate", ParamType::kInt, kNone, true, 1, 768000, {}, "Hz; null: the signal's, which must be known"}};
+  Append(&p, FrameSpecs());
+  Append(&p, {
+                 {"power", ParamType::kFloat, F(2.0), false, 1, 2, {}, "of the magnitude: 1 or 2"},
+                 {"n_mels", ParamType::kInt, I(128), false, 1, 4096, {}, "mel bands"},
+                 {"fmin", ParamType::kFloat, F(0.0), false, 0, 384000, {}, "Hz"},
+                 {"fmax", ParamType::kFloat, kNone, true, 0, 384000, {}, "Hz; null: rate / 2"},
+                 {"htk", ParamType::kBool, B(false), false, 0, 0, {}, "HTK's mel scale instead of Slaney's"},
+                 {"norm", ParamType::kChoice, S("slaney"), false, 0, 0, {"slaney", "none"}, "area norm of the bands"},
+             });
+  return p;
+}
+
+std::vector<ParamSpec> DecibelSpecs() {
+  return {
+      {"ref", ParamType::kFloat, F(1.0), false, 0, 0, {}, "power of 0 dB"},
+      {"amin", ParamType::kFloat, F(1e-10), false, 1e-37, 1e37, {}, "floor of the power"},
+      {"top_db", ParamType::kFloat, F(80.0), true, 0, 1e6, {}, "clip to this far below the largest; null: no clip"},
+  };
+}
+
+}  // namespace
+
+const std::vector<OpSpec>& AudioOpSpecs() {
+  static const std::vector<OpSpec>* const specs = [] {
+    std::vector<ParamSpec> mfcc = {{"n_mfcc", ParamType::kInt, I(39), false, 1, 4096, {}, "coefficients kept"}};
+    Append(&mfcc, MelSpecs());
+    Append(&mfcc, DecibelSpecs());
+    std::vector<ParamSpec> stft = FrameSpecs();
+    Append(&stft, {{"output", ParamType::kChoice, S("power"), false, 0, 0, {"complex", "power", "magnitude"}, "what is kept"}});
+    const PortKind audio = PortKind::kAudio, tensor = PortKind::kTensor;
+    return new std::vector<OpSpec>{
+        {"resample", audio, audio, "band-limited rate conversion",
+         {{"rate", ParamType::kInt, kNone, false, 1, 768000, {}, "Hz of the output"}}, MakeResample},
+        {"fit", audio, audio, "pads or crops to a fixed length",
+         {{"length", ParamType::kInt, kNone, false, 1, 2147483648.0, {}, "samples"},
+          {"pad", ParamType::kChoice, S("center"), false, 0, 0, {"center", "start", "end"}, "where zeros go"},
+          {"crop", ParamType::kChoice, S("center"), false, 0, 0, {"center", "start", "end"}, "what is kept"}}, MakeFit},
+        {"stft", audio, tensor, "short-time Fourier transform, [frames, bins]", stft, MakeStft},
+        {"mel", audio, tensor, "mel spectrogram, [frames, n_mels]", MelSpecs(), MakeMel},
+        {"mfcc", audio, tensor, "mel-frequency cepstral coefficients, [frames, n_mfcc]", mfcc, MakeMfcc},
+        {"power_to_db", tensor, tensor, "decibels of a power", DecibelSpecs(), MakePowerToDb},
+        {"dct", tensor, tensor, "orthonormal DCT-II of each row",
+         {{"n_out", ParamType::kInt, kNone, false, 1, 4096, {}, "coefficients kept"}}, MakeDct},
+        {"standardize", tensor, tensor, "(x - mean) / std of each column; both empty: of the clip itself",
+         {{"mean", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},
+          {"std", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},
+          {"epsilon", ParamType::kFloat, F(1e-8), false, 0, 1, {}, "added to the clip's own standard deviation"}}, MakeStandardize},
+    };
+  }();
+  return *specs;
+}
+
+}  // namespace zoo
