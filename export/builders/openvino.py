@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO: IR (xml and bin)."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+import msgspec
+import openvino as ov
+
+from zoo.errors import ProviderUnavailable, TargetError
+from zoo.export.builders import Built, Request, fixed_specs
+from zoo.export.graph import OPSET
+
+_CAPABILITY = {"fp16": "FP16", "bf16": "BF16"}
+
+
+def build(request: Request, package: str) -> Built:
+    """Convert the graph to IR, with the dimensions fixed that the profile fixes.
+
+    Raises
+    ------
+    TargetError
+        OpenVINO refuses the graph.
+    ProviderUnavailable
+        The CPU here cannot compute in this precision: the plugin would silently take another.
+    """
+    wanted = _CAPABILITY.get(request.precision)
+    device = str(request.target.flags.get("device", "CPU"))
+    core = ov.Core()
+    version = str(ov.__version__).split("-")[0]
+    if device in core.available_devices and wanted is not None:
+        has = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        if wanted not in has:
+            raise ProviderUnavailable(
+                f"target {request.target.name}: this {device} has no {request.precision} arithmetic (OpenVINO reports "
+                f"{', '.join(has)}) and would compute in fp32 without saying so; take fp32 or int8, or export on the device"
+            )
+    try:
+        model = core.read_model(io.BytesIO(request.graph.data))
+        spec = fixed_specs(request)
+        shapes = {
+            tensor.name: [dim if isinstance(dim, int) else -1 for dim in tensor.shape]
+            for tensor in spec.inputs
+        }
+        model.reshape(shapes)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "engine.xml"
+            ov.save_model(model, path, compress_to_fp16=request.precision == "fp16")
+            files = {"engine.xml": path.read_bytes(), "engine.bin": path.with_suffix(".bin").read_bytes()}
+        core.compile_model(model, device)
+    except RuntimeError as error:
+        raise TargetError(f"OpenVINO {ov.__version__} refuses the graph: {error}") from error
+    spec = msgspec.structs.replace(spec, file="engine.xml", extra_files=("engine.bin",), opset=OPSET)
+    return Built(spec, files, version)
+
+
+def problem(request: Request, package: str) -> str | None:
+    """Whether the target's device is here."""
+    device = str(request.target.flags.get("device", "CPU"))
+    here = ov.Core().available_devices
+    return None if device in here else f"OpenVINO finds no device {device} here, only {', '.join(here)}"

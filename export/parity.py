@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the artifact compute what the reference computes? And if not, where does it begin to differ?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.bundle import Parity
+from zoo.errors import ParityError
+from zoo.export.graph import Graph
+from zoo.export.inputs import Features, InputSet
+from zoo.export.session import Session
+from zoo.specs import Precision
+
+#: Number of inputs that parity is measured over.
+INPUTS = 64
+#: Largest difference from the reference, as a share of the output's range over the inputs. fp32 is the
+#: promise; the others only catch a broken build: what a lower precision costs is the accuracy gate's question.
+TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "int8": 0.5}
+
+#: One raw input's features to the outputs by name, with the batch dimension.
+Run = Callable[[Features], Mapping[str, NDArray[Any]]]
+
+
+class Reference:
+    """The PyTorch reference as a function of features, and what each of its modules returns."""
+
+    def __init__(self, net: Any, outputs: Sequence[str]) -> None:
+        self._net = net
+        self._outputs = tuple(outputs)
+
+    def run(self, features: Features) -> dict[str, NDArray[Any]]:
+        """Outputs by name, with the batch dimension."""
+        with torch.inference_mode():
+            found = self._net(*(torch.from_numpy(np.ascontiguousarray(array[None])) for array in features))
+        arrays = (found,) if isinstance(found, torch.Tensor) else found
+        return {name: array.numpy() for name, array in zip(self._outputs, arrays, strict=True)}
+
+    def modules(self, features: Features) -> dict[str, NDArray[Any]]:
+        """The last tensor that each module returned, by module name."""
+        found: dict[str, NDArray[Any]] = {}
+
+        def hook(name: str) -> Callable[..., None]:
+            def record(module: Any, inputs: Any, output: Any) -> None:
+                if isinstance(output, torch.Tensor):
+                    found[name] = output.detach().numpy()
+
+            return record
+
+        handles = [
+            module.register_forward_hook(hook(name)) for name, module in self._net.named_modules() if name
+        ]
+        try:
+            self.run(features)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+
+def measure(
+    reference: Run, artifact: Run, inputs: InputSet, *, precision: Precision, verified_on: str
+) -> tuple[Parity, Features]:
+    """The largest difference relative to each output's range, and the input that has it."""
+    expected = [reference(features) for features in inputs.features]
+    names = list(expected[0])
+    span = {name: max(float(np.ptp([_ends(row[name]) for row in expected])), 1e-6) for name in names}
+    worst, where = -1.0, inputs.features[0]
+    for features, row in zip(inputs.features, expected, strict=True):
+        found = artifact(features)
+        for name in names:
+            error = _max_error(found[name], row[name]) / span[name]
+            if error > worst:
+                worst, where = error, features
+    parity = Parity(
+        inputs=len(inputs.features),
+        input_source=inputs.source,
+        # JSON has no infinity; a shape or a NaN that differs is as wrong as can be.
+        max_error=min(worst, 1e30),
+        tolerance=TOLERANCE[precision],
+        verified_on=verified_on,
+    )
+    return parity, where
+
+
+def check(
+    name: str,
+    reference: Reference,
+    graph: Graph,
+    artifact: Run,
+    inputs: InputSet,
+    *,
+    precision: Precision,
+    verified_on: str,
+) -> Parity:
+    """Measure, and refuse an artifact that is over the tolerance.
+
+    Raises
+    ------
+    ParityError
+        Names the first node whose tensor differs from the reference's, or says that the graph is right and
+        the engine is not.
+    """
+    parity, worst = measure(reference.run, artifact, inputs, precision=precision, verified_on=verified_on)
+    if parity.max_error <= parity.tolerance:
+        return parity
+    raise ParityError(
+        f"{name} {precision}: outputs differ from the PyTorch reference by {parity.max_error:.2e} of their range, "
+        f"the tolerance is {parity.tolerance:.0e} ({parity.inputs} inputs; {verified_on}). "
+        + explain(reference, graph, worst, parity.tolerance)
+    )
+
+
+def explain(reference: Reference, graph: Graph, features: Features, tolerance: float) -> str:
+    """A sentence on the first node, in graph order, whose output differs from that of its module."""
+    expected: dict[str, NDArray[Any]] = dict(reference.modules(features))
+    finals = reference.run(features)
+    compared = {tensor: expected[module] for tensor, module in graph.modules.items() if module in expected}
+    compared.update(finals)
+    known = {output for node in graph.model.graph.node for output in node.output}
+    found = Session(graph.model, [name for name in compared if name in known]).run(features)
+    for node in graph.model.graph.node:
+        for tensor in node.output:
+            if tensor not in compared or tensor not in found:
+                continue
+            want, have = compared[tensor], found[tensor]
+            span = max(float(np.ptp(want)), 1e-6)
+            error = _max_error(have, want) / span
+            if error > tolerance:
+                module = graph.modules.get(tensor)
+                owner = f" (module {module})" if module else ""
+                return f"First diverging node: {node.name} ({node.op_type}){owner}, {error:.2e} of its range"
+    return "onnxruntime agrees with the reference on this graph: the fault is in the engine, not in the ONNX"
+
+
+def _ends(array: NDArray[Any]) -> tuple[float, float]:
+    return float(array.min()), float(array.max())
+
+
+def _max_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    if found.shape != expected.shape:
+        return float("inf")
+    difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
