@@ -137,7 +137,7 @@ def test_stream_windows_do_not_depend_on_chunk_sizes(sizes: list[int], hop: floa
     assert [start for _, start, _ in found] == [i / 8000 for i in starts]
     for (window, start, end), i in zip(found, starts, strict=True):
         assert (window == signal[i : i + 16000]).all()
-        assert end - start == 2.0
+        assert end - start == pytest.approx(2.0)
 
 
 def test_stream_predictions_equal_calls(model: zoo.Model) -> None:
