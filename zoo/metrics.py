@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of merit with bootstrap intervals. numpy only; scores are fractions of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from zoo.errors import DataError
+
+Metric = Callable[..., float]
+
+
+def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int | None = None) -> NDArray[np.int64]:
+    """Counts, shape (classes, classes): row = truth, column = prediction.
+
+    Parameters
+    ----------
+    truth, predicted : int, shape (n,)
+        Class indices >= 0.
+    classes : int or None
+        None: the largest index plus one.
+
+    Raises
+    ------
+    DataError
+        Lengths differ, n is 0, or an index is out of range.
+    """
+    y, p = _pair(truth, predicted)
+    top = int(max(y.max(), p.max())) + 1
+    size = top if classes is None else classes
+    if top > size or min(y.min(), p.min()) < 0:
+        raise DataError(f"class indices must lie in 0..{size - 1}, found {min(y.min(), p.min())}..{top - 1}")
+    return np.bincount(y * size + p, minlength=size * size).reshape(size, size).astype(np.int64)
+
+
+def uar(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Unweighted average recall: the mean, over the classes that occur in ``truth``, of the share found."""
+    matrix = confusion(truth, predicted)
+    support = matrix.sum(axis=1)
+    present = support > 0
+    return float(np.mean(np.diag(matrix)[present] / support[present]))
+
+
+def accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Share of right predictions (weighted average recall, WAR)."""
+    y, p = _pair(truth, predicted)
+    return float(np.mean(y == p))
+
+
+#: Weighted average recall is another name of accuracy.
+war = accuracy
+
+
+def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean F1 over the classes that occur in ``truth`` or ``predicted``; 0 for a class never found."""
+    matrix = confusion(truth, predicted)
+    total = matrix.sum(axis=0) + matrix.sum(axis=1)
+    present = total > 0
+    return float(np.mean(2.0 * np.diag(matrix)[present] / total[present]))
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation of two real series, shape (n,), n >= 2. NaN if one of them is constant.
+
+    Raises
+    ------
+    DataError
+        Lengths differ or n < 2.
+    """
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if a.ndim != 1 or a.shape != b.shape or a.size < 2:
+        raise DataError(f"two series of one length >= 2 are needed, found shapes {a.shape} and {b.shape}")
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt(np.dot(a, a) * np.dot(b, b)))
+    return float(np.dot(a, b)) / scale if scale > 0 else float("nan")
+
+
+def bootstrap_interval(
+    metric: Metric,
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    n: int = 10000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of ``metric(truth, predicted)``.
+
+    Parameters
+    ----------
+    metric : callable
+        Takes resampled truth and predictions.
+    truth, predicted : shape (m,) or (m, ...)
+        One row for each item.
+    n : int
+        Resamples.
+    groups : shape (m,) or None
+        Resample whole groups (speakers) instead of items: the interval for new groups.
+    level : float
+        Share of the resamples inside.
+
+    Returns
+    -------
+    (low, high)
+        Resamples whose metric is NaN are left out.
+
+    Raises
+    ------
+    DataError
+        Lengths differ, or there are no items.
+    """
+    y, p = np.asarray(truth), np.asarray(predicted)
+    values = _resample(lambda rows: metric(y[rows], p[rows]), len(y), (len(p),), n, seed, groups)
+    return _quantiles(values, level)
+
+
+def paired_bootstrap(
+    metric: Metric,
+    truth: ArrayLike,
+    predicted_a: ArrayLike,
+    predicted_b: ArrayLike,
+    *,
+    n: int = 10000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Difference ``metric(b) - metric(a)`` on the same items, with its percentile bootstrap interval.
+
+    Each resample takes the same items (or ``groups``) for both, so what they share cancels.
+
+    Returns
+    -------
+    (difference, low, high)
+        The difference is that of the whole set.
+
+    Raises
+    ------
+    DataError
+        Lengths differ, or there are no items.
+    """
+    y, a, b = np.asarray(truth), np.asarray(predicted_a), np.asarray(predicted_b)
+    sizes = (len(a), len(b))
+    values = _resample(
+        lambda rows: metric(y[rows], b[rows]) - metric(y[rows], a[rows]), len(y), sizes, n, seed, groups
+    )
+    low, high = _quantiles(values, level)
+    return float(metric(y, b) - metric(y, a)), low, high
+
+
+def _pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    y, p = np.asarray(truth), np.asarray(predicted)
+    if y.ndim != 1 or y.shape != p.shape or y.size == 0:
+        raise DataError(
+            f"truth and predictions must be two lists of one length >= 1, found shapes {y.shape}, {p.shape}"
+        )
+    return y.astype(np.int64), p.astype(np.int64)
+
+
+def _resample(
+    score: Callable[[NDArray[np.int64]], float],
+    size: int,
+    others: tuple[int, ...],
+    n: int,
+    seed: int,
+    groups: ArrayLike | None,
+) -> NDArray[np.float64]:
+    if size == 0 or any(other != size for other in others):
+        raise DataError(f"truth and predictions must have one length >= 1, found {(size, *others)}")
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        return np.array([score(rng.integers(0, size, size)) for _ in range(n)])
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    if len(index) != size:
+        raise DataError(f"groups must have one entry for each of the {size} items, found {len(index)}")
+    members = [np.flatnonzero(index == i) for i in range(len(names))]
+    return np.array(
+        [
+            score(np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))]))
+            for _ in range(n)
+        ]
+    )
+
+
+def _quantiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+    kept = values[~np.isnan(values)]
+    if kept.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,936 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of TIM-Net: fact sheet 10, section 3, and the options of the ``robust`` variant.
+
+The last epoch counts: no test fold is looked at before its model is finished. One fold runs on one thread and
+depends on nothing but the seed, the data and the instruction set, so ``threads`` (folds at once) changes no result.
+
+The step itself (forward, backward) is ``train_step.cc``, compiled on first use with the system's C++ compiler;
+without one the same step runs in PyTorch, several times slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from zoo import metrics
+from zoo.data import Dataset
+from zoo.errors import DataError, ZooError
+from zoo.models.tim_net.model import BatchNorm, TimNet, build
+
+F32 = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+ProtocolName = Literal["final", "kfold", "loso"]
+Backend = Literal["auto", "native", "torch"]
+
+_SOURCE = Path(__file__).with_name("train_step.cc")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_CHECKPOINT_EVERY = 20  # epochs
+
+
+class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Altered copies of each training clip, made before training through the same pipeline.
+
+    ``speed``: factor on tempo and pitch (a clip said to have another rate is resampled by the pipeline).
+    ``gain_db``, ``snr_db``: level change, and white noise at this distance below the clip's mean power.
+    ``shift``: the clip starts up to this many seconds later (zeros) or earlier (cut).
+    """
+
+    copies: int
+    speed: tuple[float, float] = (1.0, 1.0)
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    snr_db: tuple[float, float] | None = None
+    shift: float = 0.0
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The ``training`` table of a card. Defaults are the sheet's; everything after ``fold_seed`` is off there.
+
+    ``standardize``: features are scaled with mean and deviation of the training fold; both are folded into the
+    first convolutions afterwards, so the pipeline stays the same. ``ema``: decay of the average of the weights
+    that is kept as the model (0: none). ``mixup``: alpha of the Beta distribution. ``time_mask``: greatest number
+    of frames blanked (twice a clip). ``prior``: this times log class share is taken off the final bias.
+    """
+
+    epochs: int = 500
+    batch: int = 64
+    lr: float = 1e-3
+    beta1: float = 0.93
+    beta2: float = 0.98
+    eps: float = 1e-8
+    label_smoothing: float = 0.1
+    seed: int = 46
+    folds: int = 10
+    fold_seed: int | None = None
+    standardize: bool = False
+    schedule: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    mixup: float = 0.0
+    time_mask: int = 0
+    feature_noise: float = 0.0
+    prior: float = 0.0
+    augment: Augment | None = None
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One trained model and its held-out items (none for ``final``)."""
+
+    fold: str
+    n_train: int
+    n: int
+    uar: float | None
+    war: float | None
+    seed: int
+    epochs: int
+    wall_s: float
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training gave. ``metrics`` are fractions of one over the pooled held-out predictions; empty for
+    ``final``. Paths are relative to ``out``, or None if there is no such file.
+    """
+
+    variant: str
+    protocol: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    folds: tuple[FoldResult, ...]
+    result: str
+    predictions: str | None
+    weights: str | None
+
+
+# ---- parameters as one vector ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Order of the parameters and running statistics in the flat vectors (that of ``train_step.cc``)."""
+
+    parameters: tuple[tuple[str, tuple[int, ...]], ...]
+    running: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @staticmethod
+    def of(net: TimNet) -> Layout:
+        """The layout of a network: inputs, then per block and direction conv, norm, conv, norm, then the head."""
+        names = [f"{side}_in.{kind}" for side in ("forward", "backward") for kind in ("weight", "bias")]
+        running: list[str] = []
+        for j in range(len(net.forward_blocks)):
+            for side in ("forward", "backward"):
+                for layer in ("1", "2"):
+                    stem = f"{side}_blocks.{j}."
+                    names += [
+                        f"{stem}{kind}{layer}.{name}"
+                        for kind in ("conv", "bn")
+                        for name in ("weight", "bias")
+                    ]
+                    running += [f"{stem}bn{layer}.running_mean", f"{stem}bn{layer}.running_var"]
+        names += ["fusion", "dense.weight", "dense.bias"]
+        state = net.state_dict()
+        return Layout(
+            tuple((name, tuple(state[name].shape)) for name in names),
+            tuple((name, tuple(state[name].shape)) for name in running),
+        )
+
+    def flatten(self, net: TimNet) -> tuple[F32, F32]:
+        """Copies of a network's parameters and running statistics."""
+        state = net.state_dict()
+        return (
+            np.concatenate([state[name].detach().numpy().ravel() for name, _ in self.parameters]).astype(
+                np.float32
+            ),
+            np.concatenate([state[name].numpy().ravel() for name, _ in self.running]).astype(np.float32),
+        )
+
+    def state(self, parameters: F32, running: F32) -> dict[str, F32]:
+        """The state dict of flat vectors (copies)."""
+        out: dict[str, F32] = {}
+        for vector, entries in ((parameters, self.parameters), (running, self.running)):
+            at = 0
+            for name, shape in entries:
+                size = math.prod(shape)
+                out[name] = vector[at : at + size].reshape(shape).copy()
+                at += size
+            if at != vector.size:
+                raise ZooError(
+                    f"tim_net: a flat vector of {vector.size} numbers does not fit the layout of {at}"
+                )
+        return out
+
+
+class Step(Protocol):
+    """Loss and gradient of one batch; updates the running statistics."""
+
+    def __call__(self, params: F32, running: F32, grad: F32, x: F32, target: F32, mask: F32) -> float:
+        """Features x (B, T, F), target (B, C), mask (4 * blocks, B, F) in the order block, direction, layer."""
+        ...
+
+
+class TorchStep:
+    """The step in plain PyTorch: the oracle of ``NativeStep``, and the way without a compiler."""
+
+    name = "torch"
+
+    def __init__(self, config: Mapping[str, object], layout: Layout, frames: int) -> None:
+        del frames
+        net = build(config)
+        assert isinstance(net, TimNet)
+        self.net = net.train()
+        self.layout = layout
+        self.drops: list[_Mask] = []
+        for forward_block, backward_block in zip(net.forward_blocks, net.backward_blocks, strict=True):
+            for block in (forward_block, backward_block):
+                for name in ("drop1", "drop2"):
+                    self.drops.append(_Mask())
+                    setattr(block, name, self.drops[-1])
+
+    def __call__(self, params: F32, running: F32, grad: F32, x: F32, target: F32, mask: F32) -> float:
+        """See ``Step``."""
+        state = self.layout.state(params, running)
+        self.net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+        for drop, factors in zip(self.drops, mask, strict=True):
+            drop.factors = torch.from_numpy(factors)[:, :, None]
+        self.net.zero_grad()
+        logits, _ = self.net(torch.from_numpy(x))
+        loss = -(torch.from_numpy(target) * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        by_name = dict(self.net.named_parameters())
+        parts = []
+        for name, _ in self.layout.parameters:
+            gradient = by_name[name].grad
+            assert gradient is not None
+            # a bias in front of a batch normalisation has no gradient but rounding: keep it where it is
+            before_norm = "conv" in name and name.endswith("bias")
+            parts.append(torch.zeros_like(gradient).numpy() if before_norm else gradient.numpy())
+        np.concatenate([part.ravel() for part in parts], out=grad)
+        running[:] = self.layout.flatten(self.net)[1]
+        return float(loss.detach())
+
+
+class _Mask(nn.Module):
+    factors: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factors
+
+
+class NativeStep:
+    """The step in C++ (``train_step.cc``): at most 64 clips of 39 channels, kernel 2."""
+
+    name = "native"
+
+    def __init__(self, config: Mapping[str, object], layout: Layout, frames: int) -> None:
+        library = native_library()
+        if library is None:
+            raise ZooError("tim_net: the training step could not be compiled; use the torch backend")
+        net = build(config)
+        assert isinstance(net, TimNet)
+        self.classes, self.blocks = net.dense.out_features, len(net.forward_blocks)
+        total = sum(math.prod(shape) for _, shape in layout.parameters)
+        if net.filters != 39 or library.timnet_parameters(self.blocks, self.classes) != total:
+            raise ZooError(
+                "tim_net: the compiled training step is for 39 filters and kernel 2; use the torch backend"
+            )
+        self.library, self.frames = library, frames
+        self.handle = library.timnet_create(frames, self.blocks, self.classes)
+        if not self.handle:
+            raise ZooError(
+                f"tim_net: no training step for {frames} frames, {self.blocks} blocks, {self.classes} classes"
+            )
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self.library.timnet_destroy(self.handle)
+            self.handle = None
+
+    def __call__(self, params: F32, running: F32, grad: F32, x: F32, target: F32, mask: F32) -> float:
+        """See ``Step``."""
+        batch = len(x)
+        for name, array, shape in (
+            ("features", x, (batch, self.frames, 39)),
+            ("targets", target, (batch, self.classes)),
+            ("masks", mask, (4 * self.blocks, batch, 39)),
+        ):
+            if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+                raise ZooError(f"tim_net: {name} must be float32 {shape}, found {array.dtype} {array.shape}")
+        logits = np.empty((batch, self.classes), np.float32)
+        loss = self.library.timnet_step(
+            self.handle,
+            *(array.ctypes.data for array in (params, running, grad, x, target, mask)),
+            batch,
+            BatchNorm(1).eps,
+            1.0 - BatchNorm(1).momentum,
+            logits.ctypes.data,
+        )
+        if loss < 0:
+            raise ZooError(f"tim_net: the training step takes 1 to 64 clips, found {batch}")
+        return float(loss)
+
+
+@functools.cache
+def native_library() -> Any:
+    """The compiled ``train_step.cc``, or None where it cannot be compiled. Kept in the user's cache folder."""
+    compiler = os.environ.get("CXX", "c++")
+    try:
+        cpu = "".join(
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith(("flags", "Features"))
+        )
+    except OSError:
+        cpu = platform.processor()
+    text = _SOURCE.read_bytes() + " ".join((compiler, *_FLAGS, platform.machine(), cpu)).encode()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "affect-zoo"
+    target = cache / f"tim_net-train-{hashlib.sha256(text).hexdigest()[:16]}.so"
+    try:
+        if not target.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                built = Path(folder) / "step.so"
+                subprocess.run(
+                    [compiler, *_FLAGS, "-o", str(built), str(_SOURCE)],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                )
+                built.replace(target)
+        library = ctypes.CDLL(str(target))
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        warnings.warn(
+            f"tim_net: {_SOURCE.name} was not compiled, training uses PyTorch: {detail[:400]}", stacklevel=2
+        )
+        return None
+    pointer = ctypes.c_void_p
+    library.timnet_create.restype = pointer
+    library.timnet_create.argtypes = [ctypes.c_int] * 3
+    library.timnet_destroy.restype = None
+    library.timnet_destroy.argtypes = [pointer]
+    library.timnet_step.restype = ctypes.c_float
+    library.timnet_step.argtypes = [pointer] * 7 + [ctypes.c_int, ctypes.c_float, ctypes.c_float, pointer]
+    return library
+
+
+def make_step(
+    config: Mapping[str, object], layout: Layout, frames: int, backend: Backend
+) -> NativeStep | TorchStep:
+    """The fastest step that this machine and network allow, or the one asked for."""
+    small = config.get("filters", 39) == 39 and config.get("kernel", 2) == 2
+    if backend == "native" or (backend == "auto" and small and native_library() is not None):
+        return NativeStep(config, layout, frames)
+    return TorchStep(config, layout, frames)
+
+
+# ---- features ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Features of a data set: ``features`` (copies, n, T, F), copy 0 unaltered; labels and groups in item order."""
+
+    features: F32
+    labels: NDArray[np.int64]
+    groups: tuple[str, ...]
+    ids: tuple[str, ...]
+    fingerprint: str
+
+
+def load_corpus(
+    variant: Any, dataset: Dataset, augment: Augment | None, seed: int, progress: Progress | None
+) -> Corpus:
+    """Run the variant's pipeline over every clip, and over its altered copies."""
+    pipeline_module = import_module("zoo.pipeline")
+    pipeline = pipeline_module.Pipeline(variant.pipeline)
+    order = [variant.labels.index(label) for label in dataset.labels]
+    copies = 1 + (augment.copies if augment else 0)
+    rows: list[list[F32]] = [[] for _ in range(copies)]
+    for i, item in enumerate(dataset.items):
+        samples, rate = read_audio(item.source)
+        rows[0].append(np.asarray(pipeline.run(samples, rate), np.float32))
+        if augment:
+            for copy in range(1, copies):
+                rng = np.random.default_rng([seed, zlib.crc32(item.id.encode()), copy])
+                rows[copy].append(np.asarray(pipeline.run(*alter(samples, rate, augment, rng)), np.float32))
+        if progress:
+            progress("features", i + 1, len(dataset.items))
+    shapes = {row.shape for copy in rows for row in copy}
+    if len(shapes) != 1:
+        raise DataError(f"{variant.name}: the pipeline gives features of different shapes: {sorted(shapes)}")
+    return Corpus(
+        features=np.stack([np.stack(copy) for copy in rows]),
+        labels=np.array([order[item.label] for item in dataset.items]),
+        groups=tuple(item.group for item in dataset.items),
+        ids=tuple(item.id for item in dataset.items),
+        fingerprint=dataset.fingerprint(),
+    )
+
+
+def read_audio(path: Path) -> tuple[F32, int]:
+    """Samples in [-1, 1], mono, and the rate in Hz."""
+    samples, rate = import_module("zoo.ops").read_audio(path)
+    return np.asarray(samples, np.float32), int(rate)
+
+
+def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -> tuple[F32, int]:
+    """One altered copy of a clip and the rate that it claims to have."""
+    factor = rng.uniform(*augment.speed)
+    gain = 10 ** (rng.uniform(*augment.gain_db) / 20)
+    lag = round(rng.uniform(-augment.shift, augment.shift) * rate)
+    out = np.zeros_like(samples) if lag > 0 else samples[min(-lag, len(samples) - 1) :].copy()
+    if lag > 0:
+        out[lag:] = samples[: max(len(samples) - lag, 0)]
+    if augment.snr_db is not None:
+        power = float(np.mean(np.square(out, dtype=np.float64)))
+        level = math.sqrt(power / 10 ** (rng.uniform(*augment.snr_db) / 10))
+        out += (rng.standard_normal(len(out)) * level).astype(np.float32)
+    return np.ascontiguousarray(np.clip(out * np.float32(gain), -1, 1)), max(1, round(rate * factor))
+
+
+# ---- training one model ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class State:
+    """All that a checkpoint holds."""
+
+    params: F32
+    running: F32
+    first: F32
+    second: F32
+    mean_params: F32
+    mean_running: F32
+    epoch: int
+    updates: int
+    wall_s: float
+    losses: list[float]
+    rng: np.random.Generator
+
+    def save(self, path: Path, key: str) -> None:
+        """Write atomically."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                params=self.params,
+                running=self.running,
+                first=self.first,
+                second=self.second,
+                mean_params=self.mean_params,
+                mean_running=self.mean_running,
+                numbers=np.array([self.epoch, self.updates]),
+                wall_s=np.array(self.wall_s),
+                losses=np.array(self.losses),
+                rng=np.array(json.dumps(self.rng.bit_generator.state)),
+                key=np.array(key),
+            )
+        temporary.replace(path)
+
+    @staticmethod
+    def load(path: Path, key: str) -> State:
+        """Read a checkpoint.
+
+        Raises
+        ------
+        DataError
+            The file is damaged or belongs to a training with other settings or data.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                entries = {name: file[name] for name in file.files}
+            found = str(entries["key"])
+            rng = np.random.default_rng()
+            rng.bit_generator.state = json.loads(str(entries["rng"]))
+            state = State(
+                **{
+                    name: np.ascontiguousarray(entries[name], np.float32)
+                    for name in ("params", "running", "first", "second", "mean_params", "mean_running")
+                },
+                epoch=int(entries["numbers"][0]),
+                updates=int(entries["numbers"][1]),
+                wall_s=float(entries["wall_s"]),
+                losses=[float(value) for value in entries["losses"]],
+                rng=rng,
+            )
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} is no checkpoint of this training ({error}); delete it or start anew"
+            ) from error
+        if found != key:
+            raise DataError(
+                f"{path} is a checkpoint of a training with other settings or data; "
+                "give another output folder, or start anew (resume=False, zoo train --restart)"
+            )
+        return state
+
+
+def train_model(
+    config: Mapping[str, object],
+    recipe: Recipe,
+    corpus: Corpus,
+    rows: NDArray[np.int64],
+    *,
+    name: str,
+    seed: int,
+    epochs: int,
+    checkpoint: Path,
+    key: str,
+    backend: Backend,
+    resume: bool,
+    progress: Progress | None,
+) -> tuple[dict[str, F32], State]:
+    """Train on ``rows`` of the corpus for all ``epochs``.
+
+    Returns
+    -------
+    state dict : dict of float32 arrays
+        Ready for ``TimNet.load_state_dict``, with standardisation folded in and averaged where the recipe says so.
+    state : State
+        As in the checkpoint.
+    """
+    classes = int(str(config["classes"]))
+    with torch.random.fork_rng(devices=[]):
+        net = build(config)
+    assert isinstance(net, TimNet)
+    net.reset_parameters(torch.Generator().manual_seed(seed))
+    layout = Layout.of(net)
+    frames, filters = corpus.features.shape[2:]
+    dropout = float(str(config.get("dropout", 0.1)))
+    masks = 4 * len(net.forward_blocks)
+    clean = corpus.features[0][rows]
+    if recipe.standardize:
+        mean = clean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+        std = np.maximum(clean.std(axis=(0, 1), dtype=np.float64), 1e-3).astype(np.float32)
+    else:
+        mean, std = np.zeros(filters, np.float32), np.ones(filters, np.float32)
+    if resume and checkpoint.is_file():
+        state = State.load(checkpoint, key)
+    else:
+        params, running = layout.flatten(net)
+        zeros = np.zeros_like(params)
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        state = State(params, running, zeros, zeros.copy(), params.copy(), running.copy(), 0, 0, 0.0, [], rng)
+    grad, scratch = np.zeros_like(state.params), np.zeros_like(state.params)
+    decay = np.concatenate(
+        [np.full(math.prod(shape), float(len(shape) > 1), np.float32) for _, shape in layout.parameters]
+    )
+    onehot = np.eye(classes, dtype=np.float32)[corpus.labels]
+    smooth = onehot * (1 - recipe.label_smoothing) + np.float32(recipe.label_smoothing / classes)
+    step = make_step(config, layout, frames, backend)
+    batches = -(-len(rows) // recipe.batch)
+    beta1, beta2 = recipe.beta1, recipe.beta2
+    started = time.perf_counter()
+    rng = state.rng
+    while state.epoch < epochs:
+        order = rng.permutation(len(rows))
+        copies = rng.integers(0, len(corpus.features), len(rows))
+        total = 0.0
+        for begin in range(0, len(rows), recipe.batch):
+            picked = order[begin : begin + recipe.batch]
+            items = rows[picked]
+            x, target = corpus.features[copies[picked], items], smooth[items]
+            if recipe.standardize:
+                x = (x - mean) / std
+            x, target = _perturb(recipe, x, target, rng)
+            mask = (rng.random((masks, len(items), filters), np.float32) >= dropout).astype(np.float32)
+            mask /= np.float32(1 - dropout)
+            loss = step(state.params, state.running, grad, x, target, mask)
+            if not math.isfinite(loss):
+                raise ZooError(f"tim_net: the loss of fold {name} is not finite in epoch {state.epoch + 1}")
+            total += loss * len(items)
+            state.updates += 1
+            # Adam as Keras writes it: the bias correction is in the rate, eps is added to the plain square root
+            share = state.updates / (epochs * batches)
+            rate = recipe.lr * (0.5 * (1 + math.cos(math.pi * share)) if recipe.schedule == "cosine" else 1.0)
+            rate *= math.sqrt(1 - beta2**state.updates) / (1 - beta1**state.updates)
+            if recipe.weight_decay:
+                state.params -= (rate * recipe.weight_decay) * decay * state.params
+            state.first += (grad - state.first) * np.float32(1 - beta1)
+            np.multiply(grad, grad, out=scratch)
+            state.second += (scratch - state.second) * np.float32(1 - beta2)
+            np.sqrt(state.second, out=scratch)
+            scratch += np.float32(recipe.eps)
+            np.divide(state.first, scratch, out=scratch)
+            scratch *= np.float32(rate)
+            state.params -= scratch
+            if recipe.ema:
+                keep = np.float32(min(recipe.ema, state.updates / (state.updates + 10)))
+                state.mean_params += (state.params - state.mean_params) * (1 - keep)
+                state.mean_running += (state.running - state.mean_running) * (1 - keep)
+        state.epoch += 1
+        state.losses.append(total / len(rows))
+        if state.epoch % _CHECKPOINT_EVERY == 0 or state.epoch == epochs:
+            now = time.perf_counter()
+            state.wall_s += now - started
+            started = now
+            state.save(checkpoint, key)
+        if progress:
+            progress(f"fold {name}", state.epoch, epochs)
+    final = (state.mean_params, state.mean_running) if recipe.ema else (state.params, state.running)
+    weights = layout.state(*final)
+    for side in ("forward_in", "backward_in"):
+        scaled = weights[f"{side}.weight"][:, :, 0].astype(np.float64) / std
+        weights[f"{side}.bias"] = (weights[f"{side}.bias"] - scaled @ mean).astype(np.float32)
+        weights[f"{side}.weight"] = scaled[:, :, None].astype(np.float32)
+    if recipe.prior:
+        counts = np.bincount(corpus.labels[rows], minlength=classes)
+        weights["dense.bias"] -= (recipe.prior * np.log(np.maximum(counts, 1) / counts.sum())).astype(
+            np.float32
+        )
+    return weights, state
+
+
+def _perturb(recipe: Recipe, x: F32, target: F32, rng: np.random.Generator) -> tuple[F32, F32]:
+    """The recipe's changes of standardised features: blanked frames, noise, mixed clips."""
+    if recipe.time_mask:
+        x = x.copy()
+        for clip in x:
+            for _ in range(2):
+                width = int(rng.integers(0, recipe.time_mask + 1))
+                begin = int(rng.integers(0, max(1, len(clip) - width)))
+                clip[begin : begin + width] = 0
+    if recipe.feature_noise:
+        x = x + rng.standard_normal(x.shape, np.float32) * np.float32(recipe.feature_noise)
+    if recipe.mixup:
+        share = np.float32(rng.beta(recipe.mixup, recipe.mixup))
+        other = rng.permutation(len(x))
+        x = share * x + (1 - share) * x[other]
+        target = share * target + (1 - share) * target[other]
+    return np.ascontiguousarray(x), np.ascontiguousarray(target)
+
+
+def probabilities(config: Mapping[str, object], weights: Mapping[str, F32], features: F32) -> F32:
+    """Class probabilities (n, C) of features (n, T, F) with the reference network in inference mode."""
+    net = build(config).eval()
+    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    parts = []
+    with torch.inference_mode():
+        for begin in range(0, len(features), 64):
+            parts.append(net(torch.from_numpy(features[begin : begin + 64]))[1].numpy())
+    return np.concatenate(parts)
+
+
+# ---- protocols ---------------------------------------------------------------------------------------------------
+
+
+def split_kfold(n: int, folds: int, seed: int) -> list[NDArray[np.int64]]:
+    """Test indices of each fold, equal to scikit-learn's ``KFold(folds, shuffle=True, random_state=seed)``."""
+    if not 2 <= folds <= n:
+        raise DataError(f"{folds} folds need at least 2 folds and as many items; there are {n} items")
+    indices = np.arange(n)
+    np.random.RandomState(seed).shuffle(indices)
+    return [np.sort(part) for part in np.array_split(indices, folds)]
+
+
+def splits(protocol: ProtocolName, corpus: Corpus, recipe: Recipe) -> dict[str, NDArray[np.int64]]:
+    """Name of each fold -> its held-out rows."""
+    if protocol == "final":
+        return {"all": np.zeros(0, np.int64)}
+    if protocol == "kfold":
+        seed = recipe.seed if recipe.fold_seed is None else recipe.fold_seed
+        return {str(i): rows for i, rows in enumerate(split_kfold(len(corpus.labels), recipe.folds, seed))}
+    names = sorted(set(corpus.groups))
+    if len(names) < 2:
+        raise DataError(f"leaving one speaker out needs at least 2 speakers; the data set has {len(names)}")
+    groups = np.array(corpus.groups)
+    return {name: np.flatnonzero(groups == name) for name in names}
+
+
+def train(
+    variant: Any,
+    *,
+    data: Path,
+    out: Path,
+    protocol: ProtocolName = "final",
+    epochs: int | None = None,
+    seed: int | None = None,
+    folds: Sequence[str] | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+    resume: bool = True,
+    backend: Backend = "auto",
+    exclude: Sequence[str] = (),
+) -> TrainReport:
+    """Train a variant of TIM-Net and write weights, predictions and figures into ``out``.
+
+    Parameters
+    ----------
+    variant : zoo.card.Variant
+        Its ``config``, ``training``, ``pipeline``, ``labels`` and ``data`` are used.
+    data : Path
+        Folder of the data set.
+    out : Path
+        Gets ``<variant>.<protocol>.json`` (figures), ``<variant>.<protocol>.predictions.json``,
+        ``<variant>.safetensors`` (final), ``<variant>.loso.safetensors`` (loso) and ``checkpoints/``.
+    protocol : {"final", "kfold", "loso"}
+        One model on all items; random folds; each group (speaker) left out once.
+    epochs, seed : int or None
+        None: the card's.
+    folds : sequence of str or None
+        Only these: ``0``.. for kfold, group names for loso.
+    threads : int
+        Folds trained at once, one thread each. Changes no result.
+    progress : callable or None
+        Called with (stage, done, total).
+    resume : bool
+        Go on from the checkpoints in ``out``.
+    backend : {"auto", "native", "torch"}
+        Which training step; see the module's text.
+    exclude : sequence of str
+        Groups left out altogether, for choosing a recipe without the groups that will be reported.
+
+    Raises
+    ------
+    DataError
+        The data set is not as expected, a fold does not exist, or a checkpoint belongs to other settings.
+    """
+    if protocol not in ("final", "kfold", "loso"):
+        raise DataError(f"{variant.name}: there is no protocol {protocol!r}; choose final, kfold or loso")
+    try:
+        recipe = msgspec.convert(dict(variant.training), Recipe)
+    except msgspec.ValidationError as error:
+        raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+    if variant.data is None:
+        raise DataError(f"{variant.name}: the card names no data set, so it cannot be trained")
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder (data set {variant.data.reader})")
+    epochs = recipe.epochs if epochs is None else epochs
+    seed = recipe.seed if seed is None else seed
+    dataset = import_module(f"zoo.data.{variant.data.reader}").read(data, **variant.data.options)
+    if set(dataset.labels) != set(variant.labels):
+        raise DataError(
+            f"{variant.name}: data set {dataset.name} has labels {', '.join(dataset.labels)}; "
+            f"the model has {', '.join(variant.labels)}"
+        )
+    if exclude:
+        kept = tuple(item for item in dataset.items if item.group not in exclude)
+        dataset = Dataset(dataset.name, dataset.labels, kept, dataset.license, dataset.notes)
+    corpus = load_corpus(variant, dataset, recipe.augment, seed, progress)
+    held_out = splits(protocol, corpus, recipe)
+    unknown = sorted(set(folds or ()) - set(held_out))
+    if unknown:
+        raise DataError(f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(held_out)}")
+    chosen = [name for name in held_out if folds is None or name in folds]
+    key = hashlib.sha256(
+        msgspec.json.encode(
+            [recipe, dict(variant.config), variant.pipeline, protocol, epochs, seed, corpus.fingerprint, 1],
+            order="sorted",
+        )
+    ).hexdigest()
+
+    def run(name: str) -> tuple[dict[str, F32], State, F32]:
+        test = held_out[name]
+        rows = np.setdiff1d(np.arange(len(corpus.labels)), test)
+        weights, state = train_model(
+            variant.config,
+            recipe,
+            corpus,
+            rows,
+            name=f"{protocol}/{name}",
+            seed=seed,
+            epochs=epochs,
+            checkpoint=out / "checkpoints" / f"{variant.name}.{protocol}.{name}.npz",
+            key=key,
+            backend=backend,
+            resume=resume,
+            progress=progress,
+        )
+        probs = np.zeros((0, len(variant.labels)), np.float32)
+        return (
+            weights,
+            state,
+            probabilities(variant.config, weights, corpus.features[0][test]) if len(test) else probs,
+        )
+
+    inner = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            trained = dict(zip(chosen, pool.map(run, chosen), strict=True))
+    finally:
+        torch.set_num_threads(inner)
+    return _write(
+        variant, recipe, corpus, protocol, held_out, trained, out, epochs, seed, backend, len(held_out)
+    )
+
+
+def _write(
+    variant: Any,
+    recipe: Recipe,
+    corpus: Corpus,
+    protocol: ProtocolName,
+    held_out: Mapping[str, NDArray[np.int64]],
+    trained: Mapping[str, tuple[dict[str, F32], State, F32]],
+    out: Path,
+    epochs: int,
+    seed: int,
+    backend: Backend,
+    all_folds: int,
+) -> TrainReport:
+    """Scores, files and the report of finished folds."""
+    from safetensors.numpy import save
+
+    stem = f"{variant.name}.{protocol}"
+    truth: list[int] = []
+    found: list[int] = []
+    groups: list[str] = []
+    predictions = []
+    rows = []
+    for name, (_, state, probs) in trained.items():
+        test = held_out[name]
+        y, p = corpus.labels[test], probs.argmax(axis=1) if len(test) else np.zeros(0, np.int64)
+        marks = sorted({1, *(round(epochs * part / 10) for part in range(1, 11))} - {0})
+        rows.append(
+            FoldResult(
+                fold=name,
+                n_train=len(corpus.labels) - len(test),
+                n=len(test),
+                uar=metrics.uar(y, p) if len(test) else None,
+                war=metrics.accuracy(y, p) if len(test) else None,
+                seed=seed,
+                epochs=epochs,
+                wall_s=round(state.wall_s, 1),
+                losses={
+                    str(mark): round(state.losses[mark - 1], 5) for mark in marks if mark <= len(state.losses)
+                },
+            )
+        )
+        truth += y.tolist()
+        found += p.tolist()
+        groups += [corpus.groups[i] for i in test]
+        predictions += [
+            {
+                "id": corpus.ids[i],
+                "fold": name,
+                "label": variant.labels[corpus.labels[i]],
+                "predicted": variant.labels[int(row.argmax())],
+                "probabilities": [round(float(value), 5) for value in row],
+            }
+            for i, row in zip(test, probs, strict=True)
+        ]
+    figures: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    matrix: list[list[int]] = []
+    if truth:
+        for metric, function in (("UAR", metrics.uar), ("WAR", metrics.accuracy)):
+            per_fold = [row.uar if metric == "UAR" else row.war for row in rows]
+            figures[metric] = function(truth, found)
+            figures[f"{metric} mean of folds"] = float(
+                np.mean([value for value in per_fold if value is not None])
+            )
+            intervals[metric] = metrics.bootstrap_interval(function, truth, found)
+            if protocol == "loso" and len(set(groups)) >= 3:
+                intervals[f"{metric} by speaker"] = metrics.bootstrap_interval(
+                    function, truth, found, groups=groups
+                )
+        matrix = metrics.confusion(truth, found, len(variant.labels)).tolist()
+    out.mkdir(parents=True, exist_ok=True)
+    weights_name: str | None = None
+    tensors: dict[str, F32] = {}
+    if protocol == "final":
+        weights_name, tensors = f"{variant.name}.safetensors", trained["all"][0]
+    elif protocol == "loso":
+        weights_name = f"{variant.name}.loso.safetensors"
+        tensors = {
+            f"fold/{name}/{key}": value
+            for name, (state, _, _) in trained.items()
+            for key, value in state.items()
+        }
+    if weights_name is not None:
+        about = {"variant": variant.name, "protocol": protocol, "epochs": str(epochs), "seed": str(seed)}
+        _atomic(out / weights_name, save(tensors, metadata=about))
+    predictions_name: str | None = None
+    if predictions:
+        predictions_name = f"{stem}.predictions.json"
+        lines = ",\n".join(json.dumps(row) for row in predictions)
+        head = f'{{"variant": "{variant.name}", "labels": {json.dumps(list(variant.labels))}, "items": [\n'
+        _atomic(out / predictions_name, f"{head}{lines}\n]}}\n".encode())
+    report = TrainReport(
+        variant=variant.name,
+        protocol=protocol,
+        metrics=figures,
+        intervals=intervals,
+        folds=tuple(rows),
+        result=f"{stem}.json",
+        predictions=predictions_name,
+        weights=weights_name,
+    )
+    command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
+    default = Recipe() if not variant.training else msgspec.convert(dict(variant.training), Recipe)
+    if epochs != default.epochs:
+        command += f" --epochs {epochs}"
+    if seed != default.seed:
+        command += f" --seed {seed}"
+    document = {
+        "schema": 1,
+        **msgspec.to_builtins(report),
+        "n": len(truth) or len(corpus.labels),
+        "folds_of": all_folds,
+        "confusion": {"labels": list(variant.labels), "rows_are_truth": matrix},
+        "selection": "last epoch",
+        "recipe": msgspec.to_builtins(recipe),
+        "data": {
+            "name": str(variant.data.reader),
+            "options": dict(variant.data.options),
+            "sha256": corpus.fingerprint,
+        },
+        "command": command,
+        "environment": environment(variant.config, backend),
+    }
+    _atomic(out / f"{stem}.json", msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    return report
+
+
+def environment(config: Mapping[str, object], backend: Backend) -> dict[str, object]:
+    """What the figures may depend on, without naming a machine."""
+    net = build(config)
+    assert isinstance(net, TimNet)
+    step = make_step(config, Layout.of(net), 1, backend)
+    lanes = native_library().timnet_lanes() if step.name == "native" else None
+    try:
+        ops = import_module("zoo.ops")
+        front_end = str(ops.isa())
+    except (ImportError, AttributeError):
+        front_end = "unknown"
+    return {
+        "step": step.name,
+        "step_float_lanes": lanes,
+        "front_end_isa": front_end,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def _atomic(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
