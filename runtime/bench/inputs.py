@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distinct raw inputs of equal length and rate, made once for all contestants of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.bundle import Bundle, load_golden
+from zoo.errors import DataError, ZooError
+
+COUNT = 64
+#: Where a pipeline takes any length, one of this many seconds.
+DEFAULT_SECONDS = 2.0
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Raw inputs of one run. ``items`` are float32 (n,) in [-1, 1] at ``rate`` Hz, all of one length."""
+
+    items: tuple[NDArray[np.float32], ...]
+    rate: int
+    source: str
+
+    def raws(self) -> list[tuple[NDArray[np.float32], int]]:
+        """What a pipeline is called with."""
+        return [(item, self.rate) for item in self.items]
+
+    def save(self, path: Path) -> None:
+        """Write for the workers."""
+        np.savez(path, rate=np.array(self.rate), items=np.stack(self.items))
+
+    @classmethod
+    def open(cls, path: Path) -> Inputs:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            items = arrays["items"]
+            return cls(tuple(np.array(item) for item in items), int(arrays["rate"]), "")
+
+
+def make_inputs(
+    bundle: Bundle, *, data: Path | None = None, rate: int | None = None, seconds: float | None = None, count: int = COUNT
+) -> Inputs:
+    """Make ``count`` distinct inputs of exactly the pipeline's window.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Its pipeline gives the window, its golden clips the signals where ``data`` is None.
+    data : Path or None
+        Folder whose audio files (WAV, FLAC; searched through) are used, spread evenly over their sorted paths.
+    rate : int or None
+        Rate of the inputs in Hz; None means the model's own, so that nothing is resampled while measuring.
+    seconds : float or None
+        Length, where it is not the pipeline's window.
+    count : int
+        How many.
+
+    Raises
+    ------
+    DataError
+        ``data`` is not a folder, or holds no audio file.
+    ZooError
+        The bundle's inputs are not audio.
+    """
+    from zoo.runtime.stream import window_seconds
+
+    spec = bundle.manifest.input
+    if spec.modality != "audio":
+        raise ZooError(f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio only so far")
+    rate = rate or spec.rate
+    if rate is None:
+        raise ZooError(f"bench: {bundle.path} names no rate; give --rate")
+    seconds = seconds or window_seconds(bundle.manifest.pipeline, rate) or DEFAULT_SECONDS
+    length = round(seconds * rate)
+    if data is None:
+        clips = [(_mono(case["input"]), case["rate"]) for case in load_golden(bundle)]
+        source = f"{len(clips)} golden clips of the bundle, shifted and scaled"
+    else:
+        clips, source = _read_folder(data, count)
+    from zoo import ops
+
+    signals = [clip if have == rate else np.asarray(ops.resample(clip, have, rate)) for clip, have in clips]
+    return Inputs(tuple(vary(signals, length, count)), rate, source)
+
+
+def vary(signals: Sequence[NDArray[np.float32]], length: int, count: int) -> list[NDArray[np.float32]]:
+    """``count`` distinct pieces of ``length`` samples, deterministically.
+
+    Each is a signal repeated to the length, begun at another sample, and, once every signal was used,
+    scaled to another level between 0.5 and 1.
+    """
+    pieces = []
+    for i in range(count):
+        signal = signals[i % len(signals)]
+        turn = i // len(signals)
+        shift = int(len(signal) * ((turn * _GOLDEN) % 1.0))
+        gain = np.float32(1.0 - 0.5 * ((turn * _GOLDEN * _GOLDEN) % 1.0))
+        index = np.arange(shift, shift + length) % len(signal)
+        pieces.append(np.ascontiguousarray(signal[index] * gain))
+    return pieces
+
+
+def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
+    scale = -float(np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else 1.0
+    data = samples.astype(np.float32) / np.float32(scale)
+    return data.mean(axis=1, dtype=np.float32) if data.ndim == 2 else data
+
+
+def _read_folder(data: Path, count: int) -> tuple[list[tuple[NDArray[np.float32], int]], str]:
+    from zoo import ops
+
+    if not data.is_dir():
+        raise DataError(f"bench: {data} is not a folder")
+    found = sorted(path for path in data.rglob("*") if path.suffix.lower() in (".wav", ".flac") and path.is_file())
+    if not found:
+        raise DataError(f"bench: {data} holds no WAV or FLAC file")
+    chosen = [found[i * len(found) // min(count, len(found))] for i in range(min(count, len(found)))]
+    read: Callable[[Path], tuple[NDArray[np.float32], int]] = ops.read_audio
+    clips = [(_mono(samples), rate) for samples, rate in map(read, chosen)]
+    usable = [(samples, rate) for samples, rate in clips if len(samples)]
+    if not usable:
+        raise DataError(f"bench: {data}: every file tried is empty")
+    return usable, f"{len(usable)} of {len(found)} audio files of the folder {data.resolve().name}"

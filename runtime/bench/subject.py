@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: a bundle, or a peer, behind one protocol, so that the same code times both."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.runtime.engines import NodePlacement
+    from zoo.runtime.prediction import Timing
+
+#: Label (or None), and the named numbers beside it.
+Result = tuple[str | None, dict[str, float]]
+
+
+class Scored(Protocol):
+    """What a pipeline returns. :class:`zoo.runtime.Prediction` is one, :class:`Outcome` another."""
+
+    @property
+    def label(self) -> str | None: ...
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A peer's answer: the best label, and each label's probability."""
+
+    label: str | None
+    scores: Mapping[str, float]
+
+
+class Subject(Protocol):
+    """One contestant, opened.
+
+    The scopes are ``engine(features)``, ``decode(engine(features))`` (called model) and ``pipeline(raw)``.
+    ``raw`` is what the inputs hold: for audio ``(samples, rate)``, float32 (n,) in [-1, 1] and Hz.
+
+    A subject may also have ``placement() -> list[NodePlacement]`` and ``requested`` (the provider that every
+    node should run on, or None): a row with a node elsewhere is void.
+    """
+
+    def features(self, raw: Any, /) -> Any: ...
+
+    def engine(self, features: Any, /) -> Any: ...
+
+    def decode(self, outputs: Any, /) -> Scored: ...
+
+    def pipeline(self, raw: Any, /) -> Scored: ...
+
+    def versions(self) -> Mapping[str, str]: ...
+
+
+class PeerFactory(Protocol):
+    """The ``factory`` of ``FILE.py:factory``. ``bundle`` is the reference bundle whose work the peer redoes."""
+
+    def __call__(self, bundle: Path | None, *, threads: int) -> Subject: ...
+
+
+class BundleSubject:
+    """A bundle through :class:`zoo.runtime.Model`, as ``zoo.load`` opens it.
+
+    A partial fallback is not refused here but reported (``placement``), so that it voids one row only.
+    """
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        from zoo.bundle import open_bundle
+        from zoo.runtime.model import Model
+
+        model = Model(open_bundle(path), threads=threads, strict=False)
+        self.model = model
+        self.pipeline = model.__call__
+        self._run = model._engine.run
+        self._preprocess = model._pipeline.run
+        self._names = [tensor.name for tensor in model._engine.outputs]
+        engine = model.manifest.engines[0]
+        flags = model.manifest.key.flags
+        #: Only onnxruntime spreads one graph over several providers.
+        self.requested = (
+            str(flags.get("providers", "CPUExecutionProvider")).split(",")[0] if engine.kind == "onnxruntime" else None
+        )
+
+    def features(self, raw: Any) -> Any:
+        """The bare C++ pipeline, without the model's own checks: these count as overhead."""
+        return self._preprocess(*raw)[None]
+
+    def engine(self, features: Any) -> Any:
+        """The engine's own run."""
+        return self._run([features])
+
+    def decode(self, outputs: Any) -> Outcome:
+        """Engine outputs to label and numbers."""
+        from zoo.runtime.prediction import decode_outputs
+
+        first = {name: array[0] for name, array in zip(self._names, outputs, strict=True)}
+        label, _, scores, values = decode_outputs(self.model.manifest.decode, self.model.labels, first)
+        return Outcome(label, scores or _named(values))
+
+    def versions(self) -> Mapping[str, str]:
+        """Version of the engine."""
+        from zoo.runtime.engines import engine_status
+
+        kind = self.model.manifest.engines[0].kind
+        return {kind: str(engine_status(kind).version)}
+
+    def placement(self) -> list[NodePlacement]:
+        """Where each node runs."""
+        return self.model.placement()
+
+
+def _named(values: Any) -> dict[str, float]:
+    if isinstance(values, Mapping):
+        return {str(name): float(value) for name, value in values.items()}
+    return {str(i): float(value) for i, value in enumerate(values)}
+
+
+def result_of(scored: Scored) -> Result:
+    """Copy out what is compared: label, and scores or, where there are none, values."""
+    scores = scored.scores
+    if not scores:
+        return scored.label, _named(getattr(scored, "values", {}))
+    return scored.label, {str(name): float(value) for name, value in scores.items()}
+
+
+def timing_of(scored: Scored) -> Timing | None:
+    """The runtime's own breakdown, where the subject has one."""
+    return getattr(scored, "timing", None)
+
+
+def difference(found: Result, expected: Result) -> float:
+    """Largest absolute difference of two results; infinite where label or names differ or a number is not finite."""
+    if found[0] != expected[0] or found[1].keys() != expected[1].keys():
+        return float("inf")
+    worst = 0.0
+    for name, value in expected[1].items():
+        delta = abs(found[1][name] - value)
+        if not delta < float("inf"):  # NaN too
+            return float("inf")
+        worst = max(worst, delta)
+    return worst
+
+
+def agreement(found: Sequence[Result], expected: Sequence[Result]) -> tuple[int, float]:
+    """How many labels are equal, and the largest difference of any score, whatever the labels."""
+    equal = sum(a[0] == b[0] for a, b in zip(found, expected, strict=True))
+    worst = max((difference((None, a[1]), (None, b[1])) for a, b in zip(found, expected, strict=True)), default=0.0)
+    return equal, worst
+
+
+def split_peer(spec: str) -> tuple[Path, str] | None:
+    """``FILE.py:factory`` as path and name; None where ``spec`` is not of that form."""
+    file, colon, factory = spec.rpartition(":")
+    if colon and file.endswith(".py") and factory.isidentifier():
+        return Path(file), factory
+    return None
+
+
+def open_subject(spec: str, bundle: Path | None, threads: int | None) -> Subject:
+    """Open a contestant.
+
+    Parameters
+    ----------
+    spec : str
+        A bundle's path, or ``FILE.py:factory``.
+    bundle : Path or None
+        Given to a peer's factory.
+    threads : int or None
+        None takes the bundle's own choice, and 1 for peers.
+
+    Raises
+    ------
+    ZooError
+        The file or the factory is not there; else whatever opening raises.
+    """
+    peer = split_peer(spec)
+    if peer is None:
+        return cast("Subject", BundleSubject(Path(spec), threads))
+    file, name = peer
+    if not file.is_file():
+        raise ZooError(f"peer {spec}: there is no file {file}")
+    found = importlib.util.spec_from_file_location(f"_zoo_peer_{file.stem}", file)
+    if found is None or found.loader is None:
+        raise ZooError(f"peer {spec}: {file} cannot be imported")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    factory: PeerFactory | None = getattr(module, name, None)
+    if factory is None:
+        raise ZooError(f"peer {spec}: {file.name} has no {name}")
+    return factory(bundle, threads=threads or 1)
