@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Oracles: scikit-learn for the figures, scipy-free closed forms for the intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zoo import metrics
+from zoo.errors import DataError
+
+RNG = np.random.default_rng(3)
+TRUTH = RNG.integers(0, 5, 400)
+FOUND = np.where(RNG.random(400) < 0.7, TRUTH, RNG.integers(0, 5, 400))
+
+
+def test_figures_equal_scikit_learn() -> None:
+    oracle = pytest.importorskip("sklearn.metrics")
+    np.testing.assert_array_equal(metrics.confusion(TRUTH, FOUND), oracle.confusion_matrix(TRUTH, FOUND))
+    assert metrics.uar(TRUTH, FOUND) == pytest.approx(oracle.recall_score(TRUTH, FOUND, average="macro"), abs=1e-12)
+    assert metrics.accuracy(TRUTH, FOUND) == pytest.approx(oracle.accuracy_score(TRUTH, FOUND), abs=1e-12)
+    assert metrics.macro_f1(TRUTH, FOUND) == pytest.approx(oracle.f1_score(TRUTH, FOUND, average="macro"), abs=1e-12)
+    assert metrics.war is metrics.accuracy
+
+
+def test_macro_f1_counts_classes_that_only_the_model_names() -> None:
+    oracle = pytest.importorskip("sklearn.metrics")
+    truth, found = [0, 0, 1, 1], [0, 3, 1, 1]
+    expected = oracle.f1_score(truth, found, average="macro", zero_division=0)
+    assert metrics.macro_f1(truth, found) == pytest.approx(expected, abs=1e-12)
+
+
+def test_uar_leaves_out_classes_without_items() -> None:
+    assert metrics.uar([0, 0, 2], [0, 1, 2]) == pytest.approx(0.75)
+
+
+def test_pearson_equals_numpy() -> None:
+    x, y = RNG.standard_normal(50), RNG.standard_normal(50)
+    assert metrics.pearson(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
+    assert np.isnan(metrics.pearson([1.0, 1.0], [1.0, 2.0]))
+
+
+def test_interval_of_accuracy_is_the_binomial_one() -> None:
+    low, high = metrics.bootstrap_interval(metrics.accuracy, TRUTH, FOUND, n=4000, seed=1)
+    share = metrics.accuracy(TRUTH, FOUND)
+    half = 1.96 * np.sqrt(share * (1 - share) / 400)
+    # the quantiles of 4000 resamples are known to about 0.04 standard errors
+    assert low == pytest.approx(share - half, abs=0.006)
+    assert high == pytest.approx(share + half, abs=0.006)
+
+
+def test_interval_is_repeatable_and_depends_on_the_seed() -> None:
+    first = metrics.bootstrap_interval(metrics.uar, TRUTH, FOUND, n=200, seed=5)
+    assert first == metrics.bootstrap_interval(metrics.uar, TRUTH, FOUND, n=200, seed=5)
+    assert first != metrics.bootstrap_interval(metrics.uar, TRUTH, FOUND, n=200, seed=6)
+
+
+def test_grouped_interval_is_wider_when_groups_differ() -> None:
+    groups = np.repeat(np.arange(10), 40)
+    truth = np.zeros(400, int)
+    found = (groups % 2).astype(int)  # half of the groups all right, half all wrong
+    plain = metrics.bootstrap_interval(metrics.accuracy, truth, found, n=1000)
+    grouped = metrics.bootstrap_interval(metrics.accuracy, truth, found, n=1000, groups=groups)
+    assert grouped[1] - grouped[0] > 3 * (plain[1] - plain[0])
+
+
+def test_paired_interval_cancels_what_both_share() -> None:
+    better = np.where(np.arange(400) % 20 == 0, TRUTH, FOUND)
+    difference, low, high = metrics.paired_bootstrap(metrics.accuracy, TRUTH, FOUND, better, n=2000)
+    assert difference == pytest.approx(metrics.accuracy(TRUTH, better) - metrics.accuracy(TRUTH, FOUND))
+    assert 0 <= low <= difference <= high
+    alone = metrics.bootstrap_interval(metrics.accuracy, TRUTH, FOUND, n=2000)
+    assert high - low < 0.5 * (alone[1] - alone[0])
+    assert metrics.paired_bootstrap(metrics.accuracy, TRUTH, FOUND, FOUND, n=50) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "match"),
+    [([], [], "length >= 1"), ([0, 1], [0], "shapes"), ([[0]], [[0]], "shapes")],
+)
+def test_bad_lengths_are_named(truth: list[int], found: list[int], match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        metrics.uar(truth, found)
+
+
+def test_other_bad_input_is_named() -> None:
+    with pytest.raises(DataError, match=r"0\.\.1, found 0\.\.2"):
+        metrics.confusion([0, 2], [0, 1], 2)
+    with pytest.raises(DataError, match="found -1"):
+        metrics.confusion([0, -1], [0, 1], 2)
+    with pytest.raises(DataError, match="one length"):
+        metrics.bootstrap_interval(metrics.uar, [0, 1], [0])
+    with pytest.raises(DataError, match="one entry for each of the 2 items"):
+        metrics.bootstrap_interval(metrics.uar, [0, 1], [0, 1], groups=["a"])
+    with pytest.raises(DataError, match="length >= 2"):
+        metrics.pearson([1.0], [1.0])
