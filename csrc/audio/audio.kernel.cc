@@ -125,8 +125,11 @@ void RunPass(int radix, double* z, int64_t blocks, int64_t m, const double* tw) 
 ZOO_INLINE void LoadBlock(const float* const* frames, const double* window, int64_t at, VD (&v)[W]) {
 #if ZOO_VECTOR_BYTES == 64
   F8 r[8];
-  for (int i = 0; i < 8; ++i) r[i] = LoadU<F8>(frames[i] + at);
-  Transpose(r);
+  for (int h = 0; h < 2; ++h) {
+    // rows i and i + 4 share a register: the halves come from memory, which saves a third of the shuffles
+    for (int i = 0; i < 4; ++i) r[4 * h + i] = Join(LoadU<F4>(frames[i] + at + 4 * h), LoadU<F4>(frames[i + 4] + at + 4 * h));
+    TransposeHalves(r[4 * h], r[4 * h + 1], r[4 * h + 2], r[4 * h + 3]);
+  }
   for (int i = 0; i < 8; ++i) v[i] = __builtin_convertvector(r[i], VD) * window[at + i];
 #elif ZOO_VECTOR_BYTES == 32
   F4 r[4];
@@ -140,10 +143,10 @@ ZOO_INLINE void LoadBlock(const float* const* frames, const double* window, int6
 #endif
 }
 
-// First pass together with loading: needs the sub-length to be a whole number of blocks of W samples.
+// First pass together with loading: needs blocks of a whole number of W samples.
 template <int R>
 __attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* const* frames, double* z) {
-  const int64_t m = plan->half / R;
+  const int64_t m = plan->half / R, stride = plan->block_stride;
   const double* tw = plan->twiddle[0];
   for (int64_t j = 0; j < m; j += W / 2) {
     VD v[R][W];
@@ -151,39 +154,46 @@ __attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* 
     for (int c = 0; c < W / 2; ++c, tw += 2 * (R - 1)) {
       C x[R];
       for (int q = 0; q < R; ++q) x[q] = {v[q][2 * c], v[q][2 * c + 1]};
-      Finish<R>(x, tw, z + (j + c) * 2 * W, m);
+      Finish<R>(x, tw, z + (j + c) * 2 * W, stride);
     }
   }
 }
 
-void Transform(const SpectrumPlan* plan, const float* const* frames, double* z) {
-  const int64_t half = plan->half;
-  const int r0 = plan->radix[0];
-  const int64_t m0 = half / r0;
-  if (m0 > 1 && m0 % (W / 2) == 0) {
-    switch (r0) {
-      case 8: FirstPass<8>(plan, frames, z); break;
-      case 4: FirstPass<4>(plan, frames, z); break;
-      case 2: FirstPass<2>(plan, frames, z); break;
-      case 5: FirstPass<5>(plan, frames, z); break;
-      default: FirstPass<3>(plan, frames, z); break;
+// The same for sizes whose blocks do not fit: sample by sample.
+template <int R>
+__attribute__((noinline)) void FirstPassAny(const SpectrumPlan* plan, const float* const* frames, double* z) {
+  const int64_t m = plan->half / R, stride = plan->block_stride;
+  const double* tw = plan->twiddle[0];
+  for (int64_t j = 0; j < m; ++j, tw += 2 * (R - 1)) {
+    C x[R];
+    for (int q = 0; q < R; ++q) {
+      const int64_t at = 2 * (j + q * m);
+      for (int l = 0; l < W; ++l) {
+        x[q].re[l] = frames[l][at] * plan->window[at];
+        x[q].im[l] = frames[l][at + 1] * plan->window[at + 1];
+      }
     }
-  } else {
-    for (int64_t i = 0; i < 2 * half; ++i) {
-      for (int l = 0; l < W; ++l) z[i * W + l] = frames[l][i] * plan->window[i];
-    }
-    RunPass(r0, z, 1, m0, plan->twiddle[0]);
+    Finish<R>(x, tw, z + j * 2 * W, stride);
   }
-  // The sub-transforms of the first pass one after the other, so that each stays in the first-level cache.
-  for (int q = 0; q < r0; ++q) {
-    double* zq = z + q * m0 * 2 * W;
-    int64_t blocks = 1, length = m0;
-    for (int s = 1; s < plan->stages; ++s) {
-      const int64_t m = length / plan->radix[s];
-      RunPass(plan->radix[s], zq, blocks, m, plan->twiddle[s]);
-      blocks *= plan->radix[s];
-      length = m;
-    }
+}
+
+template <int R>
+void First(const SpectrumPlan* plan, const float* const* frames, double* z) {
+  if (plan->half / R % (W / 2) == 0) {
+    FirstPass<R>(plan, frames, z);
+  } else {
+    FirstPassAny<R>(plan, frames, z);
+  }
+}
+
+// The remaining passes of one block, which stays in the first-level cache.
+void TransformBlock(const SpectrumPlan* plan, double* z) {
+  int64_t blocks = 1, length = plan->half / plan->radix[0];
+  for (int s = 1; s < plan->stages; ++s) {
+    const int64_t m = length / plan->radix[s];
+    RunPass(plan->radix[s], z, blocks, m, plan->twiddle[s]);
+    blocks *= plan->radix[s];
+    length = m;
   }
 }
 
@@ -201,30 +211,53 @@ ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
   Store(out + index * W, p);
 }
 
-// From the spectrum Z of the complex signal x[2j] + i x[2j+1] (halved) to the real signal's bins.
+// From the spectrum Z of the complex signal x[2j] + i x[2j+1] (halved) to the real signal's bins: block q holds the
+// bins k = q mod r0, and bin half - k, which each needs, lies in block r0 - q.
 template <int kKind>
-void Untangle(const SpectrumPlan* plan, const double* z, int64_t lo, int64_t hi, double* out) {
-  const int64_t half = plan->half;
+__attribute__((noinline)) void UntanglePair(const SpectrumPlan* plan, const double* zq, const double* zn, int64_t q,
+                                            int64_t lo, int64_t hi, double* out) {
+  const int64_t half = plan->half, r0 = plan->radix[0], m = half / r0;
   const int32_t* pos = plan->position;
+  const bool self = zq == zn;
+  for (int64_t j = q == 0 ? 1 : 0; j < m; ++j) {
+    const int64_t jn = q == 0 ? m - j : m - 1 - j;
+    if (self && j > jn) break;
+    const int64_t k = q + r0 * j, n = half - k;
+    const C a = Get(zq + static_cast<int64_t>(pos[j]) * 2 * W), b = Get(zn + static_cast<int64_t>(pos[jn]) * 2 * W);
+    const C e = {a.re + b.re, a.im - b.im};
+    const C o = Mul({a.re - b.re, a.im + b.im}, plan->untangle[2 * k], plan->untangle[2 * k + 1]);
+    if (k >= lo && k < hi) Emit<kKind>(out, k - lo, e.re + o.re, e.im + o.im);
+    if (n >= lo && n < hi) Emit<kKind>(out, n - lo, e.re - o.re, o.im - e.im);
+  }
+}
+
+template <int kKind>
+void Untangle(const SpectrumPlan* plan, double* z, int64_t lo, int64_t hi, double* out) {
+  const int64_t half = plan->half, r0 = plan->radix[0], stride = plan->block_stride * 2 * W;
+  TransformBlock(plan, z);
   const C z0 = Get(z);
   const VD zero = z0.re - z0.re;
   if (lo == 0) Emit<kKind>(out, 0, 2.0 * (z0.re + z0.im), zero);
   if (hi == half + 1) Emit<kKind>(out, half - lo, 2.0 * (z0.re - z0.im), zero);
-  for (int64_t k = 1; k <= half / 2; ++k) {
-    const int64_t n = half - k;
-    const bool want_k = k >= lo && k < hi, want_n = n >= lo && n < hi;
-    if (!want_k && !want_n) continue;
-    const C a = Get(z + static_cast<int64_t>(pos[k]) * 2 * W), b = Get(z + static_cast<int64_t>(pos[n]) * 2 * W);
-    const C e = {a.re + b.re, a.im - b.im};
-    const C o = Mul({a.re - b.re, a.im + b.im}, plan->untangle[2 * k], plan->untangle[2 * k + 1]);
-    if (want_k) Emit<kKind>(out, k - lo, e.re + o.re, e.im + o.im);
-    if (want_n) Emit<kKind>(out, n - lo, e.re - o.re, o.im - e.im);
+  UntanglePair<kKind>(plan, z, z, 0, lo, hi, out);
+  for (int64_t q = 1; 2 * q <= r0; ++q) {
+    double* zq = z + q * stride;
+    double* zn = z + (r0 - q) * stride;
+    TransformBlock(plan, zq);
+    if (zn != zq) TransformBlock(plan, zn);
+    UntanglePair<kKind>(plan, zq, zn, q, lo, hi, out);
   }
 }
 
 void Spectrum(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind, int32_t lo,
               int32_t hi, double* out) {
-  Transform(plan, frames, work);
+  switch (plan->radix[0]) {
+    case 8: First<8>(plan, frames, work); break;
+    case 4: First<4>(plan, frames, work); break;
+    case 2: First<2>(plan, frames, work); break;
+    case 5: First<5>(plan, frames, work); break;
+    default: First<3>(plan, frames, work); break;
+  }
   switch (kind) {
     case kSpectrumPower: Untangle<kSpectrumPower>(plan, work, lo, hi, out); break;
     case kSpectrumMagnitude: Untangle<kSpectrumMagnitude>(plan, work, lo, hi, out); break;
@@ -299,9 +332,14 @@ float Decibel(float* x, int64_t n, float amin, float subtract) {
   return top;
 }
 
+void Raise(float* x, int64_t n, float floor) {
+  const VF f = Splat(floor);
+  for (int64_t i = 0; i < n; i += kF) StoreU(x + i, Max(LoadU<VF>(x + i), f));
+}
+
 // G rows by NV vectors of columns.
 template <int G, int NV>
-ZOO_INLINE void ProjectTile(const float* in, int64_t inner, int64_t sm, int64_t sr, float floor, const float* basis,
+ZOO_INLINE void ProjectTile(const float* in, int64_t inner, int64_t sm, int64_t sr, const float* basis,
                             int64_t cols_padded, float* out, int64_t cols, int64_t room) {
   VF acc[G][NV] = {};
   for (int64_t m = 0; m < inner; ++m) {
@@ -309,8 +347,7 @@ ZOO_INLINE void ProjectTile(const float* in, int64_t inner, int64_t sm, int64_t 
     for (int v = 0; v < NV; ++v) b[v] = LoadU<VF>(basis + m * cols_padded + v * kF);
     for (int g = 0; g < G; ++g) {
       const float x = in[m * sm + g * sr];
-      const float y = x > floor ? x : floor;
-      for (int v = 0; v < NV; ++v) acc[g][v] += b[v] * y;
+      for (int v = 0; v < NV; ++v) acc[g][v] += b[v] * x;
     }
   }
   for (int g = 0; g < G; ++g) {
@@ -319,37 +356,38 @@ ZOO_INLINE void ProjectTile(const float* in, int64_t inner, int64_t sm, int64_t 
     } else {
       float tail[NV * kF];
       for (int v = 0; v < NV; ++v) StoreU(tail + v * kF, acc[g][v]);
-      for (int64_t c = 0; c < room; ++c) out[g * cols + c] = tail[c];
+      __builtin_memcpy(out + g * cols, tail, static_cast<size_t>(room) * sizeof(float));
     }
   }
 }
 
 template <int G>
-void ProjectRows(const float* in, int64_t inner, int64_t sm, int64_t sr, float floor, const float* basis,
-                 int64_t cols_padded, int64_t cols, float* out) {
+__attribute__((noinline)) void ProjectRows(const float* in, int64_t inner, int64_t sm, int64_t sr, const float* basis,
+                                           int64_t cols_padded, int64_t cols, float* out) {
   int64_t c = 0;
   while (c < cols) {
     const int64_t room = cols - c;
     if (room > 2 * kF) {
-      ProjectTile<G, 3>(in, inner, sm, sr, floor, basis + c, cols_padded, out + c, cols, room);
+      ProjectTile<G, 3>(in, inner, sm, sr, basis + c, cols_padded, out + c, cols, room);
       c += 3 * kF;
     } else if (room > kF) {
-      ProjectTile<G, 2>(in, inner, sm, sr, floor, basis + c, cols_padded, out + c, cols, room);
+      ProjectTile<G, 2>(in, inner, sm, sr, basis + c, cols_padded, out + c, cols, room);
       c += 2 * kF;
     } else {
-      ProjectTile<G, 1>(in, inner, sm, sr, floor, basis + c, cols_padded, out + c, cols, room);
+      ProjectTile<G, 1>(in, inner, sm, sr, basis + c, cols_padded, out + c, cols, room);
       c += kF;
     }
   }
 }
 
-void Project(const float* in, int64_t rows, int64_t inner, int64_t sm, int64_t sr, float floor, const float* basis,
+void Project(const float* in, int64_t rows, int64_t inner, int64_t sm, int64_t sr, const float* basis,
              int64_t cols_padded, int64_t cols, float* out) {
   int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    ProjectRows<4>(in + r * sr, inner, sm, sr, floor, basis, cols_padded, cols, out + r * cols);
-  }
-  for (; r < rows; ++r) ProjectRows<1>(in + r * sr, inner, sm, sr, floor, basis, cols_padded, cols, out + r * cols);
+#if ZOO_VECTOR_BYTES == 64
+  for (; r + 8 <= rows; r += 8) ProjectRows<8>(in + r * sr, inner, sm, sr, basis, cols_padded, cols, out + r * cols);
+#endif
+  for (; r + 4 <= rows; r += 4) ProjectRows<4>(in + r * sr, inner, sm, sr, basis, cols_padded, cols, out + r * cols);
+  for (; r < rows; ++r) ProjectRows<1>(in + r * sr, inner, sm, sr, basis, cols_padded, cols, out + r * cols);
 }
 
 // -------------------------------------------------------------------------------------------------- resampling
@@ -360,43 +398,76 @@ ZOO_INLINE float Dot(const float* c, const float* x, int32_t taps) {
   return Sum(acc);
 }
 
+// Eight outputs of one phase: they share the coefficients and lie `dx` inputs apart. Same bits as Dot for each.
+ZOO_INLINE void Dot8(const float* c, const float* x, int64_t dx, int32_t taps, float* out, int64_t dout) {
+  VF acc[8] = {};
+  for (int32_t k = 0; k < taps; k += kF) {
+    const VF w = Load<VF>(c + k);
+    for (int g = 0; g < 8; ++g) acc[g] += w * LoadU<VF>(x + g * dx + k);
+  }
+  for (int g = 0; g < 8; ++g) out[g * dout] = Sum(acc[g]);
+}
+
+struct Place {
+  int64_t at, phase;
+};
+
+ZOO_INLINE Place PlaceOf(const ResamplePlan* p, int64_t i) {
+  const __int128 t = static_cast<__int128>(i) * p->step;  // may pass 2^63 on absurd rates
+  return {static_cast<int64_t>(t / p->phases), static_cast<int64_t>(t % p->phases)};
+}
+
+ZOO_INLINE void Advance(const ResamplePlan* p, int64_t whole, int64_t part, Place* place) {
+  place->at += whole;
+  place->phase += part;
+  if (place->phase >= p->phases) {
+    place->phase -= p->phases;
+    ++place->at;
+  }
+}
+
 void Resample(const ResamplePlan* p, const float* x, int64_t x_first, int64_t begin, int64_t end, float* out) {
   const int64_t whole = p->step / p->phases, part = p->step % p->phases;
-  // 128-bit product: begin * step may pass 2^63 on absurd rates
-  const __int128 t = static_cast<__int128>(begin) * p->step;
-  int64_t at = static_cast<int64_t>(t / p->phases), phase = static_cast<int64_t>(t % p->phases);
   const float* xs = x - x_first - p->before;
-  for (int64_t i = begin; i < end; ++i) {
-    if (p->interpolate) {
-      const double u = static_cast<double>(phase) * (p->rows - 1) / static_cast<double>(p->phases);
+  Place place = PlaceOf(p, begin);
+  int64_t i = begin;
+  if (p->interpolate) {
+    for (; i < end; ++i, Advance(p, whole, part, &place)) {
+      const double u = static_cast<double>(place.phase) * (p->rows - 1) / static_cast<double>(p->phases);
       const int64_t r = static_cast<int64_t>(u);
       const float a = static_cast<float>(u - static_cast<double>(r));
-      const float y0 = Dot(p->coef + r * p->taps, xs + at, p->taps);
-      const float y1 = Dot(p->coef + (r + 1) * p->taps, xs + at, p->taps);
+      const float y0 = Dot(p->coef + r * p->taps, xs + place.at, p->taps);
+      const float y1 = Dot(p->coef + (r + 1) * p->taps, xs + place.at, p->taps);
       out[i - begin] = y0 + a * (y1 - y0);
-    } else {
-      out[i - begin] = Dot(p->coef + phase * p->taps, xs + at, p->taps);
     }
-    at += whole;
-    phase += part;
-    if (phase >= p->phases) {
-      phase -= p->phases;
-      ++at;
+    return;
+  }
+  // Eight periods at a time, phase by phase: each row of coefficients is loaded once for eight outputs.
+  for (; i + 8 * p->phases <= end; i += 8 * p->phases) {
+    for (int64_t j = 0; j < p->phases; ++j, Advance(p, whole, part, &place)) {
+      Dot8(p->coef + place.phase * p->taps, xs + place.at, p->step, p->taps, out + (i - begin) + j, p->phases);
     }
+    place.at += 7 * p->step;
+  }
+  for (; i < end; ++i, Advance(p, whole, part, &place)) {
+    out[i - begin] = Dot(p->coef + place.phase * p->taps, xs + place.at, p->taps);
   }
 }
 
 // ---------------------------------------------------------------------------------------- conversion and checks
 
 int64_t FindNonfinite(const float* x, int64_t n) {
-  const int32_t mask = 0x7f800000;
+  const int32_t mask = 0x7f800000, one = 0x00800000;
   int64_t i = 0;
-  for (; i + 4 * kF <= n; i += 4 * kF) {
-    VI bad = {};
-    for (int u = 0; u < 4; ++u) bad |= (LoadU<VI>(x + i + u * kF) & mask) == mask;
+  for (; i + 32 * kF <= n; i += 32 * kF) {
+    VI seen[4] = {};  // the sign bit of exponent + 1 is set only when the exponent is all ones
+    for (int u = 0; u < 32; u += 4) {
+      for (int v = 0; v < 4; ++v) seen[v] |= (LoadU<VI>(x + i + (u + v) * kF) & mask) + one;
+    }
+    seen[0] |= seen[1] | seen[2] | seen[3];
     int32_t any = 0;
-    for (int l = 0; l < kF; ++l) any |= bad[l];
-    if (any) break;
+    for (int l = 0; l < kF; ++l) any |= seen[0][l];
+    if (any < 0) break;
   }
   for (; i < n; ++i) {
     int32_t b;
@@ -438,7 +509,7 @@ const Kernels kKernels = {
 #else
     "baseline",
 #endif
-    W, Spectrum, Bands, Decibel, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+    W, Spectrum, Bands, Decibel, Raise, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

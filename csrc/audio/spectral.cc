@@ -22,7 +22,8 @@ struct BatchScratch {
   const float* frames[kMaxLanes] = {};
 
   Status Init(const FrameOptions& o, int32_t lanes, int64_t bin_count, bool complex) {
-    if (!work.Reserve(static_cast<size_t>(o.n_fft) * lanes)) return OutOfMemory();
+    // a point more for each block of the first pass, of which there are at most 8
+    if (!work.Reserve(static_cast<size_t>(o.n_fft + 16) * lanes)) return OutOfMemory();
     if (!bins.Reserve(static_cast<size_t>(bin_count) * lanes * (complex ? 2 : 1))) return OutOfMemory();
     return framer.Init(o, lanes);
   }
@@ -285,8 +286,8 @@ Status Dct::Compute(Span<const float> in, Span<float> out) const noexcept {
     return InvalidArgument("dct: the input holds " + std::to_string(in.size()) + " values, not rows of " + std::to_string(o.n_in));
   }
   ZOO_RETURN_IF_ERROR(CheckOutput("dct", out.size(), rows * o.n_out));
-  impl_->kernels->project(in.data(), rows, o.n_in, 1, o.n_in, -std::numeric_limits<float>::infinity(),
-                          impl_->basis.data(), impl_->padded, o.n_out, out.data());
+  impl_->kernels->project(in.data(), rows, o.n_in, 1, o.n_in, impl_->basis.data(), impl_->padded,
+                          o.n_out, out.data());
   return Status::Ok();
 }
 
@@ -362,9 +363,9 @@ Status Mfcc::Compute(Span<const float> wave, Span<float> out, State& state) cons
   for (int64_t i = used; i < static_cast<int64_t>(room); ++i) mel[i] = mel[used - 1];
   const float top = k.decibel(mel, static_cast<int64_t>(room), static_cast<float>(o.db.amin), ReferenceDb(o.db));
   ZOO_RETURN_IF_ERROR(CheckTop("mfcc", top));
-  const float floor = Floor(o.db, top);
+  if (o.db.top_db) k.raise(mel, static_cast<int64_t>(room), Floor(o.db, top));
   for (int64_t f = 0; f < frames; f += k.lanes) {
-    k.project(mel + f / k.lanes * batch, std::min<int64_t>(k.lanes, frames - f), o.n_mels, k.lanes, 1, floor,
+    k.project(mel + f / k.lanes * batch, std::min<int64_t>(k.lanes, frames - f), o.n_mels, k.lanes, 1,
               impl_->basis.data(), impl_->padded, o.n_mfcc, out.data() + f * o.n_mfcc);
   }
   return Status::Ok();

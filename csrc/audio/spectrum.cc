@@ -115,7 +115,7 @@ Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(const FrameOption
   for (int64_t s = 0, length = half; s < p.stages; length /= radix[s], ++s) {
     total += static_cast<size_t>(length / radix[s]) * (radix[s] - 1) * 2;
   }
-  if (!t->twiddle_.Reserve(total) || !t->window_.Reserve(n) || !t->untangle_.Reserve(2 * (half / 2 + 1))) {
+  if (!t->twiddle_.Reserve(total) || !t->window_.Reserve(n) || !t->untangle_.Reserve(2 * static_cast<size_t>(half))) {
     return OutOfMemory();
   }
   double* tw = t->twiddle_.data();
@@ -133,20 +133,21 @@ Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(const FrameOption
     length /= r;
   }
 
-  t->position_.resize(static_cast<size_t>(half) + 1);
-  for (int64_t k = 0; k < half; ++k) {
-    int64_t rest = k, pos = 0, len = half;
-    for (int s = 0; s < p.stages; ++s) {
+  const int32_t block = half / radix[0];
+  p.block_stride = block > 1 ? block + 1 : block;
+  t->position_.resize(static_cast<size_t>(block));
+  for (int32_t k = 0; k < block; ++k) {
+    int32_t rest = k, pos = 0, len = block;
+    for (int s = 1; s < p.stages; ++s) {
       len /= radix[s];
       pos += rest % radix[s] * len;
       rest /= radix[s];
     }
-    t->position_[k] = static_cast<int32_t>(pos);
+    t->position_[k] = pos;
   }
-  t->position_[half] = t->position_[0];
   p.position = t->position_.data();
 
-  for (int64_t k = 0; k <= half / 2; ++k) {
+  for (int64_t k = 0; k < half; ++k) {
     double c, s;
     CosSin(k, n, &c, &s);
     t->untangle_[2 * k] = -s;  // -i (c - i s)

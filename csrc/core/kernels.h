@@ -20,9 +20,12 @@ struct SpectrumPlan {
   int32_t stages;                 // number of passes
   int32_t radix[kMaxStages];      // 8, 4, 2, 5, 3
   const double* twiddle[kMaxStages];  // (radix - 1) complex factors for each butterfly of the pass
-  const int32_t* position;        // [half + 1] where output bin k lies (k == half wraps to bin 0)
-  const double* window;           // [n], halved: the real-to-complex step needs no further scale
-  const double* untangle;         // [half / 2 + 1][2]: -i * exp(-2 pi i k / n), re and im
+  // The first pass splits the points into radix[0] blocks that lie block_stride points apart: a little more than
+  // their length, so that the blocks do not fall on the same cache sets.
+  int32_t block_stride;
+  const int32_t* position;  // [half / radix[0]] where bin j of a block's own transform lies
+  const double* window;     // [n], halved: the real-to-complex step needs no further scale
+  const double* untangle;   // [half][2]: -i * exp(-2 pi i k / n), re and im
 };
 
 enum SpectrumKind : int32_t { kSpectrumPower = 0, kSpectrumMagnitude = 1, kSpectrumComplex = 2 };
@@ -51,7 +54,7 @@ struct Kernels {
   const char* name;
   int32_t lanes;  // frames per spectrum batch
 
-  // frames: `lanes` pointers to n samples. work: n * lanes doubles, aligned to 64 bytes.
+  // frames: `lanes` pointers to n samples. work: 2 * radix[0] * block_stride * lanes doubles, aligned to 64 bytes.
   // out[bin][lane] for bins [bin_lo, bin_hi), power or magnitude; [bin][2][lane] when complex. Aligned to 64.
   void (*spectrum)(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind,
                    int32_t bin_lo, int32_t bin_hi, double* out);
@@ -59,9 +62,11 @@ struct Kernels {
   void (*bands)(const BandPlan* plan, const double* in, float* out);
   // x <- 10 log10(max(amin, x)) - subtract, in place; returns the largest result. n is a multiple of 16.
   float (*decibel)(float* x, int64_t n, float amin, float subtract);
-  // out[r][c] = sum_m max(in[m * stride_m + r * stride_r], floor) * basis[m][c]; basis is [inner][cols_padded],
-  // cols_padded a multiple of 16, aligned to 64 bytes.
-  void (*project)(const float* in, int64_t rows, int64_t inner, int64_t stride_m, int64_t stride_r, float floor,
+  // x <- max(x, floor). n is a multiple of 16.
+  void (*raise)(float* x, int64_t n, float floor);
+  // out[r][c] = sum_m in[m * stride_m + r * stride_r] * basis[m][c]; basis is [inner][cols_padded], cols_padded a
+  // multiple of 48. The bits of a row do not depend on the other rows.
+  void (*project)(const float* in, int64_t rows, int64_t inner, int64_t stride_m, int64_t stride_r,
                   const float* basis, int64_t cols_padded, int64_t cols, float* out);
   // Outputs [begin, end) of the resampled signal. x[0] is input sample x_first; everything that the taps touch
   // must be readable.

@@ -7,6 +7,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #ifndef ZOO_TARGET
 #error "compile kernel sources with -DZOO_TARGET=target_<isa>"
@@ -73,22 +76,19 @@ ZOO_INLINE void Transpose(F4 (&r)[4]) {
   r[3] = ZOO_SHUF4(t1, t3, 2, 3, 6, 7);
 }
 
-ZOO_INLINE void Transpose(F8 (&r)[8]) {
-  F8 q[8];
-  for (int h = 0; h < 2; ++h) {  // within the 128-bit halves, rows 0-3 and 4-7
-    const F8 a = r[4 * h], b = r[4 * h + 1], c = r[4 * h + 2], d = r[4 * h + 3];
-    const F8 t0 = ZOO_SHUF8(a, b, 0, 8, 1, 9, 4, 12, 5, 13), t1 = ZOO_SHUF8(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
-    const F8 t2 = ZOO_SHUF8(c, d, 0, 8, 1, 9, 4, 12, 5, 13), t3 = ZOO_SHUF8(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
-    q[4 * h] = ZOO_SHUF8(t0, t2, 0, 1, 8, 9, 4, 5, 12, 13);
-    q[4 * h + 1] = ZOO_SHUF8(t0, t2, 2, 3, 10, 11, 6, 7, 14, 15);
-    q[4 * h + 2] = ZOO_SHUF8(t1, t3, 0, 1, 8, 9, 4, 5, 12, 13);
-    q[4 * h + 3] = ZOO_SHUF8(t1, t3, 2, 3, 10, 11, 6, 7, 14, 15);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = ZOO_SHUF8(q[i], q[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    r[i + 4] = ZOO_SHUF8(q[i], q[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
+#if ZOO_VECTOR_BYTES >= 64
+ZOO_INLINE F8 Join(F4 lo, F4 hi) { return _mm256_insertf128_ps(_mm256_castps128_ps256(lo), hi, 1); }
+
+// Transposes the 4 x 4 block in each 128-bit half.
+ZOO_INLINE void TransposeHalves(F8& a, F8& b, F8& c, F8& d) {
+  const F8 t0 = ZOO_SHUF8(a, b, 0, 8, 1, 9, 4, 12, 5, 13), t1 = ZOO_SHUF8(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+  const F8 t2 = ZOO_SHUF8(c, d, 0, 8, 1, 9, 4, 12, 5, 13), t3 = ZOO_SHUF8(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
+  a = ZOO_SHUF8(t0, t2, 0, 1, 8, 9, 4, 5, 12, 13);
+  b = ZOO_SHUF8(t0, t2, 2, 3, 10, 11, 6, 7, 14, 15);
+  c = ZOO_SHUF8(t1, t3, 0, 1, 8, 9, 4, 5, 12, 13);
+  d = ZOO_SHUF8(t1, t3, 2, 3, 10, 11, 6, 7, 14, 15);
 }
+#endif
 
 // The sum of all lanes, always by the same tree: lane i + lane i + half, and so on.
 ZOO_INLINE float Sum(F4 v) {
