@@ -90,33 +90,44 @@ ZOO_INLINE void Finish(C (&x)[R], const double* tw, double* z, int64_t m) {
   for (int q = 1; q < R; ++q) Put(z + q * m * 2 * W, Mul(x[q], tw[2 * q - 2], tw[2 * q - 1]));
 }
 
-template <int R>
-__attribute__((noinline)) void Pass(double* z, int64_t blocks, int64_t m, const double* twiddle) {
+// kM: the butterflies of a block when known at compile time, else 0.
+template <int R, int kM>
+__attribute__((noinline)) void Pass(double* z, int64_t blocks, int64_t m_any, const double* twiddle) {
+  const int64_t m = kM > 0 ? kM : m_any;
   for (int64_t b = 0; b < blocks; ++b) {
     double* zb = z + b * R * m * 2 * W;
-    if (m == 1) {  // all factors are 1
-      C x[R];
-      for (int q = 0; q < R; ++q) x[q] = Get(zb + q * 2 * W);
-      Dft(x);
-      for (int q = 0; q < R; ++q) Put(zb + q * 2 * W, x[q]);
-      continue;
-    }
     const double* tw = twiddle;
     for (int64_t j = 0; j < m; ++j, tw += 2 * (R - 1)) {
       C x[R];
       for (int q = 0; q < R; ++q) x[q] = Get(zb + (j + q * m) * 2 * W);
-      Finish<R>(x, tw, zb + j * 2 * W, m);
+      if (kM == 1) {  // all factors are 1
+        Dft(x);
+        for (int q = 0; q < R; ++q) Put(zb + q * 2 * W, x[q]);
+      } else {
+        Finish<R>(x, tw, zb + j * 2 * W, m);
+      }
     }
+  }
+}
+
+template <int R>
+void RunRadix(double* z, int64_t blocks, int64_t m, const double* tw) {
+  switch (m) {
+    case 1: Pass<R, 1>(z, blocks, m, tw); break;
+    case 4: Pass<R, 4>(z, blocks, m, tw); break;
+    case 8: Pass<R, 8>(z, blocks, m, tw); break;
+    case 16: Pass<R, 16>(z, blocks, m, tw); break;
+    default: Pass<R, 0>(z, blocks, m, tw); break;
   }
 }
 
 void RunPass(int radix, double* z, int64_t blocks, int64_t m, const double* tw) {
   switch (radix) {
-    case 8: Pass<8>(z, blocks, m, tw); break;
-    case 4: Pass<4>(z, blocks, m, tw); break;
-    case 2: Pass<2>(z, blocks, m, tw); break;
-    case 5: Pass<5>(z, blocks, m, tw); break;
-    default: Pass<3>(z, blocks, m, tw); break;
+    case 8: RunRadix<8>(z, blocks, m, tw); break;
+    case 4: RunRadix<4>(z, blocks, m, tw); break;
+    case 2: RunRadix<2>(z, blocks, m, tw); break;
+    case 5: RunRadix<5>(z, blocks, m, tw); break;
+    default: RunRadix<3>(z, blocks, m, tw); break;
   }
 }
 
@@ -130,12 +141,12 @@ ZOO_INLINE void LoadBlock(const float* const* frames, const double* window, int6
     for (int i = 0; i < 4; ++i) r[4 * h + i] = Join(LoadU<F4>(frames[i] + at + 4 * h), LoadU<F4>(frames[i + 4] + at + 4 * h));
     TransposeHalves(r[4 * h], r[4 * h + 1], r[4 * h + 2], r[4 * h + 3]);
   }
-  for (int i = 0; i < 8; ++i) v[i] = __builtin_convertvector(r[i], VD) * window[at + i];
+  for (int i = 0; i < 8; ++i) v[i] = ToDouble(r[i]) * window[at + i];
 #elif ZOO_VECTOR_BYTES == 32
   F4 r[4];
   for (int i = 0; i < 4; ++i) r[i] = LoadU<F4>(frames[i] + at);
   Transpose(r);
-  for (int i = 0; i < 4; ++i) v[i] = __builtin_convertvector(r[i], VD) * window[at + i];
+  for (int i = 0; i < 4; ++i) v[i] = ToDouble(r[i]) * window[at + i];
 #else
   for (int i = 0; i < W; ++i) {
     v[i] = VD{static_cast<double>(frames[0][at + i]), static_cast<double>(frames[1][at + i])} * window[at + i];
@@ -213,25 +224,26 @@ ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
 
 // From the spectrum Z of the complex signal x[2j] + i x[2j+1] (halved) to the real signal's bins: block q holds the
 // bins k = q mod r0, and bin half - k, which each needs, lies in block r0 - q.
-template <int kKind>
+// kAll: all bins but perhaps the first and the last are wanted.
+template <int kKind, bool kAll>
 __attribute__((noinline)) void UntanglePair(const SpectrumPlan* plan, const double* zq, const double* zn, int64_t q,
                                             int64_t lo, int64_t hi, double* out) {
   const int64_t half = plan->half, r0 = plan->radix[0], m = half / r0;
   const int32_t* pos = plan->position;
-  const bool self = zq == zn;
-  for (int64_t j = q == 0 ? 1 : 0; j < m; ++j) {
-    const int64_t jn = q == 0 ? m - j : m - 1 - j;
-    if (self && j > jn) break;
-    const int64_t k = q + r0 * j, n = half - k;
-    const C a = Get(zq + static_cast<int64_t>(pos[j]) * 2 * W), b = Get(zn + static_cast<int64_t>(pos[jn]) * 2 * W);
+  const int64_t first = q == 0 ? 1 : 0, sum = q == 0 ? m : m - 1;  // bin j of one block meets bin sum - j of the other
+  const int64_t stop = zq == zn ? sum / 2 + 1 : m;
+  const double* factor = plan->untangle + 2 * (q + r0 * first);
+  int64_t k = q + r0 * first - lo, n = half - q - r0 * first - lo;
+  for (int64_t j = first; j < stop; ++j, k += r0, n -= r0, factor += 2 * r0) {
+    const C a = Get(zq + static_cast<int64_t>(pos[j]) * 2 * W), b = Get(zn + static_cast<int64_t>(pos[sum - j]) * 2 * W);
     const C e = {a.re + b.re, a.im - b.im};
-    const C o = Mul({a.re - b.re, a.im + b.im}, plan->untangle[2 * k], plan->untangle[2 * k + 1]);
-    if (k >= lo && k < hi) Emit<kKind>(out, k - lo, e.re + o.re, e.im + o.im);
-    if (n >= lo && n < hi) Emit<kKind>(out, n - lo, e.re - o.re, o.im - e.im);
+    const C o = Mul({a.re - b.re, a.im + b.im}, factor[0], factor[1]);
+    if (kAll || (k >= 0 && k < hi - lo)) Emit<kKind>(out, k, e.re + o.re, e.im + o.im);
+    if (kAll || (n >= 0 && n < hi - lo)) Emit<kKind>(out, n, e.re - o.re, o.im - e.im);
   }
 }
 
-template <int kKind>
+template <int kKind, bool kAll>
 void Untangle(const SpectrumPlan* plan, double* z, int64_t lo, int64_t hi, double* out) {
   const int64_t half = plan->half, r0 = plan->radix[0], stride = plan->block_stride * 2 * W;
   TransformBlock(plan, z);
@@ -239,13 +251,22 @@ void Untangle(const SpectrumPlan* plan, double* z, int64_t lo, int64_t hi, doubl
   const VD zero = z0.re - z0.re;
   if (lo == 0) Emit<kKind>(out, 0, 2.0 * (z0.re + z0.im), zero);
   if (hi == half + 1) Emit<kKind>(out, half - lo, 2.0 * (z0.re - z0.im), zero);
-  UntanglePair<kKind>(plan, z, z, 0, lo, hi, out);
+  UntanglePair<kKind, kAll>(plan, z, z, 0, lo, hi, out);
   for (int64_t q = 1; 2 * q <= r0; ++q) {
     double* zq = z + q * stride;
     double* zn = z + (r0 - q) * stride;
     TransformBlock(plan, zq);
     if (zn != zq) TransformBlock(plan, zn);
-    UntanglePair<kKind>(plan, zq, zn, q, lo, hi, out);
+    UntanglePair<kKind, kAll>(plan, zq, zn, q, lo, hi, out);
+  }
+}
+
+template <int kKind>
+void Untangle(const SpectrumPlan* plan, double* z, int64_t lo, int64_t hi, double* out) {
+  if (lo <= 1 && hi >= plan->half) {
+    Untangle<kKind, true>(plan, z, lo, hi, out);
+  } else {
+    Untangle<kKind, false>(plan, z, lo, hi, out);
   }
 }
 
@@ -280,10 +301,8 @@ void Bands(const BandPlan* plan, const double* in, float* out) {
     }
     if (k < n) even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
     even += odd;
-#if ZOO_VECTOR_BYTES == 64
-    StoreU(out + b * W, __builtin_convertvector(even, F8));
-#elif ZOO_VECTOR_BYTES == 32
-    StoreU(out + b * W, __builtin_convertvector(even, F4));
+#if ZOO_VECTOR_BYTES > 16
+    StoreU(out + b * W, ToFloat(even));
 #else
     for (int l = 0; l < W; ++l) out[b * W + l] = static_cast<float>(even[l]);
 #endif

@@ -54,6 +54,17 @@ ZOO_INLINE void Store(T* p, V v) {
   *reinterpret_cast<V*>(__builtin_assume_aligned(p, sizeof(V))) = v;
 }
 
+// W = kD values between float and double. The compiler splits the 512-bit conversion, hence the intrinsic.
+#if ZOO_VECTOR_BYTES == 64
+typedef F8 FW;
+ZOO_INLINE VD ToDouble(FW v) { return _mm512_cvtps_pd(v); }
+ZOO_INLINE FW ToFloat(VD v) { return _mm512_cvtpd_ps(v); }
+#elif ZOO_VECTOR_BYTES == 32
+typedef F4 FW;
+ZOO_INLINE VD ToDouble(FW v) { return __builtin_convertvector(v, VD); }
+ZOO_INLINE FW ToFloat(VD v) { return __builtin_convertvector(v, FW); }
+#endif
+
 #if defined(__clang__)
 #define ZOO_SHUF4(a, b, i0, i1, i2, i3) __builtin_shufflevector(a, b, i0, i1, i2, i3)
 #define ZOO_SHUF8(a, b, i0, i1, i2, i3, i4, i5, i6, i7) \
