@@ -54,7 +54,8 @@ _CHECKPOINT_EVERY = 20  # epochs
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Altered copies of each training clip, made before training through the same pipeline.
 
-    ``speed``: factor on tempo and pitch (a clip said to have another rate is resampled by the pipeline).
+    ``speed``: factor on tempo and pitch, in steps of 2 % (a clip said to have another rate is resampled by the
+    pipeline).
     ``gain_db``, ``snr_db``: level change, and white noise at this distance below the clip's mean power.
     ``shift``: the clip starts up to this many seconds later (zeros) or earlier (cut).
     """
@@ -72,7 +73,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ``standardize``: features are scaled with mean and deviation of the training fold; both are folded into the
     first convolutions afterwards, so the pipeline stays the same. ``ema``: decay of the average of the weights
     that is kept as the model (0: none). ``mixup``: alpha of the Beta distribution. ``time_mask``: greatest number
-    of frames blanked (twice a clip). ``prior``: this times log class share is taken off the final bias.
+    of frames set to the mean (twice a clip; needs ``standardize``). ``prior``: this times log class share is taken off the final bias.
     """
 
     epochs: int = 500
@@ -410,7 +411,10 @@ def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -
         power = float(np.mean(np.square(out, dtype=np.float64)))
         level = math.sqrt(power / 10 ** (rng.uniform(*augment.snr_db) / 10))
         out += (rng.standard_normal(len(out)) * level).astype(np.float32)
-    return np.ascontiguousarray(np.clip(out * np.float32(gain), -1, 1)), max(1, round(rate * factor))
+    claimed = (
+        max(1, round(50 * factor)) * rate // 50
+    )  # steps of 2 %: a small ratio keeps the resampler's filter short
+    return np.ascontiguousarray(np.clip(out * np.float32(gain), -1, 1)), claimed
 
 
 # ---- training one model ------------------------------------------------------------------------------------------
@@ -463,7 +467,7 @@ class State:
             The file is damaged or belongs to a training with other settings or data.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 entries = {name: file[name] for name in file.files}
             found = str(entries["key"])
             rng = np.random.default_rng()
@@ -717,6 +721,10 @@ def train(
         recipe = msgspec.convert(dict(variant.training), Recipe)
     except msgspec.ValidationError as error:
         raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+    if recipe.time_mask and not recipe.standardize:
+        raise ZooError(
+            f"{variant.name}: time_mask needs standardize: a masked frame is the mean, which is zero then"
+        )
     if variant.data is None:
         raise DataError(f"{variant.name}: the card names no data set, so it cannot be trained")
     if not data.is_dir():
@@ -864,8 +872,9 @@ def _write(
             for key, value in state.items()
         }
     if weights_name is not None:
-        about = {"variant": variant.name, "protocol": protocol, "epochs": str(epochs), "seed": str(seed)}
-        _atomic(out / weights_name, save(tensors, metadata=about))
+        about = {"variant": variant.name, "protocol": protocol, "epochs": epochs, "seed": seed}
+        # one entry only: the library writes several in an order that changes from run to run
+        _atomic(out / weights_name, save(tensors, metadata={"zoo": json.dumps(about)}))
     predictions_name: str | None = None
     if predictions:
         predictions_name = f"{stem}.predictions.json"
