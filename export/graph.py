@@ -19,7 +19,7 @@ from onnx import numpy_helper
 
 from zoo.errors import TargetError, ZooError
 from zoo.export import rewrites
-from zoo.specs import Dim, Range3, TensorSpec
+from zoo.specs import Dim, DType, Range3, TensorSpec
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -36,7 +36,7 @@ _DTYPES: Mapping[str, torch.dtype] = {
     "uint8": torch.uint8,
     "bool": torch.bool,
 }
-_ELEMENTS = {
+_ELEMENTS: Mapping[int, DType] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.INT64: "int64",
@@ -189,8 +189,8 @@ def shape_profile(card: Card, variant: Variant) -> dict[str, Range3]:
 def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     """A graph input or output in our own types."""
     kind = value.type.tensor_type
-    shape: list[Dim] = [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
-    return TensorSpec(name=value.name, dtype=_ELEMENTS[kind.elem_type], shape=tuple(shape))  # type: ignore[arg-type]
+    shape: tuple[Dim, ...] = tuple(dim.dim_param or dim.dim_value for dim in kind.shape.dim)
+    return TensorSpec(name=value.name, dtype=_ELEMENTS[kind.elem_type], shape=shape)
 
 
 def _example(spec: TensorSpec, profile: Mapping[str, Range3]) -> torch.Tensor:

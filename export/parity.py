@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Reference:
 
     def run(self, features: Features) -> dict[str, NDArray[Any]]:
         """Outputs by name, with the batch dimension."""
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             found = self._net(*(torch.from_numpy(np.ascontiguousarray(array[None])) for array in features))
         arrays = (found,) if isinstance(found, torch.Tensor) else found
         return {name: array.numpy() for name, array in zip(self._outputs, arrays, strict=True)}
@@ -61,6 +62,17 @@ class Reference:
             for handle in handles:
                 handle.remove()
         return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: more only get in each other's way on single small inputs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def measure(

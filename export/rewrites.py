@@ -148,7 +148,8 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 def serialize(model: onnx.ModelProto) -> bytes:
     """The model's bytes, the same in every run."""
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def readers_of(model: onnx.ModelProto) -> dict[str, list[tuple[onnx.NodeProto, int]]]:

@@ -26,7 +26,7 @@ else:
 _FOLDER = Path(__file__).parent / "targets"
 
 
-class BuildOptions(Spec):
+class BuildOptions(Spec, frozen=True):
     """How one precision is built for a target.
 
     ``static`` names dynamic dimensions that the engine file fixes at their usual size.
@@ -38,7 +38,7 @@ class BuildOptions(Spec):
     workspace_mib: Annotated[int, Meta(ge=1)] | None = None
 
 
-class Target(Spec):
+class Target(Spec, frozen=True):
     """One kind of device with one engine.
 
     ``engine_version`` is the key's requirement; ``{version}``, ``{major}`` and ``{minor}`` stand for the
@@ -66,10 +66,10 @@ class Target(Spec):
             The target does not take it; the message has the reason and what it takes.
         """
         if precision in self.precisions:
-            return self.precisions[cast("Precision", precision)]
+            return self.precisions[precision]
         supported = ", ".join(self.precisions)
         if precision in self.refused:
-            reason = self.refused[cast("Precision", precision)]
+            reason = self.refused[precision]
             raise TargetError(f"target {self.name} does not take {precision}: {reason}. It takes {supported}")
         if precision in get_args(Precision):
             raise TargetError(f"target {self.name} does not take {precision}; it takes {supported}")

@@ -58,7 +58,7 @@ def problem(request: Request, package: str) -> str | None:
 
 
 def _make_logger(trt: Any) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         """Keeps what the builder says."""
 
         def __init__(self) -> None:

@@ -257,7 +257,7 @@ class TensorRtEngine:
         text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
         placed = []
         for layer in json.loads(text).get("Layers", []):
-            info = layer if isinstance(layer, dict) else {"Name": str(layer)}
+            info: dict[str, Any] = layer if isinstance(layer, dict) else {"Name": str(layer)}
             outputs = info.get("Outputs") or [{}]
             precision = str(outputs[0].get("Format/Datatype", "?"))
             placed.append(
@@ -295,6 +295,6 @@ def _check_device(bundle: Bundle, driver: Driver) -> None:
         check_requirement(bundle, "driver", key.driver, driver.version())
 
 
-def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> TensorRtEngine:  # noqa: A001
+def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> TensorRtEngine:
     """Open an engine of a bundle."""
     return TensorRtEngine(bundle, spec, options, package)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``zoo convert``: an official checkpoint, read by the model's own ``convert.py``, to checked safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from zoo import registry
+from zoo.errors import DataError, ZooError
+from zoo.export.weights import check_tensors, reference_shapes
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """The written file, the variant that it is for, and what it holds."""
+
+    path: Path
+    variant: str
+    tensors: int
+    parameters: int
+
+
+def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False) -> ConvertResult:
+    """Convert an official checkpoint of a model.
+
+    Parameters
+    ----------
+    name : str
+        A variant. Where its card says ``converts_to``, the weights are for that variant.
+    checkpoint : Path
+        File in the official format.
+    out : Path
+        Safetensors file to write, atomically. Its metadata say ``status``, ``source`` and ``variant``.
+
+    Raises
+    ------
+    UnknownModel
+        No such variant.
+    DataError
+        No such checkpoint, or it does not fit the model.
+    ZooError
+        The model has no converter, or ``out`` exists and ``force`` is not given.
+    """
+    card, variant = registry.find(name)
+    if variant.converts_to is not None:
+        variant = card.variant(variant.converts_to)
+    if not card.has("convert"):
+        raise ZooError(f"model {card.file.model} has no converter: no official weights of it are known")
+    if not checkpoint.is_file():
+        raise DataError(f"{checkpoint}: no such checkpoint")
+    if out.exists() and not force:
+        raise ZooError(f"{out} exists; give --force to replace it, or another --out")
+    tensors: dict[str, NDArray[Any]] = dict(card.module("convert").convert(checkpoint, variant))
+    check_tensors(reference_shapes(card, variant), tensors, str(checkpoint))
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    metadata = {
+        "status": "official",
+        "source": f"official checkpoint {checkpoint.name}, sha256 {digest}",
+        "variant": variant.name,
+    }
+    ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
+    write_atomically(out, save(ordered, metadata))
+    return ConvertResult(out, variant.name, len(ordered), sum(array.size for array in ordered.values()))
+
+
+def write_atomically(out: Path, data: bytes) -> None:
+    """Write a file as a whole or not at all; ZooError where the folder cannot be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, temp = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            os.chmod(temp, 0o644)
+            os.replace(temp, out)
+        except BaseException:
+            os.unlink(temp)
+            raise
+    except OSError as error:
+        raise ZooError(f"{out} cannot be written: {error.strerror}") from error

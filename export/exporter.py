@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``zoo export``: everything from a card to a verified bundle. Nothing is written before all checks have passed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import numpy as np
+
+from zoo import registry, store
+from zoo.bundle import Golden, Manifest, Parity, Provenance, check_writable, write_bundle
+from zoo.data import Dataset, default_root, open_dataset
+from zoo.errors import CheckFailed, DataError, ProviderUnavailable, TargetError, ZooError
+from zoo.export import calibrate, parity
+from zoo.export.builders import Built
+from zoo.export.gate import GateResult, run_gate
+from zoo.export.golden import GoldenCases, make_golden
+from zoo.export.graph import Graph, Trace
+from zoo.export.inputs import InputSet, Preprocessor, Progress, golden_clips, parity_inputs
+from zoo.export.recipe import Artifact, Lowered, Recipe
+from zoo.export.targets import Target, find_target
+from zoo.export.weights import Weights, build_reference, load_folds, load_weights
+from zoo.specs import Precision, Quality
+
+if TYPE_CHECKING:
+    from zoo.card import Card, Variant
+
+#: Chosen by measurement on TIM-Net (docs/export.md): the accuracy gate's loss is least with it.
+DEFAULT_CALIBRATION: calibrate.Method = "mse"
+DEFAULT_BUDGET = 0.005
+#: ``auto`` takes a lower precision only where it is faster than fp32 by this factor.
+AUTO_GAIN = 1.05
+_AUTO_ROUNDS = 6
+
+_TOOLS = ("torch", "onnx", "onnxscript", "numpy")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The written bundle."""
+
+    path: Path
+    manifest: Manifest
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A finished artifact with its evidence, ready to be written."""
+
+    recipe: Recipe
+    artifact: Artifact
+    parity: Parity
+    golden: GoldenCases
+    gate: GateResult | None
+
+
+def export_model(
+    name: str,
+    *,
+    target: str,
+    precision: str,
+    out: Path | None = None,
+    data: Path | None = None,
+    weights: Path | None = None,
+    force: bool = False,
+    budget: float = DEFAULT_BUDGET,
+    calibration: str = DEFAULT_CALIBRATION,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Build, verify and write a bundle.
+
+    Parameters
+    ----------
+    name : str
+        A variant of a card.
+    target : str
+        A target of ``export/targets``.
+    precision : str
+        ``fp32``, ``fp16``, ``int8``, or ``auto``: the fastest measured here that stays inside the budget.
+    out : Path or None
+        Folder, or file ending in ``.zoo``; None puts it where ``zoo.load(name)`` finds it.
+    data : Path or None
+        Folder of the variant's data set; None takes ``ZOO_DATA``. Needed for int8; for fp32 it gives parity on
+        real inputs instead of inputs derived from the golden clips.
+    weights : Path or None
+        Other weights than the card's (safetensors from ``zoo train`` or ``zoo convert``).
+    budget : float
+        Loss of the headline metric (a fraction of one) that a lower precision may cost.
+    calibration : str
+        How INT8 ranges follow from the recorded activations: minmax, percentile, entropy or mse.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Raises
+    ------
+    UnknownModel, TargetError
+        No such model, target or precision, or they do not go together.
+    DataError
+        The data set or the weights are missing or do not fit; int8 without data.
+    ProviderUnavailable
+        The builder is not installed, or cannot build this precision here.
+    ParityError, CheckFailed
+        The artifact is not what the reference computes, or loses more than the budget.
+    ZooError
+        ``out`` exists or cannot be written.
+    """
+    start = time.monotonic()
+    card, variant = registry.find(name)
+    chosen_target = find_target(target)
+    method = calibrate.check_method(calibration)
+    candidates = _candidates(variant, chosen_target, precision)
+    where = out if out is not None else store.store_path(variant.name, chosen_target.name, precision)
+    _check_out(where, force)
+    dataset = _dataset(card, variant, data, candidates)
+    session = Exporter(card, variant, chosen_target, weights, dataset, method, budget, progress)
+    if precision == "auto":
+        manifest, contents = session.auto(candidates)
+        if out is None:
+            where = store.store_path(variant.name, chosen_target.name, manifest.precision)
+            _check_out(where, force)
+    else:
+        manifest, contents = session.bundle(session.cell(candidates[0]))
+    _report(progress, "writing", 1, 1)
+    try:
+        path = write_bundle(where, manifest, contents, force=force)
+    except OSError as error:
+        raise ZooError(f"{where} cannot be written: {error.strerror}") from error
+    return ExportResult(path, manifest, time.monotonic() - start)
+
+
+class Exporter:
+    """What the cells of one variant and target share: weights, trace, inputs, reference.
+
+    Parameters
+    ----------
+    dataset : Dataset or None
+        Without one parity runs on inputs derived from the golden clips, and int8 is refused.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        variant: Variant,
+        target: Target,
+        weights: Path | None,
+        dataset: Dataset | None,
+        method: calibrate.Method,
+        budget: float,
+        progress: Progress | None,
+    ) -> None:
+        self.card, self.variant, self.target = card, variant, target
+        self.dataset, self.method, self.budget, self.progress = dataset, method, budget, progress
+        self.weights: Weights = load_weights(card, variant, weights)
+        self.preprocessor = Preprocessor(card, variant)
+        _report(progress, "tracing", 0, 1)
+        self.trace = Trace(card, variant)
+        self.graph: Graph = self.trace.finish(self.weights.tensors)
+        _report(progress, "tracing", 1, 1)
+        net = build_reference(card, variant, self.weights.tensors)
+        self.reference = parity.Reference(net, [output.name for output in card.file.engine_outputs])
+        self.clips = golden_clips(card)
+        self.inputs: InputSet = parity_inputs(card, self.preprocessor, dataset, parity.INPUTS)
+
+    def recipe(self, precision: Precision) -> Recipe:
+        """How this cell is made."""
+        return Recipe(
+            self.variant,
+            self.target,
+            precision,
+            self.trace,
+            self.preprocessor,
+            self.method,
+            self._draft(precision),
+        )
+
+    def cell(self, precision: Precision) -> Cell:
+        """Build and verify one precision."""
+        recipe = self.recipe(precision)
+        gate = self._gate(recipe)
+        chosen = None
+        if precision == "int8":
+            assert self.dataset is not None
+            chosen = calibrate.choose(self.dataset)
+        lowered = recipe.lower(
+            self.graph,
+            inputs=self.inputs.features,
+            chosen=chosen,
+            kept=gate.kept if gate else (),
+            progress=self.progress,
+        )
+        _report(self.progress, "building", 0, 1)
+        artifact = recipe.build(lowered)
+        _report(self.progress, "building", 1, 1)
+        _report(self.progress, "checking parity", 0, 1)
+        measured = parity.check(
+            self.variant.name,
+            self.reference,
+            lowered.graph,
+            artifact.run,
+            self.inputs,
+            precision=precision,
+            verified_on=artifact.verified_on,
+        )
+        golden = make_golden(
+            self.clips, self.preprocessor, self.reference.run, artifact.run, precision, self.variant.name
+        )
+        _report(self.progress, "checking parity", 1, 1)
+        return Cell(recipe, artifact, measured, golden, gate)
+
+    def auto(self, candidates: tuple[Precision, ...]) -> tuple[Manifest, Mapping[str, bytes]]:
+        """Measure what this machine can run, and keep the fastest inside the budget.
+
+        Raises
+        ------
+        TargetError
+            The target's engine does not run here, so nothing can be measured.
+        """
+        problem = self.recipe("fp32").problem(self.graph)
+        if problem is not None:
+            raise TargetError(
+                f"precision auto measures on this machine, which cannot run target {self.target.name}: {problem}; "
+                f"name a precision: {', '.join(self.target.precisions)}"
+            )
+        cells: dict[Precision, Cell] = {}
+        decisions = []
+        for precision in candidates:
+            if precision == "int8" and self.dataset is None:
+                decisions.append("int8 not tried: no calibration data (--data DIR)")
+                continue
+            try:
+                cells[precision] = self.cell(precision)
+            except (CheckFailed, ProviderUnavailable, TargetError) as error:
+                decisions.append(f"{precision} not taken: {error}")
+        if "fp32" not in cells:
+            raise CheckFailed(f"{self.variant.name}: fp32 itself does not pass: {'; '.join(decisions)}")
+        times = self._time(cells)
+        decisions = [
+            f"{precision} {1e3 * seconds:.3f} ms" for precision, seconds in times.items()
+        ] + decisions
+        best = min(times, key=lambda precision: times[precision])
+        if times["fp32"] < AUTO_GAIN * times[best]:
+            best = "fp32"
+        note = (
+            f"auto chose {best}: engine p50, one thread, {parity.INPUTS} inputs, interleaved, on the exporting machine: "
+            + "; ".join(decisions)
+        )
+        return self.bundle(cells[best], (note,))
+
+    def _time(self, cells: Mapping[Precision, Cell]) -> dict[Precision, float]:
+        """Median seconds of the engine, cells taken in turn on every input so that all see the same machine."""
+        samples: dict[Precision, list[float]] = {precision: [] for precision in cells}
+        for done in range(_AUTO_ROUNDS):
+            for features in self.inputs.features:
+                for precision, cell in cells.items():
+                    begin = time.perf_counter()
+                    cell.artifact.run(features)
+                    samples[precision].append(time.perf_counter() - begin)
+            _report(self.progress, "timing", done + 1, _AUTO_ROUNDS)
+        warm = len(self.inputs.features)
+        return {precision: float(np.median(values[warm:])) for precision, values in samples.items()}
+
+    def _gate(self, recipe: Recipe) -> GateResult | None:
+        if recipe.precision == "fp32" or self.dataset is None or not self.weights.own:
+            return None
+        folds = load_folds(self.card, self.variant)
+        if not folds:
+            return None
+        return run_gate(self.card, recipe, self.dataset, folds, budget=self.budget, progress=self.progress)
+
+    def _draft(self, precision: Precision) -> Callable[[Lowered, Built], Manifest]:
+        def draft(lowered: Lowered, built: Built) -> Manifest:
+            return self._manifest(self.recipe(precision), lowered, built, None, None, None, ())
+
+        return draft
+
+    def bundle(self, cell: Cell, notes: tuple[str, ...] = ()) -> tuple[Manifest, Mapping[str, bytes]]:
+        """Manifest and files of a finished cell."""
+        built = cell.artifact.built
+        placed = Counter(f"{node.provider} {node.precision}" for node in cell.artifact.placement)
+        spec = msgspec.structs.replace(built.spec, placement=dict(sorted(placed.items())))
+        built = Built(spec, built.files, built.version, built.log, built.notes)
+        contents = {**built.files, "golden.npz": cell.golden.data}
+        if built.log:
+            contents["build.log"] = ("\n".join(built.log) + "\n").encode()
+        manifest = self._manifest(
+            cell.recipe, cell.artifact.lowered, built, cell.golden, cell.parity, cell.gate, notes
+        )
+        return manifest, contents
+
+    def _manifest(
+        self,
+        recipe: Recipe,
+        lowered: Lowered,
+        built: Built,
+        golden: GoldenCases | None,
+        measured: Parity | None,
+        gate: GateResult | None,
+        notes: tuple[str, ...],
+    ) -> Manifest:
+        card, variant = self.card.file, self.variant
+        return Manifest(
+            schema=1,
+            digest="0" * 64,
+            name=variant.name,
+            model=card.model,
+            title=card.title,
+            task=card.task,
+            version=code_version(),
+            target=self.target.name,
+            precision=recipe.precision,
+            labels=variant.labels,
+            input=card.input,
+            pipeline=variant.pipeline,
+            engines=(built.spec,),
+            decode=card.decode,
+            key=recipe.key(lowered, built),
+            files=(),
+            golden=Golden(
+                file="golden.npz",
+                count=golden.count if golden else 3,
+                tolerance=golden.tolerance if golden else 1.0,
+            ),
+            provenance=self._provenance(built),
+            license=variant.license,
+            parity=measured,
+            quality=self._quality(gate),
+            calibration=lowered.calibration,
+            gate=gate.gate if gate else None,
+            notes=(*notes, *self._notes(recipe.precision, gate), *built.notes, *variant.notes),
+        )
+
+    def _quality(self, gate: GateResult | None) -> tuple[Quality, ...]:
+        """The card's figures belong to the card's weights; the artifact's own is there only if it was measured."""
+        rows = self.variant.quality if self.weights.own else ()
+        if not self.weights.own:
+            rows = tuple(row for row in self.variant.quality if row.source in ("claimed", "corrected"))
+        return (*rows, gate.quality) if gate else rows
+
+    def _notes(self, precision: Precision, gate: GateResult | None) -> tuple[str, ...]:
+        notes = []
+        if self.weights.status == "random":
+            notes.append("weights: random. Latency is valid; labels and scores mean nothing.")
+        elif not self.weights.own:
+            notes.append("The weights are not the card's own: their accuracy was not measured here.")
+        if gate is not None and gate.kept:
+            total = gate.tried[-1][0]
+            notes.append(
+                f"{total} layers stay in fp32: all in {precision} would lose {100 * gate.tried[0][1]:.2f} points of "
+                f"{gate.gate.metric}, more than the budget of {100 * gate.gate.budget:.2f}."
+            )
+        if precision != "fp32" and gate is None and self.weights.status != "random":
+            why = (
+                "these weights have no fold models"
+                if self.dataset is not None
+                else "no data set was given (--data DIR)"
+            )
+            notes.append(f"The accuracy of this {precision} artifact is not verified: {why}.")
+        return tuple(notes)
+
+    def _provenance(self, built: Built) -> Provenance:
+        training, digest = "none", None
+        data = self.variant.data
+        if self.weights.status != "random":
+            training = "unknown"
+        if data is not None and self.weights.own and self.weights.status == "trained":
+            options = ", ".join(f"{key}={value}" for key, value in sorted(data.options.items()))
+            training = f"{data.reader} ({options})" if options else data.reader
+            found = self.variant.training.get("data_sha256")
+            digest = str(found) if found else (self.dataset.fingerprint() if self.dataset else None)
+        tools = {tool: metadata.version(tool) for tool in _TOOLS}
+        tools[self.target.engine] = built.version
+        tools["python"] = platform.python_version()
+        return Provenance(
+            weights=self.weights.status,
+            weights_sha256=self.weights.sha256,
+            weights_source=self.weights.source,
+            training_data=training,
+            training_data_sha256=digest,
+            code_version=code_version(),
+            sheet=self.card.file.paper.sheet,
+            tools=tools,
+        )
+
+
+def code_version() -> str:
+    """Version of the installed package; ``0+source`` where it runs from a source tree."""
+    try:
+        return metadata.version("affect-zoo")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def _candidates(variant: Variant, target: Target, precision: str) -> tuple[Precision, ...]:
+    if precision != "auto":
+        target.options(precision)
+        reason = target.refusal(precision, variant.refused)
+        if reason is not None:
+            raise TargetError(f"{variant.name} has no {precision} for target {target.name}: {reason}")
+        return (cast("Precision", precision),)
+    found = tuple(p for p in target.precisions if target.refusal(p, variant.refused) is None)
+    if "fp32" not in found:
+        raise TargetError(
+            f"{variant.name} has no fp32 for target {target.name}; name one of {', '.join(found)}"
+        )
+    return found
+
+
+def _dataset(
+    card: Card, variant: Variant, data: Path | None, candidates: tuple[Precision, ...]
+) -> Dataset | None:
+    needed = candidates == ("int8",)
+    if variant.data is None:
+        if needed:
+            raise DataError(
+                f"{variant.name} int8: the card names no data set to calibrate on; random data is never used. "
+                "Export fp32"
+            )
+        return None
+    root = data if data is not None else default_root()
+    if root is None:
+        if needed:
+            raise DataError(
+                f"{variant.name} int8 is calibrated on real inputs, random data is never used: "
+                f"give --data DIR (reader {variant.data.reader}) or set ZOO_DATA"
+            )
+        return None
+    return open_dataset(card, variant.data, root)
+
+
+def _check_out(out: Path, force: bool) -> None:
+    check_writable(out, force=force)
+    parent = next((path for path in out.absolute().parents if path.exists()), None)
+    if parent is None or not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ZooError(f"{out} cannot be written: {parent} is not a folder that this user may write to")
+
+
+def _report(progress: Progress | None, stage: str, done: int, total: int) -> None:
+    if progress:
+        progress(stage, done, total)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cell (variant, target, precision) made from any weights of the variant: graph, engine, and a way to run it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from zoo.bundle import Bundle, Calibration, Key, Manifest
+from zoo.export import calibrate, half, quantize
+from zoo.export.builders import Built, Request, builder
+from zoo.export.graph import Graph, Trace
+from zoo.export.inputs import Features, Preprocessor, Progress
+from zoo.export.parity import Run
+from zoo.export.session import Session
+from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
+from zoo.specs import Precision
+
+if TYPE_CHECKING:
+    from zoo.card import Variant
+    from zoo.export.targets import Target
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph in its final precision. ``limits`` are the activation ranges that INT8 was made with."""
+
+    graph: Graph
+    kept: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    limits: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A built engine, and how it was run here. ``placement`` is empty where the engine did not run here."""
+
+    lowered: Lowered
+    built: Built
+    run: Run
+    verified_on: str
+    runs_here: bool
+    placement: tuple[NodePlacement, ...]
+
+
+class Recipe:
+    """How a cell is made. Everything but the weights and the calibration items is fixed here.
+
+    Parameters
+    ----------
+    draft : callable
+        Gives a manifest for a built engine, so that the runtime can open it before the bundle is written.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        target: Target,
+        precision: Precision,
+        trace: Trace,
+        preprocessor: Preprocessor,
+        method: calibrate.Method,
+        draft: Callable[[Lowered, Built], Manifest],
+    ) -> None:
+        self.variant = variant
+        self.target = target
+        self.precision = precision
+        self.trace = trace
+        self.preprocessor = preprocessor
+        self.method = method
+        self._draft = draft
+        self._options = target.options(precision)
+        self.profile = target.profile(trace.profile, precision)
+        self._builder, self._package = builder(target)
+
+    def with_precision(self, precision: Precision) -> Recipe:
+        """The same cell in another precision."""
+        return Recipe(
+            self.variant, self.target, precision, self.trace, self.preprocessor, self.method, self._draft
+        )
+
+    def lower(
+        self,
+        graph: Graph,
+        *,
+        inputs: Sequence[Features],
+        chosen: calibrate.CalibrationSet | None = None,
+        kept: Sequence[str] = (),
+        limits: dict[str, float] | None = None,
+        progress: Progress | None = None,
+    ) -> Lowered:
+        """Bring a float32 graph to the cell's precision.
+
+        Parameters
+        ----------
+        inputs : sequence of Features
+            Real inputs that fp16 is checked for overflow on.
+        chosen : CalibrationSet or None
+            Items that INT8 ranges come from; needed for int8.
+        kept : sequence of str
+            Layers that stay in float32.
+        limits : dict or None
+            Ranges already measured on ``chosen``.
+        """
+        if self.precision == "int8":
+            assert chosen is not None
+            limits = limits or self.limits(graph, chosen, progress)
+            model = quantize.quantize(graph.model, limits, kept)
+            record = chosen.record(self.variant, self.method)
+            return Lowered(graph.with_model(model), tuple(sorted(kept)), record, limits)
+        if self.precision == "fp16":
+            names = half.overflowing(graph.model, inputs)
+            return Lowered(graph.with_model(half.to_float16(graph.model, names)), tuple(names))
+        return Lowered(graph)
+
+    def limits(
+        self, graph: Graph, chosen: calibrate.CalibrationSet, progress: Progress | None = None
+    ) -> dict[str, float]:
+        """Activation ranges of every layer that can be quantised."""
+        names = dict.fromkeys(name for layer in quantize.layers(graph.model) for name in layer.data)
+        features = calibrate.calibration_features(chosen, self.preprocessor, progress)
+        return calibrate.thresholds(
+            calibrate.record(graph.model, list(names), features, progress), self.method
+        )
+
+    def build(self, lowered: Lowered) -> Artifact:
+        """Build the engine and open it with the runtime, or onnxruntime on its graph where it cannot run here."""
+        request = self._request(lowered)
+        problem = self._builder.problem(request, self._package)
+        built = self._builder.build(request, self._package)
+        if problem is not None:
+            return Artifact(lowered, built, Session(lowered.graph.model).run, _not_here(problem), False, ())
+        manifest = self._draft(lowered, built)
+        engine = open_engine(Bundle(Path(f"<{manifest.name}>"), manifest, b"", built.files), EngineOptions())
+        names = [tensor.name for tensor in engine.outputs]
+
+        def run(features: Features) -> dict[str, NDArray[Any]]:
+            return dict(zip(names, engine.run([array[None] for array in features]), strict=True))
+
+        verified = f"the engine itself, {self.target.engine} {built.version}, {platform.machine()}"
+        return Artifact(lowered, built, run, verified, True, tuple(engine.placement()))
+
+    def runner(self, lowered: Lowered) -> Run:
+        """Only a way to run: the engine where it runs here, else onnxruntime on the graph, nothing built."""
+        if self._builder.problem(self._request(lowered), self._package) is not None:
+            return Session(lowered.graph.model).run
+        return self.build(lowered).run
+
+    def problem(self, graph: Graph) -> str | None:
+        """Why the engine cannot run on this machine, or None."""
+        return self._builder.problem(self._request(Lowered(graph)), self._package)
+
+    def key(self, lowered: Lowered, built: Built) -> Key:
+        """Everything the engine depends on."""
+        return Key(
+            onnx_sha256=lowered.graph.sha256,
+            calibration_sha256=lowered.calibration.sha256 if lowered.calibration else None,
+            engine=self.target.engine,
+            engine_version=self.target.requirement(built.version),
+            target=self.target.name,
+            compute_capability=self.target.compute_capability,
+            isa=None,
+            driver=None,
+            flags=dict(self.target.flags),
+            profile=dict(self.profile),
+        )
+
+    def _request(self, lowered: Lowered) -> Request:
+        return Request(lowered.graph, self.target, self._options, self.precision, self.profile, lowered.kept)
+
+
+def _not_here(problem: str) -> str:
+    return f"onnxruntime on the same ONNX; the engine itself was not run: {problem}"
