@@ -81,8 +81,8 @@ def read_audio(
     Raises
     ------
     InputError
-        A missing, empty, truncated or damaged file, another format, 0 samples, a rate outside 1 to 768000 Hz, more
-        than 64 channels, a range outside the file, a NaN or Inf sample (its index is named).
+        A missing, empty, truncated or damaged file, another format, 0 samples, a rate outside 1 to 768000 Hz (WAV:
+        384000), more than 64 channels, a range outside the file, a NaN or Inf sample (its index is named).
     """
     return _native.read_audio(path, start, frames)
 

@@ -111,7 +111,7 @@ Status AudioReader::Impl::CheckHeader(uint64_t rate, uint64_t channels) const {
 
 Status AudioReader::Impl::OpenWav() {
   if (!ParseWav(&source, &wav)) {
-    return InvalidFile(path + ": the WAV header is damaged or names no rate, channels or sample data");
+    return InvalidFile(path + ": the WAV header is damaged, or names a rate outside 1 to 384000 Hz, no channels or no sample data");
   }
   if (!wav.little_endian) return InvalidFile(path + ": big-endian RIFX and AIFF are not supported; convert it to WAV or FLAC");
   ZOO_RETURN_IF_ERROR(CheckHeader(wav.rate, wav.channels));

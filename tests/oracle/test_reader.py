@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audio reader against libsndfile (python-soundfile)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo import ops
+
+soundfile = pytest.importorskip("soundfile")
+
+FORMATS = [("WAV", s) for s in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")]
+FORMATS += [("WAVEX", s) for s in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")]
+FORMATS += [("RF64", "PCM_16"), ("W64", "PCM_24"), ("FLAC", "PCM_S8"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")]
+
+
+@pytest.mark.parametrize(("container", "subtype"), FORMATS)
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_samples_equal_libsndfile(
+    tmp_path: Path, isa: str, container: str, subtype: str, channels: int
+) -> None:
+    rng = np.random.default_rng(channels)
+    wave = rng.uniform(-1, 1, (30011, channels))
+    wave[:4] = [[1], [-1], [0], [1 / 32768]]
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, 11025, format=container, subtype=subtype)
+    want, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    info = ops.audio_info(path)
+    assert (info.rate, info.channels, info.frames) == (rate, channels, len(want))
+    got, got_rate = ops.read_audio(path)
+    assert got_rate == rate
+    mean = want.mean(1)
+    if channels == 1:
+        np.testing.assert_array_equal(got, mean.astype(np.float32))
+    else:
+        assert np.abs(got - mean).max() <= 6e-8
+    for start, frames in ((0, 1), (17, 4096), (29000, 1011), (30010, 1), (12345, -1), (30011, -1)):
+        part, _ = ops.read_audio(path, start, frames)
+        np.testing.assert_array_equal(part, got[start : None if frames < 0 else start + frames])
+
+
+def test_real_flac_and_any_range_of_it(data_root: Path) -> None:
+    for path in sorted((data_root / "emodb" / "full4").glob("*.flac"))[::40]:
+        want, rate = soundfile.read(path, dtype="float32")
+        got, got_rate = ops.read_audio(path)
+        assert got_rate == rate
+        np.testing.assert_array_equal(got, want)
+        rng = np.random.default_rng(1)
+        for start in rng.integers(0, len(want), 5):
+            part, _ = ops.read_audio(path, int(start), min(1000, len(want) - int(start)))
+            np.testing.assert_array_equal(part, want[start : start + 1000])
