@@ -54,7 +54,13 @@ REPEAT_LIMIT = 0.9
 Progress = Callable[[str, int, int], None]
 
 _THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *(
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ),
     *("NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
 )
 
@@ -80,7 +86,10 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure. ``threads`` None takes each bundle's own choice, and the first bundle's for peers."""
+    """How to measure. ``threads`` None takes each bundle's own choice, and the largest of them for peers.
+
+    ``peer_tolerance``: largest difference of a peer's scores from its reference bundle's; labels must be equal.
+    """
 
     processes: int = FULL_PROCESSES
     seconds: float = FULL_SECONDS
@@ -91,6 +100,7 @@ class Options:
     duty: bool = False
     data: Path | None = None
     rate: int | None = None
+    peer_tolerance: float = PEER_TOLERANCE
 
     @classmethod
     def quick(cls) -> Options:
@@ -179,21 +189,19 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         inputs.save(Path(folder) / "inputs.npz")
         run = _Runner(Path(folder), environment(threads), options)
-        total = len(entries) * (1 + options.processes)
-        done = 0
         checks: dict[str, Response] = {}
-        for entry in entries:
-            report("measuring", done, total)
+        for done, entry in enumerate(entries):
+            report("checking", done, len(entries))
             checks[entry.name] = run(entry, "check", 0)
-            done += 1
-        voids = {entry.name: _refused(entry, entries, checks) for entry in entries}
+        report("checking", len(entries), len(entries))
+        voids = {entry.name: _refused(entry, entries, checks, options.peer_tolerance) for entry in entries}
         colds: dict[str, list[tuple[float, int]]] = {entry.name: [] for entry in entries}
         times: dict[str, list[Response]] = {entry.name: [] for entry in entries}
         by_name = {entry.name: entry for entry in entries}
+        total = len(entries) * options.processes
         for turn in range(options.processes):
-            for name in rotated(list(by_name), turn):
-                report("measuring", done, total)
-                done += 1
+            for place, name in enumerate(rotated(list(by_name), turn)):
+                report("measuring", turn * len(entries) + place, total)
                 if voids[name] is not None:
                     continue
                 begun = machine.monotonic_ns()
@@ -221,6 +229,7 @@ def bench(
             samples=options.samples,
             warmup_seconds=options.warmup_seconds,
             duty=options.duty,
+            peer_tolerance=options.peer_tolerance,
         ),
         rows=tuple(rows),
         notes=tuple(_notes(options, described, rows)),
@@ -271,7 +280,9 @@ class _Runner:
         try:
             response = msgspec.json.decode(out, type=Response)
         except msgspec.DecodeError as error:
-            raise ZooError(f"bench: {entry.name} gave no report while in {mode} ({error}): {tail(err)}") from error
+            raise ZooError(
+                f"bench: {entry.name} gave no report while in {mode} ({error}): {tail(err)}"
+            ) from error
         if response.error is not None:
             raised = ZooError(f"bench: {entry.name}: {response.error}")
             raised.exit_code = response.error_code
@@ -279,7 +290,9 @@ class _Runner:
         return response
 
 
-def run_process(command: Sequence[str], variables: Mapping[str, str], folder: Path) -> tuple[int, bytes, bytes]:
+def run_process(
+    command: Sequence[str], variables: Mapping[str, str], folder: Path
+) -> tuple[int, bytes, bytes]:
     """Run a process to its end; exit status, stdout, stderr. It is killed with its children when interrupted."""
     with _terminable():
         process = subprocess.Popen(
@@ -368,7 +381,9 @@ def _entries(contestants: Sequence[Contestant], options: Options) -> list[_Entry
     return entries
 
 
-def _refused(entry: _Entry, entries: Sequence[_Entry], checks: Mapping[str, Response]) -> str | None:
+def _refused(
+    entry: _Entry, entries: Sequence[_Entry], checks: Mapping[str, Response], tolerance: float
+) -> str | None:
     """Why a contestant must not be timed, or None."""
     misplaced = checks[entry.name].misplaced
     if misplaced is not None:
@@ -378,10 +393,10 @@ def _refused(entry: _Entry, entries: Sequence[_Entry], checks: Mapping[str, Resp
         return None
     found, expected = checks[entry.name].results, checks[base.name].results
     equal, worst = agreement(found, expected)
-    if equal < len(found) or not worst <= PEER_TOLERANCE:
+    if equal < len(found) or not worst <= tolerance:
         return (
             f"does other work than {base.name}: {equal} of {len(found)} labels equal, "
-            f"scores differ by up to {worst:.2g} (allowed {PEER_TOLERANCE:g})"
+            f"scores differ by up to {worst:.2g} (allowed {tolerance:g})"
         )
     return None
 
@@ -408,7 +423,8 @@ def _rows(
     first = entries[0].name
     base = times[first] if final[first] is None else []
     return [
-        _row(entry, entries, checks, final[entry.name], colds[entry.name], times[entry.name], base) for entry in entries
+        _row(entry, entries, checks, final[entry.name], colds[entry.name], times[entry.name], base)
+        for entry in entries
     ]
 
 
@@ -573,10 +589,14 @@ def _conditions(times: Sequence[Response]) -> Conditions | None:
 def _notes(options: Options, described: machine.Machine, rows: Sequence[Row]) -> Iterator[str]:
     if options.is_quick:
         yield "quick: fewer processes, seconds or samples than the protocol asks for; not for publication"
+    if options.peer_tolerance > PEER_TOLERANCE:
+        yield f"peers may differ from the bundle's scores by {options.peer_tolerance:g}: they do the same work in another way"
     if described.virtual:
         yield "virtual machine: neighbours may take time that no counter here shows"
     if all(row.energy is None or row.energy.millijoules is None for row in rows):
-        reason = next((row.energy.reason for row in rows if row.energy and row.energy.reason), "nothing was timed")
+        reason = next(
+            (row.energy.reason for row in rows if row.energy and row.energy.reason), "nothing was timed"
+        )
         yield f"no energy figures: {reason}"
     if all(row.conditions is None or row.conditions.celsius is None for row in rows):
         yield "no temperature sensor: throttling can be told from the clock only"

@@ -46,7 +46,12 @@ class Inputs:
 
 
 def make_inputs(
-    bundle: Bundle, *, data: Path | None = None, rate: int | None = None, seconds: float | None = None, count: int = COUNT
+    bundle: Bundle,
+    *,
+    data: Path | None = None,
+    rate: int | None = None,
+    seconds: float | None = None,
+    count: int = COUNT,
 ) -> Inputs:
     """Make ``count`` distinct inputs of exactly the pipeline's window.
 
@@ -74,7 +79,9 @@ def make_inputs(
 
     spec = bundle.manifest.input
     if spec.modality != "audio":
-        raise ZooError(f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio only so far")
+        raise ZooError(
+            f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio only so far"
+        )
     rate = rate or spec.rate
     if rate is None:
         raise ZooError(f"bench: {bundle.path} names no rate; give --rate")
@@ -119,7 +126,9 @@ def _read_folder(data: Path, count: int) -> tuple[list[tuple[NDArray[np.float32]
 
     if not data.is_dir():
         raise DataError(f"bench: {data} is not a folder")
-    found = sorted(path for path in data.rglob("*") if path.suffix.lower() in (".wav", ".flac") and path.is_file())
+    found = sorted(
+        path for path in data.rglob("*") if path.suffix.lower() in (".wav", ".flac") and path.is_file()
+    )
     if not found:
         raise DataError(f"bench: {data} holds no WAV or FLAC file")
     chosen = [found[i * len(found) // min(count, len(found))] for i in range(min(count, len(found)))]

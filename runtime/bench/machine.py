@@ -14,8 +14,30 @@ from pathlib import Path
 from msgspec import Struct
 
 _FLAGS = (
-    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_vnni", "avx_vnni", "avx512_bf16"),
-    *("avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve"),
+    *(
+        "sse4_2",
+        "avx",
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512vl",
+        "avx512_vnni",
+        "avx_vnni",
+        "avx512_bf16",
+    ),
+    *(
+        "avx512_fp16",
+        "amx_tile",
+        "amx_int8",
+        "amx_bf16",
+        "asimd",
+        "asimddp",
+        "asimdhp",
+        "i8mm",
+        "bf16",
+        "sve",
+    ),
 )
 
 
@@ -73,7 +95,9 @@ def usable_cores() -> int:
 
 def state() -> State:
     """Clock, temperature, throttling events, load average over one minute."""
-    clocks = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", _text(Path("/proc/cpuinfo")), re.M)]
+    clocks = [
+        float(mhz) for mhz in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", _text(Path("/proc/cpuinfo")), re.M)
+    ]
     if not clocks:
         paths = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
         clocks = [float(text) / 1e3 for path in paths if (text := _text(path).strip()).isdigit()]

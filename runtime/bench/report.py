@@ -152,6 +152,7 @@ class Protocol(Record, frozen=True):
     samples: int
     warmup_seconds: float
     duty: bool
+    peer_tolerance: float
 
 
 class Report(Record, frozen=True):
@@ -246,6 +247,8 @@ def summary(report: Report, scope: ScopeName | None = None) -> tuple[tuple[str, 
             remarks.append(f"scope {shown}")
         if row.weights == "random":
             remarks.append("weights: random")
+        if row.kind == "peer" and not row.void and row.max_difference > 1e-3:
+            remarks.append(f"scores differ by up to {row.max_difference:.1g}")
         cells = [row.name]
         if found is None:
             cells += ["-"] * 5

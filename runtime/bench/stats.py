@@ -17,7 +17,27 @@ from numpy.typing import NDArray
 
 #: Probabilities at which a process's quantiles are kept: dense at the median and in the tail.
 GRID: tuple[float, ...] = (
-    *(0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.42, 0.44, 0.46, 0.48, 0.49, 0.5, 0.51, 0.52, 0.54, 0.56, 0.58),
+    *(
+        0.0,
+        0.01,
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.35,
+        0.4,
+        0.42,
+        0.44,
+        0.46,
+        0.48,
+        0.49,
+        0.5,
+        0.51,
+        0.52,
+        0.54,
+        0.56,
+        0.58,
+    ),
     *(0.6, 0.65, 0.7, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.996, 0.999, 1.0),
 )
 DRAWS = 2000
@@ -73,7 +93,9 @@ def typical(samples: Sequence[Sample], p: float) -> float:
     return float(np.median([sample.quantile(p) for sample in samples]))
 
 
-def _quantile_draws(sample: Sample, p: float, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+def _quantile_draws(
+    sample: Sample, p: float, shape: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float64]:
     u = rng.beta(sample.n * p + 1, sample.n * (1 - p) + 1, shape)
     return np.interp(u, GRID, sample.quantiles_ms)
 

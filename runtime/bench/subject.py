@@ -85,7 +85,9 @@ class BundleSubject:
         flags = model.manifest.key.flags
         #: Only onnxruntime spreads one graph over several providers.
         self.requested = (
-            str(flags.get("providers", "CPUExecutionProvider")).split(",")[0] if engine.kind == "onnxruntime" else None
+            str(flags.get("providers", "CPUExecutionProvider")).split(",")[0]
+            if engine.kind == "onnxruntime"
+            else None
         )
 
     def features(self, raw: Any) -> Any:
@@ -151,7 +153,9 @@ def difference(found: Result, expected: Result) -> float:
 def agreement(found: Sequence[Result], expected: Sequence[Result]) -> tuple[int, float]:
     """How many labels are equal, and the largest difference of any score, whatever the labels."""
     equal = sum(a[0] == b[0] for a, b in zip(found, expected, strict=True))
-    worst = max((difference((None, a[1]), (None, b[1])) for a, b in zip(found, expected, strict=True)), default=0.0)
+    worst = max(
+        (difference((None, a[1]), (None, b[1])) for a, b in zip(found, expected, strict=True)), default=0.0
+    )
     return equal, worst
 
 

@@ -105,7 +105,9 @@ def _check(request: Request) -> Response:
     subject = _open(request)
     results = [result_of(subject.pipeline(raw)) for raw in Inputs.open(Path(request.inputs)).raws()]
     placement, misplaced = _placement(subject)
-    return Response(results=results, placement=placement, misplaced=misplaced, versions=dict(subject.versions()))
+    # str: some libraries' version is a subclass of it.
+    versions = {str(name): str(number) for name, number in subject.versions().items()}
+    return Response(results=results, placement=placement, misplaced=misplaced, versions=versions)
 
 
 def _placement(subject: Subject) -> tuple[dict[str, int], str | None]:
@@ -293,7 +295,11 @@ def _rescore(fresh: Subject, raws: Sequence[Any], keepers: Sequence[tuple[str, _
                 expected[index] = result_of(fresh.pipeline(raws[index]))
             error = difference(found, expected[index])
             if error > RESCORE_TOLERANCE:
-                what = f"label {found[0]!r} for {expected[index][0]!r}" if error == float("inf") else f"off by {error:.2g}"
+                what = (
+                    f"label {found[0]!r} for {expected[index][0]!r}"
+                    if error == float("inf")
+                    else f"off by {error:.2g}"
+                )
                 return f"wrong result while timing {scope}, input {index}: {what}"
     return None
 
@@ -335,7 +341,9 @@ def _overhead(
     return rounded(gain / 1e6), rounded(float(np.median(bare)) / 1e6)
 
 
-def _repeat_ratio(call: Callable[[Any], Any], raws: Sequence[Any], order: Sequence[int], seconds: float) -> float:
+def _repeat_ratio(
+    call: Callable[[Any], Any], raws: Sequence[Any], order: Sequence[int], seconds: float
+) -> float:
     """p50 of repeating an input over p50 of distinct ones, in alternating blocks over changing inputs.
 
     Before each call its input is read once, untimed: samples that lie in the CPU's cache are not what is looked for.

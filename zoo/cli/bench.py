@@ -20,17 +20,29 @@ if TYPE_CHECKING:
 
 @click.command("bench")
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE_OR_NAME...")
-@click.option("--peer", "peers", multiple=True, metavar="FILE.py:FACTORY", help="Measure a peer beside them; repeatable.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="FILE.py:FACTORY",
+    help="Measure a peer beside them; repeatable.",
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     help="Folder of audio files to take inputs from. Default: the first bundle's golden clips.",
 )
-@click.option("--rate", type=click.IntRange(1, 768_000), help="Rate of the inputs, Hz. Default: the model's own.")
+@click.option(
+    "--rate", type=click.IntRange(1, 768_000), help="Rate of the inputs, Hz. Default: the model's own."
+)
 @click.option("--processes", type=click.IntRange(1, 1000), help="Fresh processes a contestant. Default 5.")
-@click.option("--seconds", type=click.FloatRange(0.01, 3600), help="Timed seconds of the widest scope. Default 10.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.01, 3600), help="Timed seconds of the widest scope. Default 10."
+)
 @click.option("--quick", is_flag=True, help="3 processes of 1 s: for a look, not for publication.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Engine threads. Default: the bundle's own choice.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="Engine threads. Default: the bundle's own choice."
+)
 @click.option(
     "--scope",
     "scopes",
@@ -102,7 +114,9 @@ def bench_command(
         data=data,
         rate=rate,
     )
-    contestants = [Contestant(str(find_bundle(bundle))) for bundle in bundles] + [Contestant(peer) for peer in peers]
+    contestants = [Contestant(str(find_bundle(bundle))) for bundle in bundles] + [
+        Contestant(peer) for peer in peers
+    ]
     with progress() as callback:
         report = bench(contestants, options, progress=callback)
     if out is not None:

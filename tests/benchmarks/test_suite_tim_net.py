@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TIM-Net suite: goals, tables and file names, from a run of fake contestants."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
+from zoo.runtime.bench.inputs import vary
+
+SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "tim_net.py"
+PEER = """
+    from zoo.runtime.bench import Outcome
+
+    class Peer:
+        def features(self, raw):
+            return abs(raw[0])
+
+        def engine(self, features):
+            return float(features.mean())
+
+        def decode(self, outputs):
+            return Outcome("a", {"a": outputs})
+
+        def pipeline(self, raw):
+            return self.decode(self.engine(self.features(raw)))
+
+        def versions(self):
+            return {"peer": "1"}
+
+    def factory(bundle, *, threads):
+        return Peer()
+"""
+
+
+@pytest.fixture(scope="module")
+def suite() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("suite_tim_net", SUITE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Fake contestants measured once, and given the names and kinds of real ones."""
+    file = tmp_path_factory.mktemp("peers") / "peer.py"
+    file.write_text(textwrap.dedent(PEER))
+    noise = np.random.default_rng(0).uniform(-1, 1, 1000).astype(np.float32)
+    options = Options(processes=2, seconds=0.02, samples=5, warmup_seconds=0.01, threads=1)
+    names = ("tim fp32", "tim int8", "librosa_onnxruntime", "librosa_torch")
+    measured = bench(
+        [Contestant(f"{file}:factory", name=name) for name in names],
+        options,
+        inputs=Inputs(tuple(vary([noise], 200, 64)), 100, "noise"),
+    )
+    rows = [
+        msgspec.structs.replace(
+            row,
+            kind="peer" if "librosa" in row.name else "bundle",
+            target=None if "librosa" in row.name else "cpu-x86",
+            precision=None if "librosa" in row.name else row.name.split()[1],
+        )
+        for row in measured.rows
+    ]
+    return msgspec.structs.replace(measured, rows=tuple(rows))
+
+
+def _startup(suite: ModuleType, **changes: Any) -> Any:
+    plain = {"import_zoo_ms": 20.0, "help_ms": 60.0, "run_ms": 300.0, "interpreter_ms": 15.0, "n": 3}
+    return suite.Startup(**{**plain, "heavy_after_import": (), "heavy_after_run": (), **changes})
+
+
+def _with_ratio(report: Report, name: str, value: float) -> Report:
+    rows = []
+    for row in report.rows:
+        if row.name == name:
+            scope = row.scopes["pipeline"]
+            assert scope.vs_first is not None
+            ratio = msgspec.structs.replace(scope.vs_first, value=value)
+            scopes = {**row.scopes, "pipeline": msgspec.structs.replace(scope, vs_first=ratio)}
+            row = msgspec.structs.replace(row, scopes=scopes)
+        rows.append(row)
+    return msgspec.structs.replace(report, rows=tuple(rows))
+
+
+def test_goals_are_met_by_the_figures_alone(suite: ModuleType, report: Report) -> None:
+    fast = _with_ratio(_with_ratio(report, "librosa_onnxruntime", 6.0), "librosa_torch", 7.0)
+    met = {goal.goal.split(" at ")[0]: goal.met for goal in suite.goals(fast, _startup(suite))}
+    found = [goal.met for goal in suite.goals(fast, _startup(suite))]
+    assert len(met) >= 4
+    assert found[:2] == [True, False]
+    assert found[3:5] == [True, True]
+    slow = [
+        goal.met
+        for goal in suite.goals(fast, _startup(suite, import_zoo_ms=151.0, heavy_after_run=("torch",)))
+    ]
+    assert slow[3:5] == [False, False]
+
+
+def test_a_void_peer_meets_no_goal_and_says_why(suite: ModuleType, report: Report) -> None:
+    rows = tuple(
+        msgspec.structs.replace(row, void="other work") if row.name == "librosa_torch" else row
+        for row in report.rows
+    )
+    goal = list(suite.goals(msgspec.structs.replace(report, rows=rows), _startup(suite)))[1]
+    assert (goal.met, goal.measured) == (False, "void: other work")
+
+
+def test_the_tables_hold_every_row_and_no_machine_names(
+    suite: ModuleType, report: Report, tmp_path: Path
+) -> None:
+    whole = suite.Suite(
+        schema=1,
+        model="tim-net-emodb",
+        main=report,
+        resampled=report,
+        startup=_startup(suite),
+        goals=tuple(suite.goals(report, _startup(suite))),
+        int8=tuple(suite.quantised(report)),
+        skipped=("tim tensorrt-rtx int8: no GPU",),
+    )
+    text = suite.markdown(whole)
+    for row in report.rows:
+        assert text.count(f"| {row.name} |") == 2
+    assert [(q.target, q.scope) for q in whole.int8] == [("cpu-x86", "engine"), ("cpu-x86", "pipeline")]
+    assert "no GPU" in text
+    assert "QUICK: not for publication" in text
+    assert "/" + "tmp" not in text
+    assert msgspec.json.decode(msgspec.json.encode(whole), type=suite.Suite) == whole
+
+
+def test_result_files_are_named_by_date_instruction_set_and_cpu(suite: ModuleType, report: Report) -> None:
+    def stem(cpu: str) -> str:
+        machine = msgspec.structs.replace(report.machine, cpu=cpu, zoo_isa="avx512")
+        changed = msgspec.structs.replace(report, machine=machine, created="2026-02-03T04:05:06+00:00")
+        return str(suite.file_stem(changed))
+
+    assert stem("Intel(R) Xeon(R) CPU @ 2.80GHz") == "2026-02-03-avx512-intel-xeon-2.80ghz"
+    assert stem("AMD EPYC 7B13") == "2026-02-03-avx512-amd-epyc-7b13"
+
+
+def test_start_is_measured_in_fresh_processes(
+    suite: ModuleType, ready_bundle: Path, golden_folder: Path
+) -> None:
+    startup = suite.measure_startup(ready_bundle, golden_folder / "english_48000.wav", 1)
+    assert startup.heavy_after_import == ()
+    assert startup.heavy_after_run == ()
+    assert 0 < startup.import_zoo_ms < startup.run_ms
+
+
+def test_only_bundles_whose_engine_is_here_are_measured(suite: ModuleType, ready_bundle: Path) -> None:
+    assert suite.built_bundles("tim-net-emodb")[0] == ready_bundle
+    assert suite.runnable([ready_bundle]) == ([ready_bundle], [])
