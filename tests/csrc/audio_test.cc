@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs every audio op with many shapes on every instruction set and compares it with the baseline. Buffers have
+// exactly the promised size, so that AddressSanitizer sees any access beyond them.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "zoo/isa.h"
+#include "zoo/pipeline.h"
+#include "zoo/signal.h"
+#include "zoo/spectral.h"
+
+namespace {
+
+using zoo::Span;
+
+int failures = 0;
+
+#define EXPECT(condition, ...)                               \
+  do {                                                       \
+    if (!(condition)) {                                      \
+      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                              \
+      std::printf("\n");                                     \
+      ++failures;                                            \
+    }                                                        \
+  } while (0)
+
+template <class T>
+T Take(zoo::Result<T> r) {
+  if (!r.ok()) {
+    std::printf("unexpected error: %s\n", r.status().message().c_str());
+    std::exit(1);
+  }
+  return std::move(r.value());
+}
+
+// Exactly n floats on the heap, none behind them.
+std::unique_ptr<float[]> Exact(const std::vector<float>& v) {
+  auto p = std::make_unique<float[]>(v.size());
+  std::copy(v.begin(), v.end(), p.get());
+  return p;
+}
+
+double Difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - b[i]));
+  return worst;
+}
+
+std::vector<float> Noise(std::mt19937& rng, int64_t n) {
+  std::uniform_real_distribution<float> u(-1, 1);
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) v = u(rng);
+  return x;
+}
+
+void TestMfcc(std::mt19937& rng) {
+  for (const int n_fft : {16, 18, 50, 64, 120, 256, 400, 486, 512, 1000, 2048}) {
+    for (const int64_t n : {int64_t{1}, int64_t{2}, int64_t{n_fft - 1}, int64_t{n_fft}, int64_t{3 * n_fft + 7}}) {
+      const std::vector<float> wave = Noise(rng, n);
+      const auto exact = Exact(wave);
+      std::vector<float> reference;
+      for (const std::string& isa : zoo::SupportedIsas()) {
+        zoo::MfccOptions o;
+        o.n_fft = n_fft;
+        o.hop_length = 1 + static_cast<int>(rng() % 1) + n_fft / 3;
+        o.n_mels = 23;
+        o.n_mfcc = 19;
+        o.pad_mode = n % 2 == 0 ? zoo::PadMode::kReflect : zoo::PadMode::kConstant;
+        const zoo::Mfcc op = Take(zoo::Mfcc::Create(o, isa));
+        const auto state = Take(op.NewState());
+        EXPECT(op.Reserve(n, *state).ok(), "n_fft %d", n_fft);
+        const size_t count = static_cast<size_t>(o.Frames(n)) * 19;
+        const auto out = std::make_unique<float[]>(count);
+        const zoo::Status s = op.Compute({exact.get(), wave.size()}, {out.get(), count}, *state);
+        EXPECT(s.ok(), "%s", s.message().c_str());
+        const std::vector<float> got(out.get(), out.get() + count);
+        if (reference.empty()) reference = got;
+        EXPECT(Difference(got, reference) < 2e-3, "%s n_fft %d n %d: %g", isa.c_str(), n_fft, static_cast<int>(n), Difference(got, reference));
+        zoo::StftOptions so;
+        static_cast<zoo::FrameOptions&>(so) = o;
+        const zoo::Stft stft = Take(zoo::Stft::Create(so, isa));
+        const auto stft_state = Take(stft.NewState());
+        const size_t cells = static_cast<size_t>(so.Frames(n) * stft.columns());
+        const auto spectrum = std::make_unique<float[]>(cells);
+        EXPECT(stft.Compute({exact.get(), wave.size()}, {spectrum.get(), cells}, *stft_state).ok(), "stft");
+      }
+    }
+  }
+}
+
+void TestResample(std::mt19937& rng) {
+  for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}}) {
+    for (const int64_t n : {1, 5, 99, 5000}) {
+      const std::vector<float> wave = Noise(rng, n);
+      const auto exact = Exact(wave);
+      std::vector<float> reference;
+      for (const std::string& isa : zoo::SupportedIsas()) {
+        const zoo::Resample op = Take(zoo::Resample::Create({in, out}, isa));
+        const auto state = Take(op.NewState());
+        const int64_t m = op.OutputSize(n);
+        EXPECT(op.Reserve(m, *state).ok(), "reserve");
+        const auto got = std::make_unique<float[]>(static_cast<size_t>(m));
+        EXPECT(op.Compute({exact.get(), wave.size()}, 0, n, {0, m}, {got.get(), static_cast<size_t>(m)}, *state).ok(), "whole");
+        const int64_t cut = m / 3;
+        for (const zoo::Range r : {zoo::Range{0, cut}, zoo::Range{cut, m}}) {
+          const zoo::Range need = zoo::Resample::Needed(op.options(), r, n);
+          const auto part = Exact(std::vector<float>(wave.begin() + need.begin, wave.begin() + need.end));
+          std::vector<float> to(static_cast<size_t>(r.size()));
+          EXPECT(op.Compute({part.get(), static_cast<size_t>(need.size())}, need.begin, n, r, {to.data(), to.size()}, *state).ok(), "part");
+          EXPECT(std::equal(to.begin(), to.end(), got.get() + r.begin), "%s %d to %d: a range differs", isa.c_str(), in, out);
+        }
+        const std::vector<float> all(got.get(), got.get() + m);
+        if (reference.empty()) reference = all;
+        EXPECT(Difference(all, reference) < 4e-6, "%s %d to %d: %g", isa.c_str(), in, out, Difference(all, reference));
+      }
+    }
+  }
+}
+
+void TestPipeline(std::mt19937& rng) {
+  const std::vector<zoo::OpDesc> ops = {
+      {"resample", {{"rate", int64_t{22050}}}},
+      {"fit", {{"length", int64_t{3000}}}},
+      {"mfcc", {}},
+      {"standardize", {}},
+  };
+  for (const std::string& isa : zoo::SupportedIsas()) {
+    const zoo::Pipeline p = Take(zoo::Pipeline::Create(ops, isa));
+    const auto state = Take(p.NewState());
+    for (const int rate : {8000, 22050, 192000}) {
+      for (const int64_t n : {int64_t{1}, int64_t{700}, int64_t{90000}}) {
+        const std::vector<float> wave = Noise(rng, n);
+        zoo::Range need;
+        EXPECT(p.InputRange(n, rate, &need).ok(), "range");
+        const auto part = Exact(std::vector<float>(wave.begin() + need.begin, wave.begin() + need.end));
+        const auto out = std::make_unique<float[]>(6 * 39);
+        const zoo::Status s = p.Run({{part.get(), static_cast<size_t>(need.size())}, need.begin, n, rate}, {out.get(), 6 * 39}, *state);
+        EXPECT(s.ok(), "%s", s.message().c_str());
+      }
+    }
+  }
+  EXPECT(!zoo::Pipeline::Create({{"fit", {{"length", std::string("x")}}}}).ok(), "a bad parameter was taken");
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 rng(7);
+  TestMfcc(rng);
+  TestResample(rng);
+  TestPipeline(rng);
+  std::printf("%d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
