@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """MFCC against librosa and resampling against python-soxr, one thread, interleaved, equality checked first.
 
     python benchmarks/micro/mfcc_vs_librosa.py [--json] [--seconds 2] [--runs 200]
