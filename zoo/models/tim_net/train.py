@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of TIM-Net: fact sheet 10, section 3, and the options of the ``robust`` variant.
+"""Training of TIM-Net: fact sheet 10, section 3, and the finishing phase of the ``robust`` variant.
 
 The last epoch counts: no test fold is looked at before its model is finished. One fold runs on one thread and
 depends on nothing but the seed, the data and the instruction set, so ``threads`` (folds at once) changes no result.
@@ -67,14 +67,26 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shift: float = 0.0
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The ``training`` table of a card. Defaults are the sheet's; everything after ``fold_seed`` is off there.
+class Finish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A second, short phase on altered clips, with a rate that falls to zero on a half cosine.
 
-    ``standardize``: features are scaled with mean and deviation of the training fold; both are folded into the
-    first convolutions afterwards, so the pipeline stays the same. ``ema``: decay of the average of the weights
-    that is kept as the model (0: none). ``mixup``: alpha of the Beta distribution. ``time_mask``: greatest number
-    of frames set to the mean (twice a clip; needs ``standardize``). ``prior``: this times log class share is taken off the final bias.
+    ``ema``: decay of the average of the weights that is kept as the model (0: none). ``mixup``: alpha of the Beta
+    distribution (0: none). ``noise``: deviation of what is added to the features. ``prior``: this times the log of
+    each label's share is taken off the final bias, so that rare labels are named as often as they occur in UAR.
     """
+
+    epochs: int
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    mixup: float = 0.0
+    noise: float = 0.0
+    prior: float = 0.0
+    augment: Augment | None = None
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The ``training`` table of a card. Defaults are the sheet's, which knows no ``finish``."""
 
     epochs: int = 500
     batch: int = 64
@@ -86,15 +98,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     seed: int = 46
     folds: int = 10
     fold_seed: int | None = None
-    standardize: bool = False
-    schedule: Literal["constant", "cosine"] = "constant"
-    weight_decay: float = 0.0
-    ema: float = 0.0
-    mixup: float = 0.0
-    time_mask: int = 0
-    feature_noise: float = 0.0
-    prior: float = 0.0
-    augment: Augment | None = None
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True)
@@ -411,9 +415,8 @@ def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -
         power = float(np.mean(np.square(out, dtype=np.float64)))
         level = math.sqrt(power / 10 ** (rng.uniform(*augment.snr_db) / 10))
         out += (rng.standard_normal(len(out)) * level).astype(np.float32)
-    claimed = (
-        max(1, round(50 * factor)) * rate // 50
-    )  # steps of 2 %: a small ratio keeps the resampler's filter short
+    # steps of 2 %: a small ratio keeps the resampler's filter short
+    claimed = max(1, round(50 * factor)) * rate // 50
     return np.ascontiguousarray(np.clip(out * np.float32(gain), -1, 1)), claimed
 
 
@@ -489,8 +492,7 @@ class State:
             ) from error
         if found != key:
             raise DataError(
-                f"{path} is a checkpoint of a training with other settings or data; "
-                "give another output folder, or start anew (resume=False, zoo train --restart)"
+                f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
             )
         return state
 
@@ -503,127 +505,142 @@ def train_model(
     *,
     name: str,
     seed: int,
-    epochs: int,
-    checkpoint: Path,
-    key: str,
+    checkpoints: tuple[tuple[Path, str], tuple[Path, str]],
     backend: Backend,
     resume: bool,
     progress: Progress | None,
 ) -> tuple[dict[str, F32], State]:
-    """Train on ``rows`` of the corpus for all ``epochs``.
+    """Train on ``rows`` of the corpus for all epochs of the recipe.
+
+    ``checkpoints`` holds file and key for the plain phase and for the finishing one. The plain phase is the same
+    with and without a finish, so a variant with one goes on from the other variant's checkpoint if it is there.
 
     Returns
     -------
     state dict : dict of float32 arrays
-        Ready for ``TimNet.load_state_dict``, with standardisation folded in and averaged where the recipe says so.
+        Ready for ``TimNet.load_state_dict``.
     state : State
         As in the checkpoint.
     """
-    classes = int(str(config["classes"]))
     with torch.random.fork_rng(devices=[]):
         net = build(config)
     assert isinstance(net, TimNet)
     net.reset_parameters(torch.Generator().manual_seed(seed))
     layout = Layout.of(net)
-    frames, filters = corpus.features.shape[2:]
-    dropout = float(str(config.get("dropout", 0.1)))
-    masks = 4 * len(net.forward_blocks)
-    clean = corpus.features[0][rows]
-    if recipe.standardize:
-        mean = clean.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-        std = np.maximum(clean.std(axis=(0, 1), dtype=np.float64), 1e-3).astype(np.float32)
-    else:
-        mean, std = np.zeros(filters, np.float32), np.ones(filters, np.float32)
-    if resume and checkpoint.is_file():
-        state = State.load(checkpoint, key)
+    total = recipe.epochs + (recipe.finish.epochs if recipe.finish else 0)
+    (plain, plain_key), (finished, finished_key) = checkpoints
+    if resume and recipe.finish and finished.is_file():
+        state = State.load(finished, finished_key)
+    elif resume and plain.is_file():
+        state = State.load(plain, plain_key)
     else:
         params, running = layout.flatten(net)
         zeros = np.zeros_like(params)
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         state = State(params, running, zeros, zeros.copy(), params.copy(), running.copy(), 0, 0, 0.0, [], rng)
-    grad, scratch = np.zeros_like(state.params), np.zeros_like(state.params)
-    decay = np.concatenate(
-        [np.full(math.prod(shape), float(len(shape) > 1), np.float32) for _, shape in layout.parameters]
-    )
-    onehot = np.eye(classes, dtype=np.float32)[corpus.labels]
-    smooth = onehot * (1 - recipe.label_smoothing) + np.float32(recipe.label_smoothing / classes)
-    step = make_step(config, layout, frames, backend)
-    batches = -(-len(rows) // recipe.batch)
-    beta1, beta2 = recipe.beta1, recipe.beta2
-    started = time.perf_counter()
-    rng = state.rng
-    while state.epoch < epochs:
-        order = rng.permutation(len(rows))
-        copies = rng.integers(0, len(corpus.features), len(rows))
-        total = 0.0
-        for begin in range(0, len(rows), recipe.batch):
-            picked = order[begin : begin + recipe.batch]
-            items = rows[picked]
-            x, target = corpus.features[copies[picked], items], smooth[items]
-            if recipe.standardize:
-                x = (x - mean) / std
-            x, target = _perturb(recipe, x, target, rng)
-            mask = (rng.random((masks, len(items), filters), np.float32) >= dropout).astype(np.float32)
-            mask /= np.float32(1 - dropout)
-            loss = step(state.params, state.running, grad, x, target, mask)
-            if not math.isfinite(loss):
-                raise ZooError(f"tim_net: the loss of fold {name} is not finite in epoch {state.epoch + 1}")
-            total += loss * len(items)
-            state.updates += 1
-            # Adam as Keras writes it: the bias correction is in the rate, eps is added to the plain square root
-            share = state.updates / (epochs * batches)
-            rate = recipe.lr * (0.5 * (1 + math.cos(math.pi * share)) if recipe.schedule == "cosine" else 1.0)
-            rate *= math.sqrt(1 - beta2**state.updates) / (1 - beta1**state.updates)
-            if recipe.weight_decay:
-                state.params -= (rate * recipe.weight_decay) * decay * state.params
-            state.first += (grad - state.first) * np.float32(1 - beta1)
-            np.multiply(grad, grad, out=scratch)
-            state.second += (scratch - state.second) * np.float32(1 - beta2)
-            np.sqrt(state.second, out=scratch)
-            scratch += np.float32(recipe.eps)
-            np.divide(state.first, scratch, out=scratch)
-            scratch *= np.float32(rate)
-            state.params -= scratch
-            if recipe.ema:
-                keep = np.float32(min(recipe.ema, state.updates / (state.updates + 10)))
-                state.mean_params += (state.params - state.mean_params) * (1 - keep)
-                state.mean_running += (state.running - state.mean_running) * (1 - keep)
+    epoch = _Epoch(config, recipe, corpus, rows, layout, backend)
+    while state.epoch < total:
+        started = time.perf_counter()
+        finish = recipe.finish if state.epoch >= recipe.epochs else None
+        if finish and state.epoch == recipe.epochs:
+            state.rng = np.random.default_rng([seed, zlib.crc32(name.encode()), 1])
+            state.mean_params, state.mean_running = state.params.copy(), state.running.copy()
+        epoch(state, finish, name)
         state.epoch += 1
-        state.losses.append(total / len(rows))
-        if state.epoch % _CHECKPOINT_EVERY == 0 or state.epoch == epochs:
-            now = time.perf_counter()
-            state.wall_s += now - started
-            started = now
-            state.save(checkpoint, key)
+        state.wall_s += time.perf_counter() - started
+        if state.epoch % _CHECKPOINT_EVERY == 0 or state.epoch in (recipe.epochs, total):
+            state.save(*((finished, finished_key) if finish else (plain, plain_key)))
         if progress:
-            progress(f"fold {name}", state.epoch, epochs)
-    final = (state.mean_params, state.mean_running) if recipe.ema else (state.params, state.running)
-    weights = layout.state(*final)
-    for side in ("forward_in", "backward_in"):
-        scaled = weights[f"{side}.weight"][:, :, 0].astype(np.float64) / std
-        weights[f"{side}.bias"] = (weights[f"{side}.bias"] - scaled @ mean).astype(np.float32)
-        weights[f"{side}.weight"] = scaled[:, :, None].astype(np.float32)
-    if recipe.prior:
-        counts = np.bincount(corpus.labels[rows], minlength=classes)
-        weights["dense.bias"] -= (recipe.prior * np.log(np.maximum(counts, 1) / counts.sum())).astype(
-            np.float32
-        )
+            progress(f"fold {name}", state.epoch, total)
+    averaged = recipe.finish is not None and recipe.finish.ema > 0
+    weights = layout.state(
+        *((state.mean_params, state.mean_running) if averaged else (state.params, state.running))
+    )
+    if recipe.finish and recipe.finish.prior:
+        counts = np.bincount(corpus.labels[rows], minlength=int(str(config["classes"])))
+        shift = recipe.finish.prior * np.log(np.maximum(counts, 1) / counts.sum())
+        weights["dense.bias"] -= shift.astype(np.float32)
     return weights, state
 
 
-def _perturb(recipe: Recipe, x: F32, target: F32, rng: np.random.Generator) -> tuple[F32, F32]:
-    """The recipe's changes of standardised features: blanked frames, noise, mixed clips."""
-    if recipe.time_mask:
-        x = x.copy()
-        for clip in x:
-            for _ in range(2):
-                width = int(rng.integers(0, recipe.time_mask + 1))
-                begin = int(rng.integers(0, max(1, len(clip) - width)))
-                clip[begin : begin + width] = 0
-    if recipe.feature_noise:
-        x = x + rng.standard_normal(x.shape, np.float32) * np.float32(recipe.feature_noise)
-    if recipe.mixup:
-        share = np.float32(rng.beta(recipe.mixup, recipe.mixup))
+class _Epoch:
+    """One pass over the training rows."""
+
+    def __init__(
+        self,
+        config: Mapping[str, object],
+        recipe: Recipe,
+        corpus: Corpus,
+        rows: NDArray[np.int64],
+        layout: Layout,
+        backend: Backend,
+    ) -> None:
+        classes = int(str(config["classes"]))
+        self.recipe, self.corpus, self.rows = recipe, corpus, rows
+        self.dropout = float(str(config.get("dropout", 0.1)))
+        self.masks = len(layout.running) // 2  # one for each normalisation
+        self.step = make_step(config, layout, corpus.features.shape[2], backend)
+        self.decay = np.concatenate(
+            [np.full(math.prod(shape), float(len(shape) > 1), np.float32) for _, shape in layout.parameters]
+        )
+        self.grad, self.scratch = np.zeros_like(self.decay), np.zeros_like(self.decay)
+        onehot = np.eye(classes, dtype=np.float32)[corpus.labels]
+        self.target = onehot * (1 - recipe.label_smoothing) + np.float32(recipe.label_smoothing / classes)
+        self.batches = -(-len(rows) // recipe.batch)
+
+    def __call__(self, state: State, finish: Finish | None, name: str) -> None:
+        recipe, rng = self.recipe, state.rng
+        order = rng.permutation(len(self.rows))
+        copies = rng.integers(0, len(self.corpus.features) if finish else 1, len(self.rows))
+        total = 0.0
+        for begin in range(0, len(self.rows), recipe.batch):
+            picked = order[begin : begin + recipe.batch]
+            items = self.rows[picked]
+            x, target = self.corpus.features[copies[picked], items], self.target[items]
+            if finish:
+                x, target = _perturb(finish, x, target, rng)
+            mask = (rng.random((self.masks, len(items), x.shape[2]), np.float32) >= self.dropout).astype(
+                np.float32
+            )
+            mask /= np.float32(1 - self.dropout)
+            loss = self.step(state.params, state.running, self.grad, x, target, mask)
+            if not math.isfinite(loss):
+                raise ZooError(f"tim_net: the loss of fold {name} is not finite in epoch {state.epoch + 1}")
+            total += loss * len(items)
+            self._update(state, finish)
+        state.losses.append(total / len(self.rows))
+
+    def _update(self, state: State, finish: Finish | None) -> None:
+        """Adam as Keras writes it: the bias correction is in the rate, eps is added to the plain square root."""
+        recipe, scratch = self.recipe, self.scratch
+        state.updates += 1
+        since = state.updates - recipe.epochs * self.batches
+        rate = recipe.lr
+        if finish:
+            rate = finish.lr * 0.5 * (1 + math.cos(math.pi * since / (finish.epochs * self.batches)))
+        rate *= math.sqrt(1 - recipe.beta2**state.updates) / (1 - recipe.beta1**state.updates)
+        if finish and finish.weight_decay:
+            state.params -= np.float32(rate * finish.weight_decay) * self.decay * state.params
+        state.first += (self.grad - state.first) * np.float32(1 - recipe.beta1)
+        np.multiply(self.grad, self.grad, out=scratch)
+        state.second += (scratch - state.second) * np.float32(1 - recipe.beta2)
+        np.sqrt(state.second, out=scratch)
+        scratch += np.float32(recipe.eps)
+        np.divide(state.first, scratch, out=scratch)
+        scratch *= np.float32(rate)
+        state.params -= scratch
+        if finish and finish.ema:
+            fresh = np.float32(1 - min(finish.ema, since / (since + 10)))
+            state.mean_params += (state.params - state.mean_params) * fresh
+            state.mean_running += (state.running - state.mean_running) * fresh
+
+
+def _perturb(finish: Finish, x: F32, target: F32, rng: np.random.Generator) -> tuple[F32, F32]:
+    """Noise on the features, and clips mixed in pairs."""
+    if finish.noise:
+        x = x + rng.standard_normal(x.shape, np.float32) * np.float32(finish.noise)
+    if finish.mixup:
+        share = np.float32(rng.beta(finish.mixup, finish.mixup))
         other = rng.permutation(len(x))
         x = share * x + (1 - share) * x[other]
         target = share * target + (1 - share) * target[other]
@@ -667,6 +684,18 @@ def splits(protocol: ProtocolName, corpus: Corpus, recipe: Recipe) -> dict[str, 
     return {name: np.flatnonzero(groups == name) for name in names}
 
 
+def checkpoint_keys(
+    variant: Any, recipe: Recipe, protocol: ProtocolName, seed: int, fingerprint: str
+) -> tuple[str, str]:
+    """SHA-256 over all that the plain phase, and the whole training, depend on."""
+    what = [dict(variant.config), variant.pipeline, protocol, seed, fingerprint]
+    plain, whole = (
+        hashlib.sha256(msgspec.json.encode([phase, *what], order="sorted")).hexdigest()
+        for phase in (msgspec.structs.replace(recipe, finish=None), recipe)
+    )
+    return plain, whole
+
+
 def train(
     variant: Any,
     *,
@@ -704,7 +733,8 @@ def train(
     progress : callable or None
         Called with (stage, done, total).
     resume : bool
-        Go on from the checkpoints in ``out``.
+        Go on from the checkpoints in ``out``. They are found by everything that a result depends on, so trainings
+        with other settings or data may share the folder.
     backend : {"auto", "native", "torch"}
         Which training step; see the module's text.
     exclude : sequence of str
@@ -713,7 +743,7 @@ def train(
     Raises
     ------
     DataError
-        The data set is not as expected, a fold does not exist, or a checkpoint belongs to other settings.
+        The data set is not as expected, a fold does not exist, or a checkpoint is damaged.
     """
     if protocol not in ("final", "kfold", "loso"):
         raise DataError(f"{variant.name}: there is no protocol {protocol!r}; choose final, kfold or loso")
@@ -721,16 +751,14 @@ def train(
         recipe = msgspec.convert(dict(variant.training), Recipe)
     except msgspec.ValidationError as error:
         raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
-    if recipe.time_mask and not recipe.standardize:
-        raise ZooError(
-            f"{variant.name}: time_mask needs standardize: a masked frame is the mean, which is zero then"
-        )
     if variant.data is None:
         raise DataError(f"{variant.name}: the card names no data set, so it cannot be trained")
     if not data.is_dir():
         raise DataError(f"{data}: no such folder (data set {variant.data.reader})")
-    epochs = recipe.epochs if epochs is None else epochs
+    usual = recipe
     seed = recipe.seed if seed is None else seed
+    if epochs is not None:
+        recipe = msgspec.structs.replace(recipe, epochs=epochs)
     dataset = import_module(f"zoo.data.{variant.data.reader}").read(data, **variant.data.options)
     if set(dataset.labels) != set(variant.labels):
         raise DataError(
@@ -740,18 +768,13 @@ def train(
     if exclude:
         kept = tuple(item for item in dataset.items if item.group not in exclude)
         dataset = Dataset(dataset.name, dataset.labels, kept, dataset.license, dataset.notes)
-    corpus = load_corpus(variant, dataset, recipe.augment, seed, progress)
+    corpus = load_corpus(variant, dataset, recipe.finish.augment if recipe.finish else None, seed, progress)
     held_out = splits(protocol, corpus, recipe)
     unknown = sorted(set(folds or ()) - set(held_out))
     if unknown:
         raise DataError(f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(held_out)}")
     chosen = [name for name in held_out if folds is None or name in folds]
-    key = hashlib.sha256(
-        msgspec.json.encode(
-            [recipe, dict(variant.config), variant.pipeline, protocol, epochs, seed, corpus.fingerprint, 1],
-            order="sorted",
-        )
-    ).hexdigest()
+    keys = checkpoint_keys(variant, recipe, protocol, seed, corpus.fingerprint)
 
     def run(name: str) -> tuple[dict[str, F32], State, F32]:
         test = held_out[name]
@@ -763,9 +786,10 @@ def train(
             rows,
             name=f"{protocol}/{name}",
             seed=seed,
-            epochs=epochs,
-            checkpoint=out / "checkpoints" / f"{variant.name}.{protocol}.{name}.npz",
-            key=key,
+            checkpoints=(
+                (out / "checkpoints" / f"{protocol}.{name}.{keys[0][:12]}.npz", keys[0]),
+                (out / "checkpoints" / f"{protocol}.{name}.{keys[1][:12]}.npz", keys[1]),
+            ),
             backend=backend,
             resume=resume,
             progress=progress,
@@ -785,19 +809,19 @@ def train(
     finally:
         torch.set_num_threads(inner)
     return _write(
-        variant, recipe, corpus, protocol, held_out, trained, out, epochs, seed, backend, len(held_out)
+        variant, usual, recipe, corpus, protocol, held_out, trained, out, seed, backend, len(held_out)
     )
 
 
 def _write(
     variant: Any,
+    usual: Recipe,
     recipe: Recipe,
     corpus: Corpus,
     protocol: ProtocolName,
     held_out: Mapping[str, NDArray[np.int64]],
     trained: Mapping[str, tuple[dict[str, F32], State, F32]],
     out: Path,
-    epochs: int,
     seed: int,
     backend: Backend,
     all_folds: int,
@@ -806,6 +830,7 @@ def _write(
     from safetensors.numpy import save
 
     stem = f"{variant.name}.{protocol}"
+    epochs = recipe.epochs + (recipe.finish.epochs if recipe.finish else 0)
     truth: list[int] = []
     found: list[int] = []
     groups: list[str] = []
@@ -892,10 +917,9 @@ def _write(
         weights=weights_name,
     )
     command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
-    default = Recipe() if not variant.training else msgspec.convert(dict(variant.training), Recipe)
-    if epochs != default.epochs:
-        command += f" --epochs {epochs}"
-    if seed != default.seed:
+    if recipe.epochs != usual.epochs:
+        command += f" --epochs {recipe.epochs}"
+    if seed != usual.seed:
         command += f" --seed {seed}"
     document = {
         "schema": 1,
