@@ -17,7 +17,7 @@ from zoo.errors import InputError, ZooError
 from zoo.pipeline import Pipeline
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Prediction, Timing, decode_outputs
-from zoo.runtime.stream import AudioWindows, window_seconds
+from zoo.runtime.stream import AudioWindows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +133,7 @@ class Model:
         rate = rate or self.manifest.input.rate
         if rate is None:
             raise InputError(f"{self.name}: give the rate of the stream")
-        window = window_seconds(self.manifest.pipeline, rate)
+        window = self._pipeline.window_seconds(rate)
         if window is None:
             raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
         for samples, start, end in AudioWindows(rate, window, hop).cut(chunks):

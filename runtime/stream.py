@@ -3,31 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
-from zoo.pipeline import Fit, Op, Resample
-
-
-def window_seconds(pipeline: Sequence[Op], rate: int | None) -> float | None:
-    """Length of the window that a pipeline's ``fit`` cuts, or None where it has none.
-
-    Parameters
-    ----------
-    pipeline : sequence of Op
-    rate : int or None
-        Rate of the raw input in Hz, as long as no ``resample`` changes it.
-    """
-    for op in pipeline:
-        if isinstance(op, Resample):
-            rate = op.rate
-        if isinstance(op, Fit):
-            return None if rate is None else op.length / rate
-    return None
 
 
 class AudioWindows:

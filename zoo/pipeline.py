@@ -210,9 +210,11 @@ class Pipeline:
         """Samples [start, stop) of a signal that the output depends on."""
         return self._native.input_range(total, rate)
 
-    def window_seconds(self) -> float | None:
-        """Seconds of signal that one output covers: length of the first ``fit`` over its rate; None without one."""
-        rate: int | None = None
+    def window_seconds(self, rate: int | None = None) -> float | None:
+        """Seconds of signal that one output covers: length of the first ``fit`` over its rate; None without one.
+
+        ``rate`` is the raw input's in Hz, for pipelines that do not resample before ``fit``.
+        """
         for op in self.describe():
             if op["op"] == "resample":
                 rate = op["rate"]
