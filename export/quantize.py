@@ -195,7 +195,7 @@ def sensitivity(
             twin.name = f"{node.name}/twin"
             twin.output[:] = [f"{output}/twin" if output else "" for output in node.output]
             nodes.append(twin)
-            out = node.output[0]
+            out = next(output for output in node.output if output)
             wanted[node.name] = (f"{out}/signal", f"{out}/noise")
             nodes += [
                 helper.make_node("Sub", [out, f"{out}/twin"], [f"{out}/error"], f"{node.name}/Sub"),

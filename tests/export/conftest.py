@@ -10,6 +10,7 @@ to return that layer to fp32.
 from __future__ import annotations
 
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from safetensors.numpy import save_file
 
 from zoo import registry
 from zoo.card import Card, Variant
+from zoo.export import exporter
 from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import InputSet, Preprocessor, parity_inputs
 from zoo.export.weights import build_reference, load_weights
@@ -258,6 +260,22 @@ def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _trace_once() -> Iterator[None]:
+    """Tracing takes seconds, and test_graph.py tests it: exports trace each variant of the toy once."""
+    known: dict[tuple[Path, str], Trace] = {}
+
+    def trace(card: Card, variant: Variant) -> Trace:
+        where = (card.folder, variant.name)
+        if where not in known:
+            known[where] = Trace(card, variant)
+        return known[where]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "Trace", trace)
+        yield
+
+
 @pytest.fixture
 def toy_models(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toy is in the registry, the store is empty, no data set is set."""
@@ -273,7 +291,7 @@ def toy(toy_root: Path) -> Toy:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_MODELS", str(toy_root))
         card, variant = registry.find("toy")
-    trace = Trace(card, variant)
+    trace = exporter.Trace(card, variant)
     preprocessor = Preprocessor(card, variant)
     return Toy(
         root=toy_root,

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``convert_model``: checked, atomic, never over what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from zoo.errors import DataError, ZooError
+from zoo.export import convert_model, export_model
+from zoo.export.weights import random_tensors
+
+
+@pytest.fixture
+def checkpoint(toy, toy_models: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "official.npz"
+    np.savez(path, **random_tensors(toy.card, toy.card.variant("toy-random"), 9))
+    return path
+
+
+def test_converted_weights_export_as_official(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made" / "weights.safetensors"
+    result = convert_model("toy-alone", checkpoint, out)
+    assert result.variant == "toy-random"  # the card's converts_to
+    assert result.tensors == 15
+    with safe_open(out, framework="numpy") as file:
+        metadata = file.metadata()
+    assert metadata["status"] == "official"
+    assert metadata["variant"] == "toy-random"
+    assert metadata["source"].startswith("official checkpoint official.npz, sha256 ")
+    first = out.read_bytes()
+    with pytest.raises(ZooError, match=r"weights.safetensors exists; give --force"):
+        convert_model("toy-random", checkpoint, out)
+    convert_model("toy-random", checkpoint, out, force=True)
+    assert out.read_bytes() == first
+    assert [path.name for path in out.parent.iterdir()] == ["weights.safetensors"]
+    manifest = export_model(
+        "toy-random", target="cpu-x86", precision="fp32", out=tmp_path / "b", weights=out
+    ).manifest
+    assert manifest.provenance.weights == "official"
+    with pytest.raises(DataError, match="are of toy-random, not of toy-alone"):
+        export_model("toy-alone", target="cpu-x86", precision="fp32", out=tmp_path / "c", weights=out)
+
+
+def test_refusals(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    with pytest.raises(DataError, match=r"nothing.npz: no such checkpoint"):
+        convert_model("toy", tmp_path / "nothing.npz", out)
+    with np.load(checkpoint) as arrays:
+        tensors = dict(arrays)
+    np.savez(tmp_path / "few.npz", **{name: tensors[name] for name in list(tensors)[1:]})
+    with pytest.raises(DataError, match=r"few.npz: these weights do not fit the model: bn1.bias missing"):
+        convert_model("toy", tmp_path / "few.npz", out)
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    with pytest.raises(ZooError, match="cannot be written"):
+        convert_model("toy", checkpoint, blocked / "weights.safetensors")
+    assert not out.exists()
