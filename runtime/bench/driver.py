@@ -195,7 +195,7 @@ def bench(
             checks[entry.name] = run(entry, "check", 0)
         report("checking", len(entries), len(entries))
         voids = {entry.name: _refused(entry, entries, checks, options.peer_tolerance) for entry in entries}
-        colds: dict[str, list[tuple[float, int]]] = {entry.name: [] for entry in entries}
+        colds: dict[str, list[tuple[float, float, int]]] = {entry.name: [] for entry in entries}
         times: dict[str, list[Response]] = {entry.name: [] for entry in entries}
         by_name = {entry.name: entry for entry in entries}
         total = len(entries) * options.processes
@@ -206,7 +206,8 @@ def bench(
                     continue
                 begun = machine.monotonic_ns()
                 cold = run(by_name[name], "cold", turn)
-                colds[name].append(((cold.first_result_ns - begun) / 1e6, cold.peak_rss_bytes))
+                spent_ms = (cold.first_result_ns - begun) / 1e6
+                colds[name].append((spent_ms, cold.first_result_cpu_ms, cold.peak_rss_bytes))
                 times[name].append(run(by_name[name], "time", turn))
         report("measuring", total, total)
     described = machine.describe()
@@ -349,7 +350,7 @@ def _ending(code: int) -> str:
 
 def _duty_plan(options: Options) -> tuple[tuple[float, int], ...]:
     """(period in seconds, calls) in each process: one every 100 ms and every 2 s."""
-    return ((0.1, 10), (2.0, 2)) if options.is_quick else ((0.1, 50), (2.0, 5))
+    return ((0.1, 5), (2.0, 1)) if options.is_quick else ((0.1, 50), (2.0, 5))
 
 
 def _entries(contestants: Sequence[Contestant], options: Options) -> list[_Entry]:
@@ -413,7 +414,7 @@ def _rows(
     entries: Sequence[_Entry],
     checks: Mapping[str, Response],
     voids: Mapping[str, str | None],
-    colds: Mapping[str, list[tuple[float, int]]],
+    colds: Mapping[str, list[tuple[float, float, int]]],
     times: Mapping[str, list[Response]],
 ) -> list[Row]:
     final: dict[str, str | None] = {}
@@ -433,7 +434,7 @@ def _row(
     entries: Sequence[_Entry],
     checks: Mapping[str, Response],
     void: str | None,
-    colds: list[tuple[float, int]],
+    colds: list[tuple[float, float, int]],
     times: list[Response],
     base: list[Response],
 ) -> Row:
@@ -446,7 +447,10 @@ def _row(
         if times and name in times[0].scopes:
             first = [response.scopes[name].sample for response in base] if entry is not entries[0] else []
             settled = all(response.scopes[name].settled for response in times)
-            scopes[name] = _scope([response.scopes[name].sample for response in times], first, settled)
+            cpu = float(np.median([response.scopes[name].cpu_ms for response in times]))
+            scopes[name] = _scope(
+                [response.scopes[name].sample for response in times], first, settled=settled, cpu_ms=cpu
+            )
     repeats = [response.repeat_ratio for response in times if response.repeat_ratio is not None]
     return Row(
         name=entry.name,
@@ -479,7 +483,7 @@ def _row(
     )
 
 
-def _scope(samples: list[Sample], base: list[Sample], settled: bool) -> Scope:
+def _scope(samples: list[Sample], base: list[Sample], *, settled: bool, cpu_ms: float) -> Scope:
     middles = [sample.quantile(0.5) for sample in samples]
 
     def against(p: float) -> Ratio | None:
@@ -491,6 +495,7 @@ def _scope(samples: list[Sample], base: list[Sample], settled: bool) -> Scope:
         p99_ms=rounded(typical(samples, 0.99)),
         mean_ms=rounded(float(np.median([sample.mean_ms for sample in samples]))),
         min_ms=min(sample.quantiles_ms[0] for sample in samples),
+        cpu_ms=rounded(cpu_ms),
         spread_ms=(rounded(min(middles)), rounded(max(middles))),
         n=sum(sample.n for sample in samples),
         settled=settled,
@@ -535,16 +540,17 @@ def _overhead(times: Sequence[Response]) -> Overhead | None:
     return Overhead(ms=rounded(extra), share=rounded(float(np.median([gain / bare for gain, bare in found]))))
 
 
-def _cold(colds: Sequence[tuple[float, int]]) -> Cold | None:
+def _cold(colds: Sequence[tuple[float, float, int]]) -> Cold | None:
     if not colds:
         return None
-    spans = [span for span, _ in colds]
+    spans = [span for span, _, _ in colds]
     return Cold(
         p50_ms=rounded(float(np.median(spans))),
         min_ms=rounded(min(spans)),
         max_ms=rounded(max(spans)),
+        cpu_ms=rounded(float(np.median([cpu for _, cpu, _ in colds]))),
         n=len(spans),
-        peak_rss_bytes=max(peak for _, peak in colds),
+        peak_rss_bytes=max(peak for _, _, peak in colds),
     )
 
 

@@ -28,7 +28,7 @@ class Scope(Record, frozen=True):
     """One scope of one contestant, in milliseconds.
 
     p50, p95, p99 and mean are medians over processes, ``min_ms`` is the least of all; ``spread_ms`` are the least and
-    greatest p50 of a process. ``vs_first`` is the p50 over the first contestant's: 5 means five times as long.
+    greatest p50 of a process. ``cpu_ms`` is mean CPU time of a call: other processes' load hardly moves it. ``vs_first`` is the p50 over the first contestant's: 5 means five times as long.
     """
 
     p50_ms: float
@@ -36,6 +36,7 @@ class Scope(Record, frozen=True):
     p99_ms: float
     mean_ms: float
     min_ms: float
+    cpu_ms: float
     spread_ms: tuple[float, float]
     n: int
     settled: bool
@@ -64,11 +65,12 @@ class Overhead(Record, frozen=True):
 
 
 class Cold(Record, frozen=True):
-    """From process start to the first result: median, least, greatest, and peak memory of such a process."""
+    """From process start to the first result: median, least, greatest, CPU time, and peak memory of such a process."""
 
     p50_ms: float
     min_ms: float
     max_ms: float
+    cpu_ms: float
     n: int
     peak_rss_bytes: int
 
@@ -235,7 +237,17 @@ def read_report(path: Path) -> Report:
 def summary(report: Report, scope: ScopeName | None = None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of a table for people. ``scope`` None takes ``pipeline`` where it was measured."""
     header = (
-        *("contestant", "p50 ms", "p95 ms", "p99 ms", "p50 min..max", "vs first [95 %]", "prep", "engine"),
+        *(
+            "contestant",
+            "p50 ms",
+            "p95 ms",
+            "p99 ms",
+            "CPU ms",
+            "p50 min..max",
+            "vs first [95 %]",
+            "prep",
+            "engine",
+        ),
         *("overhead", "cold s", "RSS", "size", "remarks"),
     )
     rows = []
@@ -251,10 +263,11 @@ def summary(report: Report, scope: ScopeName | None = None) -> tuple[tuple[str, 
             remarks.append(f"scores differ by up to {row.max_difference:.1g}")
         cells = [row.name]
         if found is None:
-            cells += ["-"] * 5
+            cells += ["-"] * 6
         else:
             ratio = found.vs_first
             cells += [_ms(found.p50_ms), _ms(found.p95_ms), _ms(found.p99_ms)]
+            cells.append(_ms(found.cpu_ms))
             cells.append(f"{_ms(found.spread_ms[0])}..{_ms(found.spread_ms[1])}")
             cells.append(f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "-")
         engine = row.scopes.get("engine")

@@ -47,9 +47,10 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Timed(Struct, frozen=True, kw_only=True):
-    """One scope in this process."""
+    """One scope in this process. ``cpu_ms``: CPU time of a call, all threads and the measuring loop included."""
 
     sample: Sample
+    cpu_ms: float
     settled: bool
 
 
@@ -60,6 +61,7 @@ class Response(Struct, frozen=True, kw_only=True):
     error_code: int = 1
     results: list[Result] = []
     first_result_ns: int = 0
+    first_result_cpu_ms: float = 0.0
     scopes: dict[str, Timed] = {}
     wrong: str | None = None
     breakdown_ms: tuple[float, float, float, float] | None = None
@@ -132,7 +134,11 @@ def _cold(request: Request) -> Response:
     subject = _open(request)
     inputs = Inputs.open(Path(request.inputs))
     subject.pipeline(inputs.raws()[0])
-    return Response(first_result_ns=machine.monotonic_ns(), peak_rss_bytes=machine.peak_rss())
+    return Response(
+        first_result_ns=machine.monotonic_ns(),
+        first_result_cpu_ms=rounded(time.process_time() * 1e3),
+        peak_rss_bytes=machine.peak_rss(),
+    )
 
 
 class _Keeper:
@@ -238,11 +244,14 @@ def _time(request: Request) -> Response:
         gc.collect()
         before, begun, spent = energy.read(), time.perf_counter(), time.process_time()
         samples = _timed(call, items, order, request.seconds * share, request.samples, after)
+        cpu, wall = time.process_time() - spent, time.perf_counter() - begun
         if name == main_scope:
-            cpu_share = (time.process_time() - spent) / (time.perf_counter() - begun)
+            cpu_share = cpu / wall
             used = energy.between(before, energy.read())
             millijoules = None if used is None else used / len(samples)
-        scopes[name] = Timed(sample=sample_of(samples), settled=settled)
+        scopes[name] = Timed(
+            sample=sample_of(samples), cpu_ms=rounded(cpu * 1e3 / len(samples)), settled=settled
+        )
         states.append(machine.state())
     overhead = repeat = None
     duty: list[tuple[float, float, float, int]] = []

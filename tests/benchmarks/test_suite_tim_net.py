@@ -59,7 +59,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     file = tmp_path_factory.mktemp("peers") / "peer.py"
     file.write_text(textwrap.dedent(PEER))
     noise = np.random.default_rng(0).uniform(-1, 1, 1000).astype(np.float32)
-    options = Options(processes=2, seconds=0.02, samples=5, warmup_seconds=0.01, threads=1)
+    options = Options(processes=1, seconds=0.02, samples=5, warmup_seconds=0.01, threads=1)
     names = ("tim fp32", "tim int8", "librosa_onnxruntime", "librosa_torch")
     measured = bench(
         [Contestant(f"{file}:factory", name=name) for name in names],

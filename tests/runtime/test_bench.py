@@ -505,7 +505,7 @@ def pair() -> Report:
     def row(name: str, kind: str, level: float) -> dict[str, Any]:
         processes = [msgspec.to_builtins(_process(rng, level)) for _ in range(5)]
         scope = {
-            **{f"{key}_ms": level for key in ("p50", "p95", "p99", "mean", "min")},
+            **{f"{key}_ms": level for key in ("p50", "p95", "p99", "mean", "min", "cpu")},
             "spread_ms": [level, level],
             "n": 2500,
             "settled": True,
