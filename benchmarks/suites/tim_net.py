@@ -2,7 +2,7 @@
 """TIM-Net under the whole protocol: against what a user would write today, and every built bundle side by side.
 
 Writes ``benchmarks/results/<date>-<isa>-<cpu>.json`` and the same as ``.md``. About 25 s a contestant and process;
-``--quick`` takes two minutes and writes nothing unless told where. Run it on a machine that does nothing else.
+``--quick`` takes a few minutes and writes nothing unless told where. Run it on a machine that does nothing else.
 
 Example: python benchmarks/suites/tim_net.py
 """

@@ -75,7 +75,7 @@ def make_inputs(
     ZooError
         The bundle's inputs are not audio.
     """
-    from zoo.runtime.stream import window_seconds
+    from zoo.pipeline import Pipeline
 
     spec = bundle.manifest.input
     if spec.modality != "audio":
@@ -85,7 +85,7 @@ def make_inputs(
     rate = rate or spec.rate
     if rate is None:
         raise ZooError(f"bench: {bundle.path} names no rate; give --rate")
-    seconds = seconds or window_seconds(bundle.manifest.pipeline, rate) or DEFAULT_SECONDS
+    seconds = seconds or Pipeline(bundle.manifest.pipeline).window_seconds(rate) or DEFAULT_SECONDS
     length = round(seconds * rate)
     if data is None:
         clips = [(_mono(case["input"]), case["rate"]) for case in load_golden(bundle)]
