@@ -10,7 +10,7 @@ import click
 
 from zoo import registry
 from zoo.card import Card, Variant
-from zoo.cli.common import emit_json, emit_table, human_size, json_option, percent
+from zoo.cli.common import disk_size, emit_json, emit_table, human_size, json_option, percent
 from zoo.store import home, ready_path
 
 
@@ -174,8 +174,7 @@ def info_command(name: str, as_json: bool) -> None:
         lines.append(f"  {row.metric:<9} {percent(row.value)}{interval}  {row.source}, {row.protocol}{count}")
     lines += [f"  note      {note}" for note in variant.notes]
     for cell, path in built.items():
-        size = sum(f.stat().st_size for f in Path(path).rglob("*") if f.is_file())
-        lines.append(f"  bundle    {cell}: {path} ({human_size(size)})")
+        lines.append(f"  bundle    {cell}: {path} ({human_size(disk_size(Path(path)))})")
     click.echo("\n".join(lines))
 
 

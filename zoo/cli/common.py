@@ -89,6 +89,11 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
+def disk_size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(item.stat().st_size for item in (path, *path.rglob("*")) if item.is_file())
+
+
 def human_size(size: int) -> str:
     """Bytes for people, decimal units."""
     number = float(size)

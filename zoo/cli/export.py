@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from zoo.cli.common import data_option, emit_json, force_option, human_size, json_option, percent, progress
+from zoo.cli.common import (
+    data_option,
+    disk_size,
+    emit_json,
+    force_option,
+    human_size,
+    json_option,
+    percent,
+    progress,
+)
 
 
 @click.command("export")
@@ -64,7 +73,7 @@ def export_command(
             progress=report,
         )
     manifest = result.manifest
-    size = sum(file.size for file in manifest.files)
+    size = disk_size(result.path)
     if as_json:
         emit_json(
             {
