@@ -375,8 +375,7 @@ class Exporter:
         if data is not None and self.weights.own and self.weights.status == "trained":
             options = ", ".join(f"{key}={value}" for key, value in sorted(data.options.items()))
             training = f"{data.reader} ({options})" if options else data.reader
-            found = self.variant.training.get("data_sha256")
-            digest = str(found) if found else (self.dataset.fingerprint() if self.dataset else None)
+            digest = data.sha256 or (self.dataset.fingerprint() if self.dataset else None)
         tools = {tool: metadata.version(tool) for tool in _TOOLS}
         tools[self.target.engine] = built.version
         tools["python"] = platform.python_version()

@@ -17,9 +17,13 @@ FOUND = np.where(RNG.random(400) < 0.7, TRUTH, RNG.integers(0, 5, 400))
 def test_figures_equal_scikit_learn() -> None:
     oracle = pytest.importorskip("sklearn.metrics")
     np.testing.assert_array_equal(metrics.confusion(TRUTH, FOUND), oracle.confusion_matrix(TRUTH, FOUND))
-    assert metrics.uar(TRUTH, FOUND) == pytest.approx(oracle.recall_score(TRUTH, FOUND, average="macro"), abs=1e-12)
+    assert metrics.uar(TRUTH, FOUND) == pytest.approx(
+        oracle.recall_score(TRUTH, FOUND, average="macro"), abs=1e-12
+    )
     assert metrics.accuracy(TRUTH, FOUND) == pytest.approx(oracle.accuracy_score(TRUTH, FOUND), abs=1e-12)
-    assert metrics.macro_f1(TRUTH, FOUND) == pytest.approx(oracle.f1_score(TRUTH, FOUND, average="macro"), abs=1e-12)
+    assert metrics.macro_f1(TRUTH, FOUND) == pytest.approx(
+        oracle.f1_score(TRUTH, FOUND, average="macro"), abs=1e-12
+    )
     assert metrics.war is metrics.accuracy
 
 

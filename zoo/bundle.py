@@ -524,7 +524,8 @@ def _open_source(path: Path) -> _DirectorySource | _ZipSource:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the manifest, made from the types above (shipped as ``zoo/manifest.schema.json``)."""
-    schema = msgspec.json.schema(Manifest)
+    # Through JSON once: defaults become lists rather than tuples.
+    schema = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Manifest)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "affect-zoo bundle", **schema}
 
 

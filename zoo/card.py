@@ -23,6 +23,7 @@ from zoo.specs import (
     Quality,
     Range3,
     RawInput,
+    Sha256,
     Spec,
     TensorSpec,
     WeightsStatus,
@@ -53,10 +54,14 @@ class WeightsSpec(Spec):
 
 
 class DataSpec(Spec):
-    """A data set reader: module ``zoo.data.<reader>``, or ``data.py`` of the model's folder for ``local``."""
+    """A data set reader: module ``zoo.data.<reader>``, or ``data.py`` of the model's folder for ``local``.
+
+    ``sha256`` is the fingerprint (``Dataset.fingerprint``) of the items that the weights were trained on.
+    """
 
     reader: str
     options: dict[str, Any] = {}
+    sha256: Sha256 | None = None
 
 
 class FoldModels(Spec):

@@ -92,7 +92,7 @@ def test_calls_from_several_threads_agree(model: zoo.Model, golden_folder: Path)
         ((np.full(1000, np.nan, np.float32), 16000), "finite|NaN"),
         ((np.array([0, np.inf], np.float32), 16000), "finite|inf"),
         ((np.zeros(1000, np.float32), 0), "rate"),
-        ((np.zeros((2, 2, 2), np.float32), 16000), "shape"),
+        ((np.zeros((2, 2, 2), np.float32), 16000), "dimensions"),
         ((np.zeros(1000, "U1"), 16000), "dtype|float32"),
         (np.zeros(1000, np.float32), r"\(samples, rate\)"),
         (None, r"\(samples, rate\)"),
