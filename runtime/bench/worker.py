@@ -28,6 +28,8 @@ RESCORE_TOLERANCE = 1e-4
 #: A warm-up that does not settle ends after so many times its least duration.
 _WARMUP_LIMIT = 10
 _BLOCK_RUNS = 10
+#: Least blocks of the repetition test, nine calls each.
+_REPEAT_TURNS = 12
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -362,7 +364,7 @@ def _repeat_ratio(
     repeated: list[int] = []
     deadline = clock() + int(seconds * 1e9)
     turn = 0
-    while clock() < deadline or turn < len(order):
+    while clock() < deadline or turn < _REPEAT_TURNS:
         for k in range(4):
             _touch(raws[order[(turn + k) % len(order)]])
             distinct += _timed(call, raws, [order[(turn + k) % len(order)]], 0.0, 1)
