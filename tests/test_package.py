@@ -30,7 +30,9 @@ HEAVY = (
 def test_importing_is_light(statement: str, tmp_path: Path) -> None:
     code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     # Elsewhere than in the repository, where `-c` would import the source tree.
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stdout.strip() == ""
 
 

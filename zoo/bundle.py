@@ -53,7 +53,7 @@ FilePath = Annotated[
 Size = Annotated[int, Meta(ge=1, le=MAX_FILE_BYTES)]
 
 
-class FileSpec(Spec):
+class FileSpec(Spec, frozen=True):
     """One file of the bundle."""
 
     path: FilePath
@@ -61,7 +61,7 @@ class FileSpec(Spec):
     sha256: Sha256
 
 
-class EngineSpec(Spec):
+class EngineSpec(Spec, frozen=True):
     """One compiled graph. ``kept`` lists the layers that stay in higher precision than ``precision``."""
 
     kind: EngineKind
@@ -75,7 +75,7 @@ class EngineSpec(Spec):
     placement: dict[str, int] = {}
 
 
-class Key(Spec):
+class Key(Spec, frozen=True):
     """Everything the engine depends on. A field that differs on the device refuses the bundle.
 
     ``engine_version`` is a requirement such as ``>=1.20`` or ``==1.2.0.54``. ``compute_capability``,
@@ -94,7 +94,7 @@ class Key(Spec):
     profile: dict[str, Range3]
 
 
-class Calibration(Spec):
+class Calibration(Spec, frozen=True):
     """What INT8 ranges were measured on."""
 
     data: str
@@ -103,7 +103,7 @@ class Calibration(Spec):
     sha256: Sha256
 
 
-class Provenance(Spec):
+class Provenance(Spec, frozen=True):
     """Where the numbers come from."""
 
     weights: WeightsStatus
@@ -116,7 +116,7 @@ class Provenance(Spec):
     tools: dict[str, str]
 
 
-class Parity(Spec):
+class Parity(Spec, frozen=True):
     """Largest difference from the PyTorch reference over ``inputs`` inputs, relative to the output range."""
 
     inputs: Annotated[int, Meta(ge=1)]
@@ -126,7 +126,7 @@ class Parity(Spec):
     verified_on: str
 
 
-class Gate(Spec):
+class Gate(Spec, frozen=True):
     """Paired bootstrap of the headline metric, reference precision minus this artifact."""
 
     metric: str
@@ -141,7 +141,7 @@ class Gate(Spec):
     passed: bool
 
 
-class Golden(Spec):
+class Golden(Spec, frozen=True):
     """Raw inputs with their expected outputs, for ``zoo selftest``."""
 
     file: FilePath
@@ -149,7 +149,7 @@ class Golden(Spec):
     tolerance: Annotated[float, Meta(gt=0, le=1)]
 
 
-class Manifest(Spec):
+class Manifest(Spec, frozen=True):
     """The content of ``manifest.json``."""
 
     schema: Literal[1]

@@ -35,7 +35,7 @@ else:
     import tomli as tomllib
 
 
-class Paper(Spec):
+class Paper(Spec, frozen=True):
     """The published system. ``sheet`` names the fact sheet that the reference was written from."""
 
     title: str
@@ -44,7 +44,7 @@ class Paper(Spec):
     sheet: str
 
 
-class WeightsSpec(Spec):
+class WeightsSpec(Spec, frozen=True):
     """Where a variant's weights come from. ``file`` lies in the model's folder; ``random`` needs a ``seed``."""
 
     status: WeightsStatus
@@ -53,7 +53,7 @@ class WeightsSpec(Spec):
     source: str = ""
 
 
-class DataSpec(Spec):
+class DataSpec(Spec, frozen=True):
     """A data set reader: module ``zoo.data.<reader>``, or ``data.py`` of the model's folder for ``local``.
 
     ``sha256`` is the fingerprint (``Dataset.fingerprint``) of the items that the weights were trained on.
@@ -64,7 +64,7 @@ class DataSpec(Spec):
     sha256: Sha256 | None = None
 
 
-class FoldModels(Spec):
+class FoldModels(Spec, frozen=True):
     """Weights of the models of one cross-validation, in one file, keys ``fold/<group>/<parameter>``.
 
     The accuracy gate scores each group's items with the model that has not seen that group.
@@ -74,7 +74,7 @@ class FoldModels(Spec):
     protocol: str
 
 
-class Refused(Spec):
+class Refused(Spec, frozen=True):
     """A cell of the export matrix that cannot work, and why. ``*`` stands for every target or precision."""
 
     target: str
@@ -82,7 +82,7 @@ class Refused(Spec):
     reason: str
 
 
-class Variant(Spec):
+class Variant(Spec, frozen=True):
     """One exportable model: a name, its labels, pipeline, weights and figures."""
 
     name: Name
@@ -104,7 +104,7 @@ class Variant(Spec):
     ready: bool = False
 
 
-class CardFile(Spec):
+class CardFile(Spec, frozen=True):
     """The content of a ``card.toml``."""
 
     schema: Literal[1]

@@ -94,6 +94,6 @@ def evaluate(
         n=len(truth),
         confusion=matrix.tolist(),
         labels=tuple(labels),
-        predicted=tuple(labels[i] for i in found),
+        predicted=tuple(labels[int(i)] for i in found),
         ids=tuple(item.id for item in dataset.items),
     )

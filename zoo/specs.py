@@ -24,7 +24,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_d
     """Base of every struct that is read from a card or a manifest."""
 
 
-class TensorSpec(Spec):
+class TensorSpec(Spec, frozen=True):
     """One engine tensor. A string in ``shape`` names a dynamic dimension."""
 
     name: str
@@ -32,7 +32,7 @@ class TensorSpec(Spec):
     shape: tuple[Dim, ...]
 
 
-class RawInput(Spec):
+class RawInput(Spec, frozen=True):
     """What the user hands in, before the pipeline.
 
     ``rate`` is the rate (Hz) that the model was made for; other rates are resampled by the pipeline.
@@ -48,27 +48,27 @@ class RawInput(Spec):
     range: tuple[float, float] = (-1.0, 1.0)
 
 
-class Softmax(Spec, tag_field="type", tag="softmax"):
+class Softmax(Spec, frozen=True, tag_field="type", tag="softmax"):
     """One label of several: ``output`` holds probabilities that add up to one (already softmaxed)."""
 
     output: str
 
 
-class Sigmoid(Spec, tag_field="type", tag="sigmoid"):
+class Sigmoid(Spec, frozen=True, tag_field="type", tag="sigmoid"):
     """Any number of labels: ``output`` holds probabilities, a label is given where one reaches its threshold."""
 
     output: str
     thresholds: tuple[float, ...]
 
 
-class Regression(Spec, tag_field="type", tag="regression"):
+class Regression(Spec, frozen=True, tag_field="type", tag="regression"):
     """Named values: one number for each label, clipped to ``range``."""
 
     output: str
     range: tuple[float, float]
 
 
-class Embedding(Spec, tag_field="type", tag="embedding"):
+class Embedding(Spec, frozen=True, tag_field="type", tag="embedding"):
     """A vector; ``normalize`` scales it to unit length."""
 
     output: str
@@ -78,7 +78,7 @@ class Embedding(Spec, tag_field="type", tag="embedding"):
 Decode = Softmax | Sigmoid | Regression | Embedding
 
 
-class License(Spec):
+class License(Spec, frozen=True):
     """Licence chain. Each is an SPDX id, or ``restricted: why``."""
 
     code: str
@@ -94,7 +94,7 @@ class License(Spec):
         )
 
 
-class Quality(Spec):
+class Quality(Spec, frozen=True):
     """One figure. ``source``: claimed (paper), corrected (its authors later), reproduced (here, by
     ``command``), or artifact (this very engine file). ``value``, ``low`` and ``high`` are fractions of
     one for UAR, WAR, accuracy and F1; the interval is the 95 % bootstrap interval.

@@ -226,7 +226,9 @@ def test_two_hours_need_no_more_memory_than_two_seconds(tmp_path: Path, golden_f
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - a)"
     )
     clip = golden_folder / "excited_16000.flac"
-    done = subprocess.run([sys.executable, "-c", code, clip, long], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code, clip, long], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 20_000, "more than 20 MB for a two-hour file of which 2 s are used"
 

@@ -32,7 +32,8 @@ _COMMANDS = {
 class _Failure(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        # click declares it on the class, but reads it from the raised instance.
+        self.__dict__["exit_code"] = exit_code
 
     def show(self, file: Any = None) -> None:
         click.echo(f"zoo: {self.format_message()}", err=True)
