@@ -38,6 +38,15 @@ class SelftestReport:
 class Model:
     """An opened bundle. Calls are safe from several threads.
 
+    Attributes
+    ----------
+    name, labels, manifest, bundle
+        What was opened.
+    pipeline : Pipeline
+        Raw input to features.
+    engine : Engine
+        Features to tensors.
+
     Parameters
     ----------
     bundle : Bundle
@@ -55,10 +64,10 @@ class Model:
         self.manifest = manifest
         self.name = manifest.name
         self.labels = manifest.labels
-        self._pipeline = Pipeline(manifest.pipeline)
-        self._engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
-        self._output_names = [tensor.name for tensor in self._engine.outputs]
-        self._feature_shape = self._engine.inputs[0].shape[1:]
+        self.pipeline = Pipeline(manifest.pipeline)
+        self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
+        self._output_names = [tensor.name for tensor in self.engine.outputs]
+        self._feature_shape = self.engine.inputs[0].shape[1:]
         batch = manifest.key.profile.get("batch")
         self._max_batch = batch[2] if batch else 1
 
@@ -79,7 +88,7 @@ class Model:
         start = perf_counter()
         features, decode_ms = self._features(raw)
         preprocessed = perf_counter()
-        arrays = self._engine.run([features[None]])
+        arrays = self.engine.run([features[None]])
         done = perf_counter()
         outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
         label, labels, scores, values = decode_outputs(self.manifest.decode, self.labels, outputs)
@@ -133,7 +142,7 @@ class Model:
         rate = rate or self.manifest.input.rate
         if rate is None:
             raise InputError(f"{self.name}: give the rate of the stream")
-        window = self._pipeline.window_seconds(rate)
+        window = self.pipeline.window_seconds(rate)
         if window is None:
             raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
         for samples, start, end in AudioWindows(rate, window, hop).cut(chunks):
@@ -166,22 +175,22 @@ class Model:
 
     def run_engine(self, features: NDArray[np.float32]) -> Mapping[str, NDArray[np.generic]]:
         """Run the engine alone on features with the batch dimension; outputs by name."""
-        return dict(zip(self._output_names, self._engine.run([np.ascontiguousarray(features)]), strict=True))
+        return dict(zip(self._output_names, self.engine.run([np.ascontiguousarray(features)]), strict=True))
 
     def placement(self) -> list[NodePlacement]:
         """Where each node runs, as the engine reports it."""
-        return self._engine.placement()
+        return self.engine.placement()
 
     def memory(self) -> dict[str, int]:
         """Memory figures that the engine knows, in bytes."""
-        return self._engine.memory()
+        return self.engine.memory()
 
     def _features(self, raw: RawAudio) -> tuple[NDArray[np.float32], float]:
         if isinstance(raw, (str, os.PathLike)):
-            features, timing = self._pipeline.run_file(raw)
+            features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]
         elif isinstance(raw, tuple) and len(raw) == 2:
-            features, decode_ms = self._pipeline.run(*raw), 0.0
+            features, decode_ms = self.pipeline.run(*raw), 0.0
         else:
             raise InputError(
                 f"{self.name}: input is {type(raw).__name__}; give a file path, or a tuple (samples, rate)"
@@ -199,7 +208,7 @@ class Model:
         predictions: list[Prediction | None],
     ) -> None:
         start = perf_counter()
-        arrays = self._engine.run([np.stack([features for _, features, _, _ in group])])
+        arrays = self.engine.run([np.stack([features for _, features, _, _ in group])])
         engine_ms = (perf_counter() - start) * 1e3 / len(group)
         for row, (index, _, decode_ms, features_ms) in enumerate(group):
             began = perf_counter()

@@ -78,9 +78,9 @@ class BundleSubject:
         model = Model(open_bundle(path), threads=threads, strict=False)
         self.model = model
         self.pipeline = model.__call__
-        self._run = model._engine.run
-        self._preprocess = model._pipeline.run
-        self._names = [tensor.name for tensor in model._engine.outputs]
+        self._run = model.engine.run
+        self._preprocess = model.pipeline.run
+        self._names = [tensor.name for tensor in model.engine.outputs]
         engine = model.manifest.engines[0]
         flags = model.manifest.key.flags
         #: Only onnxruntime spreads one graph over several providers.

@@ -33,9 +33,9 @@ def test_selftest_passes(model: zoo.Model) -> None:
 
 
 def test_selftest_notices_a_wrong_pipeline(model: zoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = model._pipeline.run
+    original = model.pipeline.run
     monkeypatch.setattr(
-        model, "_pipeline", type("Off", (), {"run": staticmethod(lambda x, r: original(x, r) + 1)})()
+        model, "pipeline", type("Off", (), {"run": staticmethod(lambda x, r: original(x, r) + 1)})()
     )
     assert not model.selftest().passed
 
