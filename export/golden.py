@@ -18,12 +18,14 @@ from zoo.export.parity import Run
 from zoo.specs import Precision
 
 #: Absolute difference allowed in fp32, for each unit of the outputs' largest magnitude above one. The engine's
-#: own rounding gives some 1e-6. The rest is for other instruction sets: the pipeline's sums are grouped
-#: differently there, and a band near the dB floor turns that into a visible difference of a feature.
+#: own rounding gives some 1e-6. What crosses machines is the pipeline's: its sums are grouped differently on
+#: another instruction set (features of TIM-Net differ by up to 4e-4 dB between baseline, AVX2 and AVX-512 on 64
+#: clips, its logits by 3e-6), and other CPUs and GPUs sum convolutions in another order. A wrong resampler, a
+#: shifted window or a swapped weight moves logits by 1e-2 and more.
 FP32_TOLERANCE = 1e-4
 #: Lower precisions: the difference measured here, with room for values that round the other way on another
 #: machine. Never more than a quarter of the outputs' range: beyond that a selftest would prove nothing.
-MARGIN = 2.0
+MARGIN = 1.5
 LARGEST_SHARE = 0.25
 
 

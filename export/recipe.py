@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, Calibration, Key, Manifest
+from zoo.errors import BundleError, TargetError
 from zoo.export import calibrate, half, quantize
 from zoo.export.builders import Built, Request, builder
 from zoo.export.graph import Graph, Trace
@@ -129,14 +130,23 @@ class Recipe:
         )
 
     def build(self, lowered: Lowered) -> Artifact:
-        """Build the engine and open it with the runtime, or onnxruntime on its graph where it cannot run here."""
+        """Build the engine and open it with the runtime, or onnxruntime on its graph where it cannot run here.
+
+        Raises
+        ------
+        TargetError
+            The builder, or the runtime's engine, refuses the graph.
+        """
         request = self._request(lowered)
         problem = self._builder.problem(request, self._package)
         built = self._builder.build(request, self._package)
         if problem is not None:
             return Artifact(lowered, built, Session(lowered.graph.model).run, _not_here(problem), False, ())
         manifest = self._draft(lowered, built)
-        engine = open_engine(Bundle(Path(f"<{manifest.name}>"), manifest, b"", built.files), EngineOptions())
+        try:
+            engine = open_engine(Bundle(Path(manifest.name), manifest, b"", built.files), EngineOptions())
+        except BundleError as error:
+            raise TargetError(f"target {self.target.name} {self.precision}: {error}") from error
         names = [tensor.name for tensor in engine.outputs]
 
         def run(features: Features) -> dict[str, NDArray[Any]]:

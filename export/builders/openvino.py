@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import openvino as ov
@@ -14,6 +16,7 @@ from zoo.errors import ProviderUnavailable, TargetError
 from zoo.export.builders import Built, Request, fixed_specs
 from zoo.export.graph import OPSET
 
+_COUNTED = re.compile(r"^[A-Za-z0-9]+_[0-9]+$")
 _CAPABILITY = {"fp16": "FP16", "bf16": "BF16"}
 
 
@@ -46,15 +49,25 @@ def build(request: Request, package: str) -> Built:
             for tensor in spec.inputs
         }
         model.reshape(shapes)
+        _name_constants(model, request)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "engine.xml"
             ov.save_model(model, path, compress_to_fp16=request.precision == "fp16")
             files = {"engine.xml": path.read_bytes(), "engine.bin": path.with_suffix(".bin").read_bytes()}
-        core.compile_model(model, device)
     except RuntimeError as error:
         raise TargetError(f"OpenVINO {ov.__version__} refuses the graph: {error}") from error
     spec = msgspec.structs.replace(spec, file="engine.xml", extra_files=("engine.bin",), opset=OPSET)
     return Built(spec, files, version)
+
+
+def _name_constants(model: Any, request: Request) -> None:
+    """Replace names that OpenVINO made up from a counter of the process: the same graph must give the same file."""
+    own = {name for node in request.graph.model.graph.node for name in (node.name, *node.output)}
+    own.update(tensor.name for tensor in request.graph.model.graph.initializer)
+    for index, op in enumerate(model.get_ordered_ops()):
+        name = op.get_friendly_name()
+        if name not in own and _COUNTED.match(name):
+            op.set_friendly_name(f"{op.get_type_name()}_{index}")
 
 
 def problem(request: Request, package: str) -> str | None:

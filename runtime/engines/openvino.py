@@ -58,6 +58,12 @@ class OpenVinoEngine:
             raise BundleError(
                 f"{self._where}: OpenVINO {ov.__version__} refuses the engine file: {error}"
             ) from error
+        taken = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if taken != _HINTS[spec.precision]:
+            raise ProviderUnavailable(
+                f"{bundle.path} is {spec.precision}, but this {device} would compute it in {taken}; "
+                "take the fp32 or int8 bundle here"
+            )
         names = {
             name for port in (*self._compiled.inputs, *self._compiled.outputs) for name in port.get_names()
         }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -272,9 +273,15 @@ class TensorRtEngine:
         scratch = getattr(self._engine, "device_memory_size_v2", 0)
         return {"buffer_bytes": sum(self._sizes.values()), "scratch_bytes": int(scratch)}
 
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # half-built, or the driver is already gone at exit
+            self.close()
+
     def close(self) -> None:
         """Give back everything on the device. The engine cannot be used afterwards."""
         with self._lock:
+            if self._context is None:
+                return
             self._driver.activate()
             self._context = self._engine = self._runtime = None
             for pointer in self._buffers.values():
