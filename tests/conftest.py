@@ -44,7 +44,8 @@ def golden_folder() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees or touches the user's store."""
+def _own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's store, or runs in the repository, where ``python -c`` would import the source tree."""
+    monkeypatch.chdir(tmp_path_factory.getbasetemp())
     monkeypatch.setenv("ZOO_HOME", str(tmp_path_factory.getbasetemp() / "zoo-home"))
     monkeypatch.delenv("ZOO_MODELS", raising=False)

@@ -76,8 +76,6 @@ class OnnxRuntimeEngine:
         session_options.log_severity_level = 3
         # Spinning workers would burn a device's battery between calls.
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # A denormal-heavy input must not be slow; results change by less than 1e-38.
-        session_options.add_session_config_entry("session.set_denormal_as_zero", "1")
         return session_options
 
     def _open(self, session_options: Any) -> Any:
