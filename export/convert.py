@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
     checkpoint : Path
         File in the official format.
     out : Path
-        Safetensors file to write, atomically. Its metadata say ``status``, ``source`` and ``variant``.
+        Safetensors file to write, atomically. Its metadata say ``status``, ``source`` and ``variant`` (see ``read_safetensors``).
 
     Raises
     ------
@@ -62,13 +63,13 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
     tensors: dict[str, NDArray[Any]] = dict(card.module("convert").convert(checkpoint, variant))
     check_tensors(reference_shapes(card, variant), tensors, str(checkpoint))
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    metadata = {
+    about = {
         "status": "official",
         "source": f"official checkpoint {checkpoint.name}, sha256 {digest}",
         "variant": variant.name,
     }
     ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-    write_atomically(out, save(ordered, metadata))
+    write_atomically(out, save(ordered, {"zoo": json.dumps(about)}))
     return ConvertResult(out, variant.name, len(ordered), sum(array.size for array in ordered.values()))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,9 @@ def load_folds(card: Card, variant: Variant) -> dict[str, Tensors]:
 def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Tensors in name order, and the file's metadata.
 
+    ``zoo train`` and ``zoo convert`` write theirs as one JSON object under the key ``zoo``: safetensors keeps
+    several keys in no fixed order, so equal files would differ.
+
     Raises
     ------
     DataError
@@ -119,7 +123,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
         raise DataError(f"{path}: no such weights file")
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in sorted(file.keys())}, dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
+            about = json.loads(metadata.pop("zoo", "{}"))
+            metadata.update({key: str(value) for key, value in about.items()})
+            return {name: file.get_tensor(name) for name in sorted(file.keys())}, metadata
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a readable safetensors file: {error}") from error
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_converted_weights_export_as_official(checkpoint: Path, tmp_path: Path) 
     assert result.variant == "toy-random"  # the card's converts_to
     assert result.tensors == 15
     with safe_open(out, framework="numpy") as file:
-        metadata = file.metadata()
+        metadata = json.loads(file.metadata()["zoo"])
     assert metadata["status"] == "official"
     assert metadata["variant"] == "toy-random"
     assert metadata["source"].startswith("official checkpoint official.npz, sha256 ")

@@ -458,7 +458,13 @@ def test_an_interruption_kills_the_worker_and_leaves_nothing(
     """)
     variables = {**os.environ, "TMPDIR": str(tmp_path / "temp")}
     (tmp_path / "temp").mkdir()
-    process = subprocess.Popen([sys.executable, "-c", code], env=variables, stderr=subprocess.PIPE)
+    # A suite started in the background inherits an ignored SIGINT, which Python would then ignore as well.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=variables,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
     pid = tmp_path / "pid"
     limit = time.monotonic() + 30
     while not (pid.is_file() and pid.read_text()) and time.monotonic() < limit:
