@@ -36,10 +36,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from zoo import metrics
+from zoo import _native, metrics, ops
 from zoo.data import Dataset
 from zoo.errors import DataError, ZooError
 from zoo.models.tim_net.model import BatchNorm, TimNet, build
+from zoo.pipeline import Pipeline
 
 F32 = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -47,7 +48,10 @@ ProtocolName = Literal["final", "kfold", "loso"]
 Backend = Literal["auto", "native", "torch"]
 
 _SOURCE = Path(__file__).with_name("train_step.cc")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+#: The step is compiled for the instruction set that the kernels use (``zoo._native.isa()``), so that what a training
+#: depends on has a name.
+_ISA_FLAGS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",)}
 _CHECKPOINT_EVERY = 20  # epochs
 
 
@@ -303,15 +307,8 @@ class NativeStep:
 def native_library() -> Any:
     """The compiled ``train_step.cc``, or None where it cannot be compiled. Kept in the user's cache folder."""
     compiler = os.environ.get("CXX", "c++")
-    try:
-        cpu = "".join(
-            line
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith(("flags", "Features"))
-        )
-    except OSError:
-        cpu = platform.processor()
-    text = _SOURCE.read_bytes() + " ".join((compiler, *_FLAGS, platform.machine(), cpu)).encode()
+    flags = (*_FLAGS, *_ISA_FLAGS.get(_native.isa(), ()))
+    text = _SOURCE.read_bytes() + " ".join((compiler, *flags, platform.machine())).encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "affect-zoo"
     target = cache / f"tim_net-train-{hashlib.sha256(text).hexdigest()[:16]}.so"
     try:
@@ -320,7 +317,7 @@ def native_library() -> Any:
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 built = Path(folder) / "step.so"
                 subprocess.run(
-                    [compiler, *_FLAGS, "-o", str(built), str(_SOURCE)],
+                    [compiler, *flags, "-o", str(built), str(_SOURCE)],
                     check=True,
                     capture_output=True,
                     text=True,
@@ -371,18 +368,17 @@ def load_corpus(
     variant: Any, dataset: Dataset, augment: Augment | None, seed: int, progress: Progress | None
 ) -> Corpus:
     """Run the variant's pipeline over every clip, and over its altered copies."""
-    pipeline_module = import_module("zoo.pipeline")
-    pipeline = pipeline_module.Pipeline(variant.pipeline)
+    pipeline = Pipeline(variant.pipeline)
     order = [variant.labels.index(label) for label in dataset.labels]
     copies = 1 + (augment.copies if augment else 0)
     rows: list[list[F32]] = [[] for _ in range(copies)]
     for i, item in enumerate(dataset.items):
-        samples, rate = read_audio(item.source)
-        rows[0].append(np.asarray(pipeline.run(samples, rate), np.float32))
+        samples, rate = ops.read_audio(item.source)
+        rows[0].append(pipeline.run(samples, rate))
         if augment:
             for copy in range(1, copies):
                 rng = np.random.default_rng([seed, zlib.crc32(item.id.encode()), copy])
-                rows[copy].append(np.asarray(pipeline.run(*alter(samples, rate, augment, rng)), np.float32))
+                rows[copy].append(pipeline.run(*alter(samples, rate, augment, rng)))
         if progress:
             progress("features", i + 1, len(dataset.items))
     shapes = {row.shape for copy in rows for row in copy}
@@ -395,12 +391,6 @@ def load_corpus(
         ids=tuple(item.id for item in dataset.items),
         fingerprint=dataset.fingerprint(),
     )
-
-
-def read_audio(path: Path) -> tuple[F32, int]:
-    """Samples in [-1, 1], mono, and the rate in Hz."""
-    samples, rate = import_module("zoo.ops").read_audio(path)
-    return np.asarray(samples, np.float32), int(rate)
 
 
 def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -> tuple[F32, int]:
@@ -947,15 +937,10 @@ def environment(config: Mapping[str, object], backend: Backend) -> dict[str, obj
     assert isinstance(net, TimNet)
     step = make_step(config, Layout.of(net), 1, backend)
     lanes = native_library().timnet_lanes() if step.name == "native" else None
-    try:
-        ops = import_module("zoo.ops")
-        front_end = str(ops.isa())
-    except (ImportError, AttributeError):
-        front_end = "unknown"
     return {
         "step": step.name,
         "step_float_lanes": lanes,
-        "front_end_isa": front_end,
+        "isa": _native.isa(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "numpy": np.__version__,
