@@ -34,7 +34,9 @@ from zoo.specs import Precision, Quality
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
 
-#: Chosen by measurement on TIM-Net (docs/export.md): the accuracy gate's loss is least with it.
+#: Chosen by measurement. Loss in points of UAR on unheard speakers, tim-net-emodb / -robust (n = 535, the
+#: intervals are some 1.3 points wide on either side): minmax 0.57 / 0.83, percentile 0.24 / 0.14,
+#: entropy -0.12 / -0.29, mse -0.11 / -0.24. Entropy and mse are equal; mse is ten times faster.
 DEFAULT_CALIBRATION: calibrate.Method = "mse"
 DEFAULT_BUDGET = 0.005
 #: ``auto`` takes a lower precision only where it is faster than fp32 by this factor.
