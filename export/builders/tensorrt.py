@@ -17,7 +17,7 @@ from zoo.runtime.engines.tensorrt import gpu_problem
 _LOG_LINES = 200
 #: A verbose message that is kept all the same: layers with the types of their tensors. The engine inspector
 #: says the same, but only on a GPU.
-_LAYERS = "Engine Layer Information"
+_LAYERS = "Layers:\n"
 
 
 def build(request: Request, package: str) -> Built:

@@ -87,7 +87,7 @@ def test_the_bundle_is_keyed_and_logged(engine_bundle: Path) -> None:
     key = bundle.manifest.key
     assert (key.compute_capability, key.engine_version) == ("8.9", f"=={trt.__version__}")
     assert key.profile == {"batch": (1, 1, 4), "time": (16, 16, 16)}
-    assert b"Engine Layer Information" in bundle.read("build.log")
+    assert b"VERBOSE: Layers:\nName: " in bundle.read("build.log")
     assert b"/tmp" not in bundle.read("build.log")
 
 
