@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
 import struct
@@ -215,12 +214,12 @@ def test_full_scale_integers() -> None:
             lambda: ops.dct(np.zeros((2, 9), np.float32), 10),
             "n_out is 10; it must lie between 1 and n_in = 9",
         ),
-        (lambda: ops.dct(np.zeros((2, 9)), 3), "rows must be float32"),  # type: ignore[arg-type]
+        (lambda: ops.dct(np.zeros((2, 9)), 3), "the input must be float32"),  # type: ignore[arg-type]
         (lambda: ops.power_to_db(np.array([1, np.nan], np.float32)), "value 1 is not finite"),
-        (lambda: ops.power_to_db(np.zeros(0, np.float32)), "the input has 0 values"),
+        (lambda: ops.power_to_db(np.zeros(0, np.float32)), r"power_to_db: the input has shape \(0,\)"),
         (
             lambda: ops.power_to_db(np.ones(1, np.float32), amin=0.0),
-            "amin is 0.000000; it must be at least 1e-37",
+            "amin is 0; it must lie between 1e-37 and",
         ),
         (
             lambda: ops.standardize(np.zeros((2, 3), np.float32), mean=[0], std=[1]),
@@ -406,6 +405,6 @@ def test_stub_is_current() -> None:
     stubgen = pytest.importorskip("nanobind.stubgen")
     generator = stubgen.StubGen(_native)
     generator.put(_native)
-    source = Path(inspect.getfile(ops)).with_name("_native.pyi").read_text()
+    source = Path(_native.__file__).with_name("_native.pyi").read_text()
     body = "".join(line for line in source.splitlines(keepends=True) if not line.startswith("#"))
     assert body.strip() == generator.get().strip(), "run: python -m nanobind.stubgen -m zoo._native"

@@ -4,7 +4,7 @@
 Kernels and pipeline executor of affect-zoo (private; use zoo.ops and zoo.pipeline)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import os
 from typing import Any
 
@@ -27,27 +27,6 @@ def set_isa(name: str) -> None:
     Sets the instruction set of objects created from now on (tests, benchmarks). '' goes back to the default.
     """
 
-class PowerToDb:
-    """Decibels of a power. Source: librosa 0.11 power_to_db."""
-
-    def __init__(self, *, ref: float = 1.0, amin: float = 1e-10, top_db: float | None = 80.0) -> None: ...
-
-    def __call__(self, power: object) -> numpy.typing.NDArray[numpy.float32]: ...
-
-class Dct:
-    """Orthonormal DCT-II of rows of n_in values, n_out kept."""
-
-    def __init__(self, *, n_in: int, n_out: int) -> None: ...
-
-    def __call__(self, rows: object) -> numpy.typing.NDArray[numpy.float32]: ...
-
-class Standardize:
-    """(x - mean) / std of each column; both empty: of the clip itself."""
-
-    def __init__(self, *, mean: Sequence[float] = [], std: Sequence[float] = [], epsilon: float = 1e-08) -> None: ...
-
-    def __call__(self, rows: object) -> numpy.typing.NDArray[numpy.float32]: ...
-
 def audio_info(path: str | os.PathLike[str]) -> dict[str, object]:
     """Rate (Hz), channels, frames, bits and format of a WAV or FLAC file."""
 
@@ -60,26 +39,44 @@ def op_specs() -> list[dict[str, Any]]:
 class Pipeline:
     """Executor of a list of ops, each a dict with 'op' and its parameters."""
 
-    def __init__(self, ops: Sequence[dict[str, Any]], isa: str = '') -> None: ...
+    def __init__(self, ops: Sequence[dict[str, Any]], isa: str = '', shape: Sequence[int] | None = None) -> None: ...
 
     @property
     def isa(self) -> str:
         """Instruction set of the kernels."""
 
-    def run(self, samples: object, rate: int, *, start: int = 0, total: int | None = None) -> numpy.typing.NDArray[numpy.float32]:
+    @property
+    def input_kind(self) -> str:
+        """audio, image, frames, eeg or tensor."""
+
+    def run(self, samples: object, rate: float = 0.0, *, start: int = 0, total: int | None = None, threads: int = 1) -> numpy.typing.NDArray[Any]:
         """
-        Runs the pipeline on a signal, or on the part of it from sample `start` on.
+        Runs the pipeline on an input, or on the part of it from row `start` on.
         """
+
+    def batch(self, inputs: Iterable[object], rate: float = 0.0, *, threads: int = 0) -> list[numpy.typing.NDArray[Any]]:
+        """Runs the pipeline on each input, on `threads` threads (0: one a CPU)."""
 
     def run_file(self, path: str | os.PathLike[str]) -> tuple[numpy.typing.NDArray[numpy.float32], dict[str, float]]:
         """
         Decodes the part of a file that the pipeline needs and runs it; times in ms.
         """
 
-    def output_shape(self, total: int | None = None, rate: int | None = None) -> tuple[int, ...] | None:
+    def output_shape(self, total: int | Sequence[int] | None = None, rate: float | None = None) -> tuple[int, ...] | None:
         """
-        Shape of the output for a signal, or for every signal (None when it depends on the signal).
+        Shape of the output for an input of so many rows, or of a shape, or for every input (None when it depends on the input).
         """
 
-    def input_range(self, total: int, rate: int) -> tuple[int, int]:
-        """Samples [start, stop) of a signal that the output depends on."""
+    def input_range(self, total: int | Sequence[int], rate: float | None = None) -> tuple[int, int]:
+        """Rows [start, stop) of an input that the output depends on."""
+
+class PipelineStream:
+    """A pipeline over an input that arrives in chunks."""
+
+    def __init__(self, pipeline: Pipeline, rate: float = 0.0, shape: Sequence[int] | None = None) -> None: ...
+
+    def push(self, chunk: object) -> numpy.typing.NDArray[Any]:
+        """Takes the next rows; returns the output rows that they complete."""
+
+    def finish(self) -> numpy.typing.NDArray[Any]:
+        """Ends the input; returns the last output rows."""

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Audio kernels. Compiled once for each instruction set (see csrc/README.md); no standard library in here.
-#include "core/kernels.h"
+#include "audio/kernels.h"
 #include "core/simd.h"
 
 namespace zoo {
@@ -517,18 +517,9 @@ void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<
 
 }  // namespace
 
-extern const Kernels kKernels;
-const Kernels kKernels = {
-#if defined(__AVX512F__)
-    "avx512",
-#elif defined(__AVX2__)
-    "avx2",
-#elif defined(__aarch64__)
-    "neon",
-#else
-    "baseline",
-#endif
-    W, Spectrum, Bands, Decibel, Raise, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+extern const AudioKernels kAudioKernels;
+const AudioKernels kAudioKernels = {
+    Spectrum, Bands, Decibel, Raise, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

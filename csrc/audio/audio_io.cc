@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "audio/decoder.h"
-#include "core/kernels.h"
+#include "audio/kernels.h"
 #include "zoo/isa.h"
 
 namespace zoo {
@@ -202,14 +202,14 @@ Status AudioReader::Impl::ReadWav(int64_t start, Span<float> out) {
     const void* raw = block.data();
     if (info.format[4] == 'f') {
       if (wav.bits == 32) {
-        kernels->mix_f32(static_cast<const float*>(raw), n, channels, 1.0f, to);
+        kernels->audio.mix_f32(static_cast<const float*>(raw), n, channels, 1.0f, to);
       } else {
-        kernels->mix_f64(static_cast<const double*>(raw), n, channels, 1.0, to);
+        kernels->audio.mix_f64(static_cast<const double*>(raw), n, channels, 1.0, to);
       }
     } else if (wav.bits == 16) {
-      kernels->mix_i16(static_cast<const int16_t*>(raw), n, channels, 1.0f / 32768, to);
+      kernels->audio.mix_i16(static_cast<const int16_t*>(raw), n, channels, 1.0f / 32768, to);
     } else if (wav.bits == 32) {
-      kernels->mix_i32(static_cast<const int32_t*>(raw), n, channels, 1.0 / 2147483648.0, to);
+      kernels->audio.mix_i32(static_cast<const int32_t*>(raw), n, channels, 1.0 / 2147483648.0, to);
     } else {
       const unsigned char* b = static_cast<const unsigned char*>(raw);
       int32_t* wide = reinterpret_cast<int32_t*>(block.data() + kBlockBytes);
@@ -222,12 +222,12 @@ Status AudioReader::Impl::ReadWav(int64_t start, Span<float> out) {
       } else {
         for (int64_t i = 0; i < values; ++i) wide[i] = (static_cast<int32_t>(b[i]) - 128) * (1 << 24);
       }
-      kernels->mix_i32(wide, n, channels, 1.0 / 2147483648.0, to);
+      kernels->audio.mix_i32(wide, n, channels, 1.0 / 2147483648.0, to);
     }
     done += n;
   }
   if (info.format[4] == 'f') {
-    const int64_t bad = kernels->find_nonfinite(out.data(), static_cast<int64_t>(out.size()));
+    const int64_t bad = kernels->audio.find_nonfinite(out.data(), static_cast<int64_t>(out.size()));
     if (bad >= 0) return InvalidSignal(path + ": sample " + std::to_string(start + bad) + " is not finite (NaN or Inf)");
   }
   return Status::Ok();
@@ -248,7 +248,7 @@ Status AudioReader::Impl::ReadFlac(int64_t start, Span<float> out) {
       return InvalidFile(path + ": truncated or damaged FLAC: " + std::to_string(info.frames) + " frames expected, decoding stopped at " +
                          std::to_string(start + done + got));
     }
-    kernels->mix_i32(reinterpret_cast<const int32_t*>(block.data()), n, info.channels, 1.0 / 2147483648.0, out.data() + done);
+    kernels->audio.mix_i32(reinterpret_cast<const int32_t*>(block.data()), n, info.channels, 1.0 / 2147483648.0, out.data() + done);
     done += n;
   }
   return Status::Ok();

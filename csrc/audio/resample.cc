@@ -8,7 +8,7 @@
 
 #include "core/buffer.h"
 #include "core/denormals.h"
-#include "core/kernels.h"
+#include "audio/kernels.h"
 #include "zoo/signal.h"
 
 namespace zoo {
@@ -136,6 +136,15 @@ Range Resample::Needed(const ResampleOptions& o, Range out, int64_t samples) noe
   return {lo, std::clamp<int64_t>(last + g.reach + 1, lo, samples)};
 }
 
+int64_t Resample::Ready(const ResampleOptions& o, int64_t samples) noexcept {
+  if (o.rate_in == o.rate_out) return samples;
+  const Geometry g = GeometryOf(o);
+  // output i needs samples up to floor(i * step / phases) + reach
+  const int64_t last = samples - 1 - g.reach;
+  if (last < 0) return 0;
+  return static_cast<int64_t>((static_cast<__int128>(last + 1) * g.phases + g.step - 1) / g.step);
+}
+
 Result<std::unique_ptr<Resample::State>> Resample::NewState() const {
   std::unique_ptr<State> s(new (std::nothrow) ResampleState);
   if (!s) return OutOfMemory();
@@ -179,7 +188,7 @@ Status Resample::Compute(Span<const float> part, int64_t first, int64_t total, R
   }
   std::memset(x + (copy_hi - lo), 0, static_cast<size_t>(hi - copy_hi) * sizeof(float));
   const FlushDenormals flush;
-  impl_->kernels->resample(&p, x, lo, out.begin, out.end, to.data());
+  impl_->kernels->audio.resample(&p, x, lo, out.begin, out.end, to.data());
   return Status::Ok();
 }
 

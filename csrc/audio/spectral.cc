@@ -95,7 +95,7 @@ Status Stft::Compute(Span<const float> wave, Span<float> out, State& state) cons
   BatchScratch& s = static_cast<StftState&>(state).scratch;
   for (int64_t f = 0; f < frames; f += lanes) {
     s.framer.Batch(o, wave, f, frames, lanes, s.frames);
-    impl_->kernels->spectrum(&impl_->tables->plan(), s.frames, s.work.data(), kind, 0, static_cast<int32_t>(bins),
+    impl_->kernels->audio.spectrum(&impl_->tables->plan(), s.frames, s.work.data(), kind, 0, static_cast<int32_t>(bins),
                              s.bins.data());
     const int64_t used = std::min<int64_t>(lanes, frames - f);
     for (int64_t l = 0; l < used; ++l) {
@@ -133,10 +133,10 @@ struct MelCore {
   void Batch(const MelOptions& o, Span<const float> wave, int64_t frame, int64_t frames, BatchScratch* s,
              float* out) const noexcept {
     s->framer.Batch(o, wave, frame, frames, kernels->lanes, s->frames);
-    kernels->spectrum(&spectrum->plan(), s->frames, s->work.data(),
+    kernels->audio.spectrum(&spectrum->plan(), s->frames, s->work.data(),
                       o.power == 2.0 ? kSpectrumPower : kSpectrumMagnitude, bands->bin_lo, bands->bin_hi,
                       s->bins.data());
-    kernels->bands(&bands->plan(), s->bins.data(), out);
+    kernels->audio.bands(&bands->plan(), s->bins.data(), out);
   }
 };
 
@@ -229,16 +229,16 @@ Result<PowerToDb> PowerToDb::Create(const DecibelOptions& options, const std::st
 Status PowerToDb::Compute(Span<const float> in, Span<float> out) const noexcept {
   ZOO_RETURN_IF_ERROR(CheckOutput("power_to_db", out.size(), static_cast<int64_t>(in.size())));
   if (in.size() == 0) return InvalidSignal("power_to_db: the input has 0 values");
-  const int64_t bad = kernels_->find_nonfinite(in.data(), static_cast<int64_t>(in.size()));
+  const int64_t bad = kernels_->audio.find_nonfinite(in.data(), static_cast<int64_t>(in.size()));
   if (bad >= 0) return InvalidSignal("power_to_db: value " + std::to_string(bad) + " is not finite");
   const float amin = static_cast<float>(options_.amin), ref = ReferenceDb(options_);
   const int64_t n = static_cast<int64_t>(in.size()), body = n / kMaxFloatLanes * kMaxFloatLanes;
   std::copy(in.begin(), in.end(), out.begin());
-  float top = body > 0 ? kernels_->decibel(out.data(), body, amin, ref) : -std::numeric_limits<float>::infinity();
+  float top = body > 0 ? kernels_->audio.decibel(out.data(), body, amin, ref) : -std::numeric_limits<float>::infinity();
   if (body < n) {
     float tail[kMaxFloatLanes];
     for (int64_t i = 0; i < kMaxFloatLanes; ++i) tail[i] = in[static_cast<size_t>(std::min(body + i, n - 1))];
-    top = std::max(top, kernels_->decibel(tail, kMaxFloatLanes, amin, ref));
+    top = std::max(top, kernels_->audio.decibel(tail, kMaxFloatLanes, amin, ref));
     std::copy(tail, tail + (n - body), out.data() + body);
   }
   const float floor = Floor(options_, top);
@@ -286,7 +286,7 @@ Status Dct::Compute(Span<const float> in, Span<float> out) const noexcept {
     return InvalidArgument("dct: the input holds " + std::to_string(in.size()) + " values, not rows of " + std::to_string(o.n_in));
   }
   ZOO_RETURN_IF_ERROR(CheckOutput("dct", out.size(), rows * o.n_out));
-  impl_->kernels->project(in.data(), rows, o.n_in, 1, o.n_in, impl_->basis.data(), impl_->padded,
+  impl_->kernels->audio.project(in.data(), rows, o.n_in, 1, o.n_in, impl_->basis.data(), impl_->padded,
                           o.n_out, out.data());
   return Status::Ok();
 }
@@ -361,11 +361,11 @@ Status Mfcc::Compute(Span<const float> wave, Span<float> out, State& state) cons
   // values between the last batch and the multiple of 16: copies of a real one, so that they change no maximum
   const int64_t used = RoundUp(frames, k.lanes) * o.n_mels;
   for (int64_t i = used; i < static_cast<int64_t>(room); ++i) mel[i] = mel[used - 1];
-  const float top = k.decibel(mel, static_cast<int64_t>(room), static_cast<float>(o.db.amin), ReferenceDb(o.db));
+  const float top = k.audio.decibel(mel, static_cast<int64_t>(room), static_cast<float>(o.db.amin), ReferenceDb(o.db));
   ZOO_RETURN_IF_ERROR(CheckTop("mfcc", top));
-  if (o.db.top_db) k.raise(mel, static_cast<int64_t>(room), Floor(o.db, top));
+  if (o.db.top_db) k.audio.raise(mel, static_cast<int64_t>(room), Floor(o.db, top));
   for (int64_t f = 0; f < frames; f += k.lanes) {
-    k.project(mel + f / k.lanes * batch, std::min<int64_t>(k.lanes, frames - f), o.n_mels, k.lanes, 1,
+    k.audio.project(mel + f / k.lanes * batch, std::min<int64_t>(k.lanes, frames - f), o.n_mels, k.lanes, 1,
               impl_->basis.data(), impl_->padded, o.n_mfcc, out.data() + f * o.n_mfcc);
   }
   return Status::Ok();

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/buffer.h"
-#include "core/kernels.h"
+#include "audio/kernels.h"
 #include "zoo/spectral.h"
 
 namespace zoo {

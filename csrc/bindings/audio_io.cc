@@ -42,11 +42,12 @@ void BindAudioIo(nb::module_& m) {
       Check(InvalidArgument("start is " + std::to_string(start) + " and frames " + std::to_string(frames) + "; the file holds " +
                             std::to_string(info.frames) + " frames"));
     }
-    ArrayOut out({frames < 0 ? info.frames - start : frames});
+    const int64_t count = frames < 0 ? info.frames - start : frames;
+    ArrayOut out(&count, 1, DType::kF32);
     Status status;
     {
       const nb::gil_scoped_release release;
-      status = reader.Read(start, out.span());
+      status = reader.Read(start, {static_cast<float*>(out.data()), static_cast<size_t>(count)});
     }
     Check(status);
     return nb::make_tuple(out.object(), info.rate);

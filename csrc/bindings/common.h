@@ -6,13 +6,11 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "zoo/span.h"
-#include "zoo/status.h"
+#include "zoo/pipeline.h"
 
 namespace zoo::python {
 
@@ -30,45 +28,41 @@ T Take(Result<T> result) {
 // A C-contiguous view of any object with the buffer protocol (a strided one is copied).
 class ArrayIn {
  public:
-  enum class Type { kF32, kF64, kI16, kI32 };
-  // `what` names the argument in messages. max_rank: 1 or 2.
+  enum class Type { kF32, kF64, kI16, kI32, kU8 };
+  // `what` names the argument in messages. max_rank: at most kMaxRank.
   ArrayIn(nb::handle object, const char* what, int max_rank);
+  ArrayIn(ArrayIn&& o) noexcept : copy_(std::move(o.copy_)), view_(std::exchange(o.view_, {})), type_(o.type_) {}
   ~ArrayIn();
   ArrayIn(const ArrayIn&) = delete;
   ArrayIn& operator=(const ArrayIn&) = delete;
   Type type() const { return type_; }
-  int rank() const { return rank_; }
-  int64_t rows() const { return rows_; }
-  int64_t columns() const { return columns_; }  // 1 for rank 1
+  int rank() const { return view_.ndim; }
+  int64_t dim(int i) const { return i < view_.ndim ? view_.shape[i] : 1; }  // 1 beyond the rank
+  int64_t rows() const { return dim(0); }
+  int64_t columns() const { return dim(1); }
   const void* data() const { return view_.buf; }
 
  private:
   nb::object copy_;
   Py_buffer view_{};
   Type type_ = Type::kF32;
-  int rank_ = 1;
-  int64_t rows_ = 0, columns_ = 1;
 };
 
-// A new numpy float32 array that owns its memory.
+// A new numpy array that owns its memory.
 class ArrayOut {
  public:
-  explicit ArrayOut(std::initializer_list<int64_t> shape) : ArrayOut(shape.begin(), shape.size()) {}
-  ArrayOut(const int64_t* dims, size_t rank);
-  Span<float> span() const { return {data_, size_}; }
+  ArrayOut(const int64_t* dims, size_t rank, DType dtype);
+  void* data() const { return data_; }
   nb::object object() { return std::move(object_); }
 
  private:
   nb::object object_;
-  float* data_ = nullptr;
-  size_t size_ = 0;
+  void* data_ = nullptr;
 };
 
 std::string PathOf(nb::handle path);
 
 void BindCore(nb::module_& m);
-void BindSpectral(nb::module_& m);
-void BindSignal(nb::module_& m);
 void BindAudioIo(nb::module_& m);
 void BindPipeline(nb::module_& m);
 

@@ -40,7 +40,7 @@ ArrayIn::ArrayIn(nb::handle object, const char* what, int max_rank) {
     PyErr_Clear();
     if (!PyObject_CheckBuffer(object.ptr())) {
       Check(InvalidArgument(std::string(what) + " is a " + nb::type_name(object.type()).c_str() +
-                            "; it must be a float32, float64, int16 or int32 array"));
+                            "; it must be a float32, float64, int16, int32 or uint8 array"));
     }
     copy_ = Numpy("ascontiguousarray")(object);
     if (PyObject_GetBuffer(copy_.ptr(), &view_, flags) != 0) throw nb::python_error();
@@ -57,43 +57,40 @@ ArrayIn::ArrayIn(nb::handle object, const char* what, int max_rank) {
     type_ = Type::kI16;
   } else if (single && (*f == 'i' || *f == 'l') && view_.itemsize == 4) {
     type_ = Type::kI32;
+  } else if (single && *f == 'B') {
+    type_ = Type::kU8;
   } else {
     known = false;
   }
   std::string problem;
   if (!known) {
     problem = std::string(what) + " has elements of type '" + (view_.format ? view_.format : "B") +
-              "'; it must be float32, float64, int16 or int32 in native byte order";
+              "'; it must be float32, float64, int16, int32 or uint8 in native byte order";
   } else if (view_.ndim < 1 || view_.ndim > max_rank) {
     problem = std::string(what) + " has " + std::to_string(view_.ndim) + " dimensions; it must have " +
-              (max_rank == 1 ? "1" : "1 or 2");
+              (max_rank == 1 ? "1" : max_rank == 2 ? "1 or 2" : "1 to " + std::to_string(max_rank));
   }
   if (!problem.empty()) {
     PyBuffer_Release(&view_);
     Check(InvalidArgument(problem));
   }
-  rank_ = view_.ndim;
-  rows_ = view_.shape[0];
-  columns_ = view_.ndim == 2 ? view_.shape[1] : 1;
 }
 
 ArrayIn::~ArrayIn() { PyBuffer_Release(&view_); }
 
-ArrayOut::ArrayOut(const int64_t* dims, size_t rank) {
-  // numpy.empty and float32, looked up once; never released, since they may outlive the interpreter's teardown
+ArrayOut::ArrayOut(const int64_t* dims, size_t rank, DType type) {
+  // numpy.empty and the dtypes, looked up once; never released, since they may outlive the interpreter's teardown
   static PyObject* const empty = Numpy("empty").release().ptr();
-  static PyObject* const dtype = nb::module_::import_("numpy").attr("dtype")("float32").release().ptr();
+  static PyObject* const dtypes[] = {Numpy("dtype")(DTypeName(DType::kF32)).release().ptr(),
+                                     Numpy("dtype")(DTypeName(DType::kF64)).release().ptr(),
+                                     Numpy("dtype")(DTypeName(DType::kU8)).release().ptr()};
   nb::object shape = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(rank)));
-  size_ = 1;
-  for (size_t i = 0; i < rank; ++i) {
-    PyTuple_SetItem(shape.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(dims[i]));
-    size_ *= static_cast<size_t>(dims[i]);
-  }
-  object_ = nb::steal(PyObject_CallFunctionObjArgs(empty, shape.ptr(), dtype, nullptr));
+  for (size_t i = 0; i < rank; ++i) PyTuple_SetItem(shape.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(dims[i]));
+  object_ = nb::steal(PyObject_CallFunctionObjArgs(empty, shape.ptr(), dtypes[static_cast<int>(type)], nullptr));
   if (!object_.is_valid()) throw nb::python_error();
   Py_buffer view;
   if (PyObject_GetBuffer(object_.ptr(), &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE) != 0) throw nb::python_error();
-  data_ = static_cast<float*>(view.buf);
+  data_ = view.buf;
   PyBuffer_Release(&view);  // the array is ours until it is returned
 }
 
@@ -126,8 +123,6 @@ void BindCore(nb::module_& m) {
 NB_MODULE(_native, m) {
   m.doc() = "Kernels and pipeline executor of affect-zoo (private; use zoo.ops and zoo.pipeline)";
   zoo::python::BindCore(m);
-  zoo::python::BindSpectral(m);
-  zoo::python::BindSignal(m);
   zoo::python::BindAudioIo(m);
   zoo::python::BindPipeline(m);
 }

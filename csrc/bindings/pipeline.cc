@@ -4,15 +4,20 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 #include "bindings/common.h"
+#include "audio/kernels.h"
 #include "core/buffer.h"
-#include "core/kernels.h"
+#include "core/parallel.h"
 #include "pipeline/op.h"
 #include "zoo/audio_io.h"
 #include "zoo/isa.h"
@@ -89,50 +94,212 @@ nb::object FromParam(const ParamValue& v) {
   return nb::none();
 }
 
-// Scratch of one run: the pipeline's state and the input as mono float32.
+bool AllFinite(const double* x, int64_t n, int64_t* bad) {
+  for (*bad = 0; *bad < n; ++*bad) {
+    if (!std::isfinite(x[*bad])) return false;
+  }
+  return true;
+}
+
+int32_t ToRate(double rate) {
+  if (!(rate >= 1 && rate <= 768000 && rate == std::floor(rate))) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.9g", rate);
+    Check(InvalidSignal(std::string("the rate is ") + text + " Hz; it must lie between 1 and 768000" + (rate == std::floor(rate) ? "" : " and be a whole number")));
+  }
+  return static_cast<int32_t>(rate);
+}
+
+// Brings what Python gives to what a pipeline's input port takes. Memory is used again by the next input.
+class Input {
+ public:
+  Input(const PortType& port, const Kernels* kernels) : port_(port), kernels_(kernels) {}
+
+  // Dimensions of an array as this port sees them: channels of audio averaged, images and EEG with a channel axis.
+  Extent Format(const ArrayIn& a, double rate) const {
+    Extent e;
+    if (port_.kind == PortKind::kAudio) {
+      if (a.rank() > 2) Check(InvalidArgument("samples has " + std::to_string(a.rank()) + " dimensions; it must have 1 or 2"));
+      if (a.type() == ArrayIn::Type::kU8) Check(InvalidArgument("samples has elements of type 'B'; it must be float32, float64, int16 or int32 in native byte order"));
+      if (a.columns() < 1 || a.columns() > 64) {
+        Check(InvalidSignal("samples has " + std::to_string(a.columns()) + " channels; it must have 1 to 64, as (n, channels)"));
+      }
+      e.rate = ToRate(rate);
+      e.dim[0] = a.rows();
+      return e;
+    }
+    const bool pixels = port_.kind == PortKind::kImage || port_.kind == PortKind::kFrames;
+    const int32_t rank = static_cast<int32_t>(port_.shape.size());
+    if (pixels && a.type() != ArrayIn::Type::kU8) Check(InvalidArgument(std::string(PortKindName(port_.kind)) + " must be uint8"));
+    if (!pixels && a.type() == ArrayIn::Type::kU8) Check(InvalidArgument(std::string(PortKindName(port_.kind)) + " must not be uint8"));
+    if (port_.kind == PortKind::kTensor && a.type() != ArrayIn::Type::kF32) Check(InvalidArgument("the input must be float32"));
+    // a missing channel axis is one channel
+    const bool grey = port_.kind != PortKind::kTensor && a.rank() == rank - 1;
+    if (a.rank() != rank && !grey) {
+      Check(InvalidArgument(std::string(PortKindName(port_.kind)) + " has " + std::to_string(a.rank()) + " dimensions; it must have " +
+                            (port_.kind == PortKind::kTensor ? "" : std::to_string(rank - 1) + " or ") + std::to_string(rank)));
+    }
+    e.rate = rate;
+    e.rank = rank;
+    for (int i = 0; i < kMaxRank; ++i) e.dim[i] = a.dim(i);
+    return e;
+  }
+
+  // Rows `need` of the whole, of which the array holds those from `first` on.
+  Status View(const ArrayIn& a, const Extent& whole, Range need, int64_t first, ConstView* out) {
+    *out = {nullptr, port_.dtype, whole, need};
+    const int64_t skip = need.begin - first, rows = need.size();
+    if (port_.kind == PortKind::kAudio) return Mono(a, skip, rows, need.begin, out);
+    const int64_t at = skip * whole.row(), count = rows * whole.row();
+    if (port_.dtype == DType::kU8) {
+      out->data = static_cast<const uint8_t*>(a.data()) + at;
+      return Status::Ok();
+    }
+    int64_t bad = -1;
+    if (port_.dtype == DType::kF32) {
+      out->data = static_cast<const float*>(a.data()) + at;
+      bad = kernels_->audio.find_nonfinite(static_cast<const float*>(a.data()) + at, count);
+      if (bad >= 0) return InvalidSignal("value " + std::to_string(at + bad) + " is not finite (NaN or Inf)");
+      return Status::Ok();
+    }
+    const double* x = static_cast<const double*>(a.data()) + at;
+    if (a.type() != ArrayIn::Type::kF64) {
+      if (!wide_.Reserve(static_cast<size_t>(count))) return OutOfMemory();
+      switch (a.type()) {
+        case ArrayIn::Type::kI16: Widen(static_cast<const int16_t*>(a.data()) + at, count); break;
+        case ArrayIn::Type::kI32: Widen(static_cast<const int32_t*>(a.data()) + at, count); break;
+        default: Widen(static_cast<const float*>(a.data()) + at, count); break;
+      }
+      x = wide_.data();
+    }
+    out->data = x;
+    if (!AllFinite(x, count, &bad)) {
+      return InvalidSignal("sample " + std::to_string(need.begin + bad / whole.row()) + " of channel " + std::to_string(bad % whole.row()) + " is not finite (NaN or Inf)");
+    }
+    return Status::Ok();
+  }
+
+ private:
+  template <class T>
+  void Widen(const T* x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) wide_[static_cast<size_t>(i)] = static_cast<double>(x[i]);
+  }
+  Status Mono(const ArrayIn& in, int64_t skip, int64_t count, int64_t first, ConstView* out) {
+    const int32_t channels = static_cast<int32_t>(in.columns());
+    const float* mono = nullptr;
+    if (count > 0 && in.type() == ArrayIn::Type::kF32 && channels == 1) {
+      mono = static_cast<const float*>(in.data()) + skip;
+    } else {
+      if (!mono_.Reserve(static_cast<size_t>(count))) return OutOfMemory();
+      float* to = mono_.data();
+      mono = to;
+      const int64_t at = skip * channels;
+      if (count > 0) {
+        const AudioKernels& k = kernels_->audio;
+        switch (in.type()) {
+          case ArrayIn::Type::kF64: k.mix_f64(static_cast<const double*>(in.data()) + at, count, channels, 1.0, to); break;
+          case ArrayIn::Type::kI16: k.mix_i16(static_cast<const int16_t*>(in.data()) + at, count, channels, 1.0f / 32768, to); break;
+          case ArrayIn::Type::kI32: k.mix_i32(static_cast<const int32_t*>(in.data()) + at, count, channels, 1.0 / 2147483648.0, to); break;
+          default: k.mix_f32(static_cast<const float*>(in.data()) + at, count, channels, 1.0f, to); break;
+        }
+      }
+    }
+    const int64_t bad = kernels_->audio.find_nonfinite(mono, count);
+    if (bad >= 0) return InvalidSignal("sample " + std::to_string(first + bad) + " is not finite (NaN, Inf or beyond float32)");
+    out->data = mono;
+    return Status::Ok();
+  }
+
+  const PortType& port_;
+  const Kernels* kernels_;
+  Buffer<float> mono_;
+  Buffer<double> wide_;
+};
+
+// Scratch of one run.
 struct Workspace {
   std::unique_ptr<Pipeline::State> state;
-  Buffer<float> mono;
+  Input input;
+  Buffer<float> mono;  // of files
 };
 
 class PyPipeline {
  public:
-  PyPipeline(nb::handle ops, const std::string& isa)
-      : pipeline_(Take(Pipeline::Create(ToOps(ops), isa))), kernels_(Take(SelectKernels(pipeline_.isa()))) {}
+  PyPipeline(nb::handle ops, const std::string& isa, nb::handle shape)
+      : pipeline_(Take(Pipeline::Create(ToOps(ops), isa, ToShape(shape)))), kernels_(Take(SelectKernels(pipeline_.isa()))) {}
 
   const Pipeline& pipeline() const { return pipeline_; }
+  const Kernels* kernels() const { return kernels_; }
 
-  nb::object Run(nb::handle samples, int64_t rate, int64_t first, nb::handle total_or_none) {
-    const ArrayIn in(samples, "samples", 2);
-    const int64_t frames = in.rows(), channels = in.columns();
-    if (channels < 1 || channels > 64) Check(InvalidSignal("samples has " + std::to_string(channels) + " channels; it must have 1 to 64, as (n, channels)"));
-    const int64_t total = total_or_none.is_none() ? first + frames : nb::cast<int64_t>(total_or_none);
+  nb::object Run(nb::handle samples, double rate, int64_t first, nb::handle total_or_none, int64_t threads) {
+    const ArrayIn in(samples, What(), kMaxRank);
+    const Input input(pipeline_.port(0), kernels_);
+    Extent whole = input.Format(in, rate), extent;
+    const int64_t held = whole.dim[0];
+    whole.dim[0] = total_or_none.is_none() ? first + held : nb::cast<int64_t>(total_or_none);
     Range need;
-    const int32_t hz = ToRate(rate);
-    Check(pipeline_.InputRange(total, hz, &need));
-    if (first < 0 || first + frames > total) {
-      Check(InvalidSignal("start is " + std::to_string(first) + " and samples has " + std::to_string(frames) +
-                          " frames; the whole signal has " + std::to_string(total)));
+    Check(pipeline_.InputRange(whole, &need));
+    if (first < 0 || first + held > whole.dim[0]) {
+      Check(InvalidSignal("start is " + std::to_string(first) + " and samples has " + std::to_string(held) +
+                          " frames; the whole signal has " + std::to_string(whole.dim[0])));
     }
-    if (need.size() > 0 && (need.begin < first || need.end > first + frames)) {
+    if (need.size() > 0 && (need.begin < first || need.end > first + held)) {
       Check(InvalidSignal("samples " + std::to_string(need.begin) + " to " + std::to_string(need.end) + " of " +
-                          std::to_string(total) + " are needed, " + std::to_string(first) + " to " +
-                          std::to_string(first + frames) + " were given"));
+                          std::to_string(whole.dim[0]) + " are needed, " + std::to_string(first) + " to " +
+                          std::to_string(first + held) + " were given"));
     }
-    Extent extent;
-    Check(pipeline_.OutputExtent(total, hz, &extent));
-    ArrayOut out(extent.dim, static_cast<size_t>(extent.rank));
+    Check(pipeline_.OutputExtent(whole, &extent));
+    ArrayOut out = Output(extent);
     Status status;
     {
       const nb::gil_scoped_release release;
-      status = Process(in, need, first, total, hz, out.span());
+      status = Process(in, whole, need, first, extent, threads, out.data());
     }
     Check(status);
     return out.object();
   }
 
-  nb::object RunFile(nb::handle file) {
-    const std::string path = PathOf(file);
+  nb::object Batch(nb::handle inputs, double rate, int64_t threads) {
+    std::vector<ArrayIn> in;
+    std::vector<ArrayOut> out;
+    std::vector<Extent> whole;
+    const Input input(pipeline_.port(0), kernels_);
+    for (nb::handle h : inputs) {
+      const std::string where = "input " + std::to_string(in.size()) + ": ";
+      in.emplace_back(h, What(), kMaxRank);
+      whole.push_back(input.Format(in.back(), rate));
+      Extent extent;
+      Check(Named(where, pipeline_.OutputExtent(whole.back(), &extent)));
+      out.push_back(Output(extent));
+    }
+    Status status;
+    {
+      const nb::gil_scoped_release release;
+      status = ParallelFor(static_cast<int64_t>(in.size()), threads, [&](int64_t i) {
+        std::unique_ptr<Workspace> w;
+        ZOO_RETURN_IF_ERROR(Acquire(&w));
+        const size_t k = static_cast<size_t>(i);
+        Status s;
+        Range need;
+        ConstView view;
+        s = pipeline_.InputRange(whole[k], &need);
+        if (s.ok()) s = w->input.View(in[k], whole[k], need, 0, &view);
+        if (s.ok()) s = pipeline_.Run(view, out[k].data(), *w->state);
+        Release(std::move(w));
+        return Named("input " + std::to_string(i) + ": ", std::move(s));
+      });
+    }
+    Check(status);
+    nb::list results;
+    for (ArrayOut& o : out) results.append(o.object());
+    return results;
+  }
+
+  nb::object RunFile(nb::handle path_like) {
+    const std::string path = PathOf(path_like);
+    if (pipeline_.port(0).kind != PortKind::kAudio) {
+      Check(InvalidArgument(path + ": only pipelines that start from audio read files; this one takes " + PortKindName(pipeline_.port(0).kind)));
+    }
     const Clock::time_point t0 = Clock::now();
     std::optional<Result<AudioReader>> opened;
     {
@@ -143,9 +310,10 @@ class PyPipeline {
     const AudioInfo& info = reader.info();
     Range need;
     Extent extent;
-    Check(Named(path, pipeline_.InputRange(info.frames, info.rate, &need)));
-    Check(Named(path, pipeline_.OutputExtent(info.frames, info.rate, &extent)));
-    ArrayOut out(extent.dim, static_cast<size_t>(extent.rank));
+    const Extent whole = AudioView({}, info.rate, 0, info.frames).extent;
+    Check(Named(path + ": ", pipeline_.InputRange(whole, &need)));
+    Check(Named(path + ": ", pipeline_.OutputExtent(whole, &extent)));
+    ArrayOut out = Output(extent);
     Clock::time_point t1;
     Status status;
     {
@@ -157,7 +325,7 @@ class PyPipeline {
       if (status.ok()) status = reader.Read(need.begin, {w->mono.data(), count});
       t1 = Clock::now();
       if (status.ok()) {
-        status = Named(path, pipeline_.Run({{w->mono.data(), count}, need.begin, info.frames, info.rate}, out.span(), *w->state));
+        status = Named(path + ": ", pipeline_.Run(AudioView({w->mono.data(), count}, info.rate, need.begin, info.frames), out.data(), *w->state));
       }
       Release(std::move(w));
     }
@@ -172,65 +340,81 @@ class PyPipeline {
 
   nb::object OutputShape(nb::handle total, nb::handle rate) const {
     nb::list shape;
-    if (total.is_none() || rate.is_none()) {
+    if (total.is_none()) {
       for (int64_t d : pipeline_.port(pipeline_.size()).shape) {
         if (d < 0) return nb::none();
         shape.append(d);
       }
     } else {
       Extent e;
-      Check(pipeline_.OutputExtent(nb::cast<int64_t>(total), ToRate(nb::cast<int64_t>(rate)), &e));
+      Check(pipeline_.OutputExtent(Whole(total, rate), &e));
       for (int32_t i = 0; i < e.rank; ++i) shape.append(e.dim[i]);
     }
     return nb::tuple(shape);
   }
 
-  nb::object InputRange(int64_t total, int64_t rate) const {
+  nb::object InputRange(nb::handle total, nb::handle rate) const {
     Range r;
-    Check(pipeline_.InputRange(total, ToRate(rate), &r));
+    Check(pipeline_.InputRange(Whole(total, rate), &r));
     return nb::make_tuple(r.begin, r.end);
   }
 
  private:
-  static int32_t ToRate(int64_t rate) {
-    if (rate < 1 || rate > 768000) Check(InvalidSignal("the rate is " + std::to_string(rate) + " Hz; it must lie between 1 and 768000"));
-    return static_cast<int32_t>(rate);
+  const char* What() const { return pipeline_.port(0).kind == PortKind::kAudio ? "samples" : "the input"; }
+  static Status Named(const std::string& prefix, Status status) {
+    return status.ok() ? status : Status(status.code(), prefix + status.message());
   }
-  static Status Named(const std::string& path, Status status) {
-    return status.ok() ? status : Status(status.code(), path + ": " + status.message());
+  static std::vector<int64_t> ToShape(nb::handle shape) {
+    std::vector<int64_t> out;
+    if (!shape.is_none()) {
+      for (nb::handle d : shape) out.push_back(nb::cast<int64_t>(d));
+    }
+    return out;
   }
+  // total: rows, or all dimensions
+  Extent Whole(nb::handle total, nb::handle rate) const {
+    Extent e;
+    const PortType& port = pipeline_.port(0);
+    e.rate = rate.is_none() ? 0.0 : nb::cast<double>(rate);
+    if (port.kind == PortKind::kAudio) e.rate = ToRate(e.rate);
+    e.rank = static_cast<int32_t>(port.shape.size());
+    if (PyLong_Check(total.ptr())) {
+      e.dim[0] = nb::cast<int64_t>(total);
+      for (int32_t i = 1; i < e.rank; ++i) e.dim[i] = port.shape[static_cast<size_t>(i)];
+    } else {
+      int32_t i = 0;
+      for (nb::handle d : total) {
+        if (i < kMaxRank) e.dim[i] = nb::cast<int64_t>(d);
+        ++i;
+      }
+      e.rank = i;
+    }
+    return e;
+  }
+  ArrayOut Output(const Extent& e) const { return ArrayOut(e.dim, static_cast<size_t>(e.rank), pipeline_.port(pipeline_.size()).dtype); }
 
-  Status Process(const ArrayIn& in, Range need, int64_t first, int64_t total, int32_t rate, Span<float> out) {
+  Status Process(const ArrayIn& in, const Extent& whole, Range need, int64_t first, const Extent& extent, int64_t threads, void* out) {
     std::unique_ptr<Workspace> w;
     ZOO_RETURN_IF_ERROR(Acquire(&w));
-    Status status = Convert(in, need, first, total, rate, out, w.get());
+    ConstView view;
+    Status status = w->input.View(in, whole, need, first, &view);
+    // Rows are shared out only where they can be computed by themselves, in pieces large enough to pay for a thread.
+    const int64_t rows = extent.dim[0], pieces = pipeline_.ranged() ? std::min(threads, rows) : 1;
+    if (status.ok() && pieces > 1) {
+      const size_t step = static_cast<size_t>(extent.row()) * SizeOf(pipeline_.port(pipeline_.size()).dtype);
+      status = ParallelFor(pieces, pieces, [&](int64_t i) {
+        std::unique_ptr<Workspace> mine;
+        ZOO_RETURN_IF_ERROR(Acquire(&mine));
+        const Range part{rows * i / pieces, rows * (i + 1) / pieces};
+        Status s = pipeline_.RunRows(view, part, static_cast<unsigned char*>(out) + static_cast<size_t>(part.begin) * step, *mine->state);
+        Release(std::move(mine));
+        return s;
+      });
+    } else if (status.ok()) {
+      status = pipeline_.Run(view, out, *w->state);
+    }
     Release(std::move(w));
     return status;
-  }
-
-  Status Convert(const ArrayIn& in, Range need, int64_t first, int64_t total, int32_t rate, Span<float> out, Workspace* w) {
-    const int64_t count = need.size(), skip = need.begin - first;
-    const int32_t channels = static_cast<int32_t>(in.columns());
-    const float* mono = nullptr;
-    if (count > 0 && in.type() == ArrayIn::Type::kF32 && channels == 1) {
-      mono = static_cast<const float*>(in.data()) + skip;
-    } else {
-      if (!w->mono.Reserve(static_cast<size_t>(count))) return OutOfMemory();
-      float* to = w->mono.data();
-      mono = to;
-      const int64_t at = skip * channels;
-      if (count > 0) {
-        switch (in.type()) {
-          case ArrayIn::Type::kF32: kernels_->mix_f32(static_cast<const float*>(in.data()) + at, count, channels, 1.0f, to); break;
-          case ArrayIn::Type::kF64: kernels_->mix_f64(static_cast<const double*>(in.data()) + at, count, channels, 1.0, to); break;
-          case ArrayIn::Type::kI16: kernels_->mix_i16(static_cast<const int16_t*>(in.data()) + at, count, channels, 1.0f / 32768, to); break;
-          case ArrayIn::Type::kI32: kernels_->mix_i32(static_cast<const int32_t*>(in.data()) + at, count, channels, 1.0 / 2147483648.0, to); break;
-        }
-      }
-    }
-    const int64_t bad = kernels_->find_nonfinite(mono, count);
-    if (bad >= 0) return InvalidSignal("sample " + std::to_string(need.begin + bad) + " is not finite (NaN, Inf or beyond float32)");
-    return pipeline_.Run({{mono, static_cast<size_t>(count)}, need.begin, total, rate}, out, *w->state);
   }
 
   Status Acquire(std::unique_ptr<Workspace>* w) {
@@ -244,8 +428,7 @@ class PyPipeline {
     }
     auto state = pipeline_.NewState();
     if (!state.ok()) return state.status();
-    *w = std::make_unique<Workspace>();
-    (*w)->state = std::move(state.value());
+    w->reset(new Workspace{std::move(state.value()), Input(pipeline_.port(0), kernels_), {}});
     return Status::Ok();
   }
   void Release(std::unique_ptr<Workspace> w) {
@@ -258,6 +441,80 @@ class PyPipeline {
   const Kernels* kernels_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> free_;  // one for each thread that ran at the same time
+};
+
+// A stream and the pipeline that it runs.
+class PyStream {
+ public:
+  PyStream(nb::object owner, double rate, nb::handle shape)
+      : owner_(std::move(owner)), pipeline_(nb::cast<const PyPipeline&>(owner_)), input_(pipeline_.pipeline().port(0), pipeline_.kernels()),
+        rate_(rate), stream_(Take(PipelineStream::Create(pipeline_.pipeline(), Format(shape)))) {}
+
+  nb::object Push(nb::handle chunk) {
+    const ArrayIn in(chunk, "the chunk", kMaxRank);
+    Extent e = input_.Format(in, rate_);
+    for (int i = 1; i < kMaxRank; ++i) {
+      if (e.dim[i] != format_.dim[i]) {
+        Check(InvalidSignal("the chunk has " + std::to_string(e.dim[i]) + " values in dimension " + std::to_string(i) + "; the stream has " + std::to_string(format_.dim[i])));
+      }
+    }
+    const int64_t rows = e.dim[0];
+    Status status;
+    {
+      const nb::gil_scoped_release release;
+      ConstView view;
+      e.dim[0] = seen_ + rows;
+      status = input_.View(in, e, {seen_, seen_ + rows}, seen_, &view);
+      if (status.ok()) status = stream_.Push(view.data, rows, false);
+    }
+    Check(status);
+    seen_ += rows;
+    return Output();
+  }
+
+  nb::object Finish() {
+    Status status;
+    {
+      const nb::gil_scoped_release release;
+      status = stream_.Push(nullptr, 0, true);
+    }
+    Check(status);
+    return Output();
+  }
+
+ private:
+  Extent Format(nb::handle shape) {
+    const PortType& port = pipeline_.pipeline().port(0);
+    format_.rate = rate_;
+    format_.rank = static_cast<int32_t>(port.shape.size());
+    for (int32_t i = 1; i < format_.rank; ++i) format_.dim[i] = port.shape[static_cast<size_t>(i)];
+    if (!shape.is_none()) {
+      int32_t i = 1;
+      for (nb::handle d : shape) {
+        if (i < kMaxRank) format_.dim[i] = nb::cast<int64_t>(d);
+        ++i;
+      }
+      if (i != format_.rank) {
+        Check(InvalidArgument("shape has " + std::to_string(i - 1) + " dimensions; one row of the input has " + std::to_string(format_.rank - 1)));
+      }
+    }
+    return format_;
+  }
+  nb::object Output() const {
+    const Extent& e = stream_.extent();
+    const DType dtype = pipeline_.pipeline().port(pipeline_.pipeline().size()).dtype;
+    ArrayOut out(e.dim, static_cast<size_t>(e.rank), dtype);
+    if (e.count() > 0) std::memcpy(out.data(), stream_.data(), static_cast<size_t>(e.count()) * SizeOf(dtype));
+    return out.object();
+  }
+
+  nb::object owner_;
+  const PyPipeline& pipeline_;
+  Input input_;
+  double rate_;
+  Extent format_;
+  PipelineStream stream_;
+  int64_t seen_ = 0;
 };
 
 const char* TypeName(ParamType t) {
@@ -307,24 +564,39 @@ void BindPipeline(nb::module_& m) {
   }, nb::sig("def op_specs() -> list[dict[str, typing.Any]]"), "The table of ops that pipelines are validated with.");
 
   nb::class_<PyPipeline>(m, "Pipeline", "Executor of a list of ops, each a dict with 'op' and its parameters.")
-      .def(nb::init<nb::handle, const std::string&>(), nb::arg("ops"), nb::arg("isa") = "",
-           nb::sig("def __init__(self, ops: collections.abc.Sequence[dict[str, typing.Any]], isa: str = '') -> None"))
+      .def(nb::init<nb::handle, const std::string&, nb::handle>(), nb::arg("ops"), nb::arg("isa") = "", nb::arg("shape").none() = nb::none(),
+           nb::sig("def __init__(self, ops: collections.abc.Sequence[dict[str, typing.Any]], isa: str = '', "
+                   "shape: collections.abc.Sequence[int] | None = None) -> None"))
       .def_prop_ro("isa", [](const PyPipeline& p) { return p.pipeline().isa(); }, "Instruction set of the kernels.")
-      .def("run", &PyPipeline::Run, nb::arg("samples"), nb::arg("rate"), nb::kw_only(), nb::arg("start") = 0,
-           nb::arg("total").none() = nb::none(),
-           nb::sig("def run(self, samples: object, rate: int, *, start: int = 0, total: int | None = None) -> "
-                   "numpy.typing.NDArray[numpy.float32]"),
-           "Runs the pipeline on a signal, or on the part of it from sample `start` on.")
+      .def_prop_ro("input_kind", [](const PyPipeline& p) { return PortKindName(p.pipeline().port(0).kind); }, "audio, image, frames, eeg or tensor.")
+      .def("run", &PyPipeline::Run, nb::arg("samples"), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("start") = 0,
+           nb::arg("total").none() = nb::none(), nb::arg("threads") = 1,
+           nb::sig("def run(self, samples: object, rate: float = 0.0, *, start: int = 0, total: int | None = None, threads: int = 1) -> "
+                   "numpy.typing.NDArray[typing.Any]"),
+           "Runs the pipeline on an input, or on the part of it from row `start` on.")
+      .def("batch", &PyPipeline::Batch, nb::arg("inputs"), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("threads") = 0,
+           nb::sig("def batch(self, inputs: collections.abc.Iterable[object], rate: float = 0.0, *, threads: int = 0) -> "
+                   "list[numpy.typing.NDArray[typing.Any]]"),
+           "Runs the pipeline on each input, on `threads` threads (0: one a CPU).")
       .def("run_file", &PyPipeline::RunFile, nb::arg("path"),
            nb::sig("def run_file(self, path: str | os.PathLike[str]) -> "
                    "tuple[numpy.typing.NDArray[numpy.float32], dict[str, float]]"),
            "Decodes the part of a file that the pipeline needs and runs it; times in ms.")
       .def("output_shape", &PyPipeline::OutputShape, nb::arg("total").none() = nb::none(), nb::arg("rate").none() = nb::none(),
-           nb::sig("def output_shape(self, total: int | None = None, rate: int | None = None) -> tuple[int, ...] | None"),
-           "Shape of the output for a signal, or for every signal (None when it depends on the signal).")
-      .def("input_range", &PyPipeline::InputRange, nb::arg("total"), nb::arg("rate"),
-           nb::sig("def input_range(self, total: int, rate: int) -> tuple[int, int]"),
-           "Samples [start, stop) of a signal that the output depends on.");
+           nb::sig("def output_shape(self, total: int | collections.abc.Sequence[int] | None = None, rate: float | None = None) -> "
+                   "tuple[int, ...] | None"),
+           "Shape of the output for an input of so many rows, or of a shape, or for every input (None when it depends on the input).")
+      .def("input_range", &PyPipeline::InputRange, nb::arg("total"), nb::arg("rate").none() = nb::none(),
+           nb::sig("def input_range(self, total: int | collections.abc.Sequence[int], rate: float | None = None) -> tuple[int, int]"),
+           "Rows [start, stop) of an input that the output depends on.");
+
+  nb::class_<PyStream>(m, "PipelineStream", "A pipeline over an input that arrives in chunks.")
+      .def(nb::init<nb::object, double, nb::handle>(), nb::arg("pipeline"), nb::arg("rate") = 0.0, nb::arg("shape").none() = nb::none(),
+           nb::sig("def __init__(self, pipeline: Pipeline, rate: float = 0.0, shape: collections.abc.Sequence[int] | None = None) -> None"))
+      .def("push", &PyStream::Push, nb::arg("chunk"), nb::sig("def push(self, chunk: object) -> numpy.typing.NDArray[typing.Any]"),
+           "Takes the next rows; returns the output rows that they complete.")
+      .def("finish", &PyStream::Finish, nb::sig("def finish(self) -> numpy.typing.NDArray[typing.Any]"),
+           "Ends the input; returns the last output rows.");
 }
 
 }  // namespace zoo::python

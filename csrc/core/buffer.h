@@ -37,6 +37,15 @@ class Buffer {
     capacity_ = count;
     return true;
   }
+  // As Reserve, but the first `used` values are kept; grows by at least a half, so that appending costs no more than linear.
+  [[nodiscard]] bool Extend(size_t used, size_t count) noexcept {
+    if (count <= capacity_) return true;
+    Buffer larger;
+    if (!larger.Reserve(count > capacity_ + capacity_ / 2 ? count : capacity_ + capacity_ / 2)) return false;
+    if (used > 0) std::memcpy(larger.data_, data_, used * sizeof(T));
+    *this = std::move(larger);
+    return true;
+  }
   T* data() const noexcept { return data_; }
   size_t capacity() const noexcept { return capacity_; }
   T& operator[](size_t i) const noexcept { return data_[i]; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of kernels that each instruction set fills in. Plain data and function pointers only: this header
-// is included by translation units compiled for other instruction sets, so it must not instantiate any
-// inline function that the linker could share between them.
+// The table of kernels that each instruction set fills in: one struct of function pointers a family. Plain data only:
+// this header and the families' kernels.h are included by translation units compiled for other instruction sets, so
+// they must not instantiate any inline function that the linker could share between them.
 #ifndef ZOO_CORE_KERNELS_H_
 #define ZOO_CORE_KERNELS_H_
 
@@ -12,73 +12,14 @@ namespace zoo {
 
 enum { kMaxStages = 20, kMaxLanes = 8, kMaxFloatLanes = 16 };
 
-// A real FFT of even size n, as a complex FFT of n/2 points: decimation in frequency, in place, the output in
-// permuted order. Frames lie in the vector lanes, so no step needs a shuffle except the first load.
-struct SpectrumPlan {
-  int32_t n;                      // samples a frame
-  int32_t half;                   // n / 2 complex points
-  int32_t stages;                 // number of passes
-  int32_t radix[kMaxStages];      // 8, 4, 2, 5, 3
-  const double* twiddle[kMaxStages];  // (radix - 1) complex factors for each butterfly of the pass
-  // The first pass splits the points into radix[0] blocks that lie block_stride points apart: a little more than
-  // their length, so that the blocks do not fall on the same cache sets.
-  int32_t block_stride;
-  const int32_t* position;  // [half / radix[0]] where bin j of a block's own transform lies
-  const double* window;     // [n], halved: the real-to-complex step needs no further scale
-  const double* untangle;   // [half][2]: -i * exp(-2 pi i k / n), re and im
-};
-
-enum SpectrumKind : int32_t { kSpectrumPower = 0, kSpectrumMagnitude = 1, kSpectrumComplex = 2 };
-
-// Sparse filter bank: band b covers bins [first[b], first[b] + count[b]) with weights at offset[b].
-struct BandPlan {
-  int32_t bands;
-  const int32_t* first;
-  const int32_t* count;
-  const int32_t* offset;
-  const float* weight;
-};
-
-// Rational resampling: output i lies at input position i * step / phases.
-struct ResamplePlan {
-  int64_t phases;   // L: rate_out / gcd
-  int64_t step;     // M: rate_in / gcd
-  int32_t taps;     // a multiple of kMaxFloatLanes
-  int32_t before;   // taps that lie before or at floor(position), minus one: first tap at floor - before
-  int32_t rows;     // rows of coef: phases, or a finer grid plus one that is interpolated linearly
-  int32_t interpolate;
-  const float* coef;  // [rows][taps]
-};
+// A family of ops declares its kernels in <family>/kernels.h, defines them in <family>/*.kernel.cc as kXKernels and
+// has one line here and one in core/table.kernel.cc.
+struct AudioKernels;
 
 struct Kernels {
   const char* name;
-  int32_t lanes;  // frames per spectrum batch
-
-  // frames: `lanes` pointers to n samples. work: 2 * radix[0] * block_stride * lanes doubles, aligned to 64 bytes.
-  // out[bin][lane] for bins [bin_lo, bin_hi), power or magnitude; [bin][2][lane] when complex. Aligned to 64.
-  void (*spectrum)(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind,
-                   int32_t bin_lo, int32_t bin_hi, double* out);
-  // in[bin][lane] (bin 0 first) -> out[band][lane]
-  void (*bands)(const BandPlan* plan, const double* in, float* out);
-  // x <- 10 log10(max(amin, x)) - subtract, in place; returns the largest result. n is a multiple of 16.
-  float (*decibel)(float* x, int64_t n, float amin, float subtract);
-  // x <- max(x, floor). n is a multiple of 16.
-  void (*raise)(float* x, int64_t n, float floor);
-  // out[r][c] = sum_m in[m * stride_m + r * stride_r] * basis[m][c]; basis is [inner][cols_padded], cols_padded a
-  // multiple of 48. The bits of a row do not depend on the other rows.
-  void (*project)(const float* in, int64_t rows, int64_t inner, int64_t stride_m, int64_t stride_r,
-                  const float* basis, int64_t cols_padded, int64_t cols, float* out);
-  // Outputs [begin, end) of the resampled signal. x[0] is input sample x_first; everything that the taps touch
-  // must be readable.
-  void (*resample)(const ResamplePlan* plan, const float* x, int64_t x_first, int64_t begin, int64_t end,
-                   float* out);
-  // Index of the first NaN or Inf, or -1.
-  int64_t (*find_nonfinite)(const float* x, int64_t n);
-  // Interleaved channels to mono (mean), scaled.
-  void (*mix_f32)(const float* x, int64_t frames, int32_t channels, float scale, float* out);
-  void (*mix_f64)(const double* x, int64_t frames, int32_t channels, double scale, float* out);
-  void (*mix_i16)(const int16_t* x, int64_t frames, int32_t channels, float scale, float* out);
-  void (*mix_i32)(const int32_t* x, int64_t frames, int32_t channels, double scale, float* out);
+  int32_t lanes;  // doubles a vector: frames per spectrum batch
+  const AudioKernels& audio;
 };
 
 }  // namespace zoo

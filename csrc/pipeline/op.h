@@ -7,41 +7,81 @@
 #include <string>
 #include <vector>
 
+#include "core/buffer.h"
 #include "zoo/pipeline.h"
 
 namespace zoo {
-
-// One input or output of a run: values of a port, or the part [range.begin, range.end) of a signal.
-struct ConstView {
-  const float* data;
-  Extent extent;  // of the whole
-  Range range;    // samples held, for signals; [0, dim[0]) otherwise
-};
 
 class OpState {
  public:
   virtual ~OpState() = default;
 };
 
+// Rows that an op of a stream hands on. Memory grows, and is kept for the next chunk.
+class RowSink {
+ public:
+  void Reset(const Extent& format, DType dtype) { extent_ = format, dtype_ = dtype, extent_.dim[0] = 0; }
+  // Room for `rows` more rows of this format, or null when out of memory.
+  void* Append(int64_t rows) noexcept {
+    const size_t row = static_cast<size_t>(extent_.row()) * SizeOf(dtype_), used = static_cast<size_t>(extent_.dim[0]) * row;
+    if (!buffer_.Extend(used, used + static_cast<size_t>(rows) * row)) return nullptr;
+    extent_.dim[0] += rows;
+    return buffer_.data() + used;
+  }
+  void Clear() noexcept { extent_.dim[0] = 0; }
+  const void* data() const noexcept { return buffer_.data(); }
+  const Extent& extent() const noexcept { return extent_; }  // dim[0]: rows held
+  DType dtype() const noexcept { return dtype_; }
+
+ private:
+  Buffer<unsigned char> buffer_;
+  Extent extent_;
+  DType dtype_ = DType::kF32;
+};
+
+// What an op carries from chunk to chunk.
+class OpStream {
+ public:
+  virtual ~OpStream() = default;
+  // in: the next rows (range counts from the start of the stream; extent.dim[0] = range.end). After the call with last =
+  // true nothing follows. Appends to `out` every row that is now determined.
+  virtual Status Push(const ConstView& in, bool last, RowSink* out) noexcept = 0;
+};
+
 class Op {
  public:
   virtual ~Op() = default;
   virtual PortType output() const = 0;
-  // Extent of the output, or why this input cannot be processed.
+  // Extent of the output, or why this input cannot be processed. Must not look at in.dim[0] except to find out->dim[0].
   virtual Status Infer(const Extent& in, Extent* out) const = 0;
-  // Signal ops: input samples that outputs `out` depend on. Only ops for which ranged() is true are asked.
+
+  // Ranged ops compute any rows of their output (dimension 0) from a known range of input rows, with the same bits
+  // however the output is divided. The executor then reads and computes only what the end of the chain needs.
   virtual bool ranged() const { return false; }
   virtual Range Needed(const Extent& in, Range out) const {
     (void)out;
     return {0, in.dim[0]};
   }
   virtual Result<std::unique_ptr<OpState>> NewState() const { return std::make_unique<OpState>(); }
-  // Grows scratch and builds what depends on the input's rate; the only step of a run that may allocate.
+  // Grows scratch and builds what depends on the input's extent; the only step of a run that may allocate.
   virtual Status Prepare(const Extent& in, Range out, OpState& state) const {
     (void)in, (void)out, (void)state;
     return Status::Ok();
   }
-  virtual Status Run(const ConstView& in, Range out_range, Span<float> out, OpState& state) const noexcept = 0;
+  // in.range covers Needed(in.extent, rows). out: rows.size() rows of the output's dtype.
+  virtual Status Run(const ConstView& in, Range rows, void* out, OpState& state) const noexcept = 0;
+
+  // Streams. A ranged op only says how far it can go (`streams`, `Ready`); one that carries a state overrides NewStream.
+  virtual bool streams() const { return false; }
+  // Leading outputs that depend on input rows [0, rows) only, whatever follows.
+  virtual int64_t Ready(const Extent& in, int64_t rows) const {
+    (void)in;
+    return rows;
+  }
+  // The first input row that outputs from `next` on can still depend on.
+  virtual int64_t Keep(const Extent& in, int64_t next) const { return Needed(in, {next, next + 1}).begin; }
+  // format: extent of the input, dim[0] unknown. The op outlives the stream.
+  virtual Result<std::unique_ptr<OpStream>> NewStream(const Extent& format) const;
 };
 
 // Parameters after validation: every one of the spec is present, in the spec's order.
@@ -74,8 +114,31 @@ struct OpSpec {
   Result<std::unique_ptr<Op>> (*create)(const Params&, const OpContext&);
 };
 
-// The tables of all families of ops.
+// The tables of all families of ops: one declaration here, one line in OpSpecs() (pipeline.cc).
 const std::vector<OpSpec>& AudioOpSpecs();
+
+// Shorthand for those tables.
+constexpr double kIntMax = 2147483647.0;
+inline const ParamValue kRequired{};  // of a nullable parameter: null
+inline ParamValue I(int64_t v) { return v; }
+inline ParamValue F(double v) { return v; }
+inline ParamValue B(bool v) { return v; }
+inline ParamValue S(const char* v) { return std::string(v); }
+
+// An op's state that is the state of the class which does the work.
+template <class Core>
+struct CoreState : OpState {
+  std::unique_ptr<typename Core::State> state;
+};
+
+template <class Core>
+Result<std::unique_ptr<OpState>> NewCoreState(const Core& core) {
+  auto made = core.NewState();
+  if (!made.ok()) return made.status();
+  auto s = std::make_unique<CoreState<Core>>();
+  s->state = std::move(made.value());
+  return std::unique_ptr<OpState>(std::move(s));
+}
 
 }  // namespace zoo
 

@@ -12,12 +12,11 @@
 namespace zoo {
 namespace {
 
-constexpr double kIntMax = 2147483647.0;
+int32_t Hz(const Extent& e) { return static_cast<int32_t>(e.rate); }
 
 template <class T>
-Result<std::unique_ptr<OpState>> Upcast(Result<std::unique_ptr<T>> r) {
-  if (!r.ok()) return r.status();
-  return std::unique_ptr<OpState>(std::move(r.value()));
+Span<T> As(void* data, int64_t count) {
+  return {static_cast<T*>(data), static_cast<size_t>(count)};
 }
 
 // --------------------------------------------------------------------------------------------------------- signals
@@ -25,9 +24,9 @@ Result<std::unique_ptr<OpState>> Upcast(Result<std::unique_ptr<T>> r) {
 class ResampleOp final : public Op {
  public:
   ResampleOp(int32_t rate_out, std::string isa) : rate_out_(rate_out), isa_(std::move(isa)) {}
-  PortType output() const override { return {PortKind::kAudio, rate_out_, {-1}}; }
+  PortType output() const override { return {PortKind::kAudio, static_cast<double>(rate_out_), {-1}}; }
   Status Infer(const Extent& in, Extent* out) const override {
-    const ResampleOptions o{in.rate, rate_out_};
+    const ResampleOptions o{Hz(in), rate_out_};
     ZOO_RETURN_IF_ERROR(o.Validate());
     *out = in;
     out->rate = rate_out_;
@@ -36,7 +35,7 @@ class ResampleOp final : public Op {
   }
   bool ranged() const override { return true; }
   Range Needed(const Extent& in, Range out) const override {
-    return Resample::Needed({in.rate, rate_out_}, out, in.dim[0]);
+    return Resample::Needed({Hz(in), rate_out_}, out, in.dim[0]);
   }
 
   struct State : OpState {
@@ -47,32 +46,34 @@ class ResampleOp final : public Op {
   Result<std::unique_ptr<OpState>> NewState() const override { return std::unique_ptr<OpState>(new State); }
   Status Prepare(const Extent& in, Range out, OpState& state) const override {
     State& s = static_cast<State&>(state);
-    if (s.rate != in.rate) {
+    const int32_t rate = Hz(in);
+    if (s.rate != rate) {
       const std::lock_guard<std::mutex> lock(mutex_);
-      std::shared_ptr<const Resample>& plan = plans_[in.rate];
+      std::shared_ptr<const Resample>& plan = plans_[rate];
       if (!plan) {
         if (plans_.size() > kMaxPlans) plans_.clear();
-        Result<Resample> made = Resample::Create({in.rate, rate_out_}, isa_);
+        Result<Resample> made = Resample::Create({rate, rate_out_}, isa_);
         if (!made.ok()) {
-          plans_.erase(in.rate);
+          plans_.erase(rate);
           return made.status();
         }
-        plans_[in.rate] = s.plan = std::make_shared<const Resample>(std::move(made.value()));
+        plans_[rate] = s.plan = std::make_shared<const Resample>(std::move(made.value()));
       } else {
         s.plan = plan;
       }
       auto scratch = s.plan->NewState();
       if (!scratch.ok()) return scratch.status();
       s.scratch = std::move(scratch.value());
-      s.rate = in.rate;
+      s.rate = rate;
     }
     return s.plan->Reserve(out.size(), *s.scratch);
   }
-  Status Run(const ConstView& in, Range range, Span<float> out, OpState& state) const noexcept override {
+  Status Run(const ConstView& in, Range range, void* out, OpState& state) const noexcept override {
     State& s = static_cast<State&>(state);
-    return s.plan->Compute({in.data, static_cast<size_t>(in.range.size())}, in.range.begin, in.extent.dim[0], range, out,
-                           *s.scratch);
+    return s.plan->Compute(in.as<float>(), in.range.begin, in.extent.dim[0], range, As<float>(out, range.size()), *s.scratch);
   }
+  bool streams() const override { return true; }
+  int64_t Ready(const Extent& in, int64_t rows) const override { return Resample::Ready({Hz(in), rate_out_}, rows); }
 
  private:
   static constexpr size_t kMaxPlans = 32;
@@ -88,7 +89,7 @@ Result<std::unique_ptr<Op>> MakeResample(const Params& p, const OpContext& c) {
 
 class FitOp final : public Op {
  public:
-  FitOp(const FitOptions& o, int32_t rate) : options_(o), rate_(rate) {}
+  FitOp(const FitOptions& o, double rate) : options_(o), rate_(rate) {}
   PortType output() const override { return {PortKind::kAudio, rate_, {options_.length}}; }
   Status Infer(const Extent& in, Extent* out) const override {
     *out = in;
@@ -97,13 +98,13 @@ class FitOp final : public Op {
   }
   bool ranged() const override { return true; }
   Range Needed(const Extent& in, Range out) const override { return options_.Needed(out, in.dim[0]); }
-  Status Run(const ConstView& in, Range range, Span<float> out, OpState&) const noexcept override {
-    return options_.Compute({in.data, static_cast<size_t>(in.range.size())}, in.range.begin, in.extent.dim[0], range, out);
+  Status Run(const ConstView& in, Range range, void* out, OpState&) const noexcept override {
+    return options_.Compute(in.as<float>(), in.range.begin, in.extent.dim[0], range, As<float>(out, range.size()));
   }
 
  private:
   FitOptions options_;
-  int32_t rate_;
+  double rate_;
 };
 
 Result<std::unique_ptr<Op>> MakeFit(const Params& p, const OpContext& c) {
@@ -133,10 +134,10 @@ Status MelParams(const Params& p, const OpContext& c, MelOptions* o) {
   if (p.Has("rate")) {
     o->rate = static_cast<int32_t>(p.Int("rate"));
     if (c.input.rate != 0 && c.input.rate != o->rate) {
-      return InvalidPipeline("rate is " + std::to_string(o->rate) + " Hz, the signal has " + std::to_string(c.input.rate));
+      return InvalidPipeline("rate is " + std::to_string(o->rate) + " Hz, the signal has " + std::to_string(static_cast<int32_t>(c.input.rate)));
     }
   } else if (c.input.rate != 0) {
-    o->rate = c.input.rate;
+    o->rate = static_cast<int32_t>(c.input.rate);
   } else {
     return InvalidPipeline("the rate of the signal is not known; put a resample op before it or set rate");
   }
@@ -157,8 +158,8 @@ Status DecibelParams(const Params& p, DecibelOptions* o) {
 }
 
 Status InferFrames(const FrameOptions& o, const char* op, int32_t rate, const Extent& in, int64_t columns, Extent* out) {
-  if (rate != 0 && in.rate != rate) {
-    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(in.rate) + " Hz, the op needs " +
+  if (rate != 0 && Hz(in) != rate) {
+    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(Hz(in)) + " Hz, the op needs " +
                          std::to_string(rate) + "; resample it first");
   }
   const int64_t frames = o.Frames(in.dim[0]);
@@ -175,22 +176,6 @@ Status InferFrames(const FrameOptions& o, const char* op, int32_t rate, const Ex
 
 int64_t StaticFrames(const FrameOptions& o, const PortType& in) { return in.shape[0] < 0 ? -1 : o.Frames(in.shape[0]); }
 
-template <class Core>
-struct CoreState : OpState {
-  std::unique_ptr<typename Core::State> state;
-};
-
-template <class Core>
-Result<std::unique_ptr<OpState>> NewCoreState(const Core& core) {
-  auto made = core.NewState();
-  if (!made.ok()) return made.status();
-  auto s = std::make_unique<CoreState<Core>>();
-  s->state = std::move(made.value());
-  return std::unique_ptr<OpState>(std::move(s));
-}
-
-Span<const float> Samples(const ConstView& v) { return {v.data, static_cast<size_t>(v.range.size())}; }
-
 class StftOp final : public Op {
  public:
   StftOp(Stft core, const PortType& in) : core_(std::move(core)), in_(in) {}
@@ -205,8 +190,8 @@ class StftOp final : public Op {
     return Status::Ok();
   }
   Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
-  Status Run(const ConstView& in, Range, Span<float> out, OpState& s) const noexcept override {
-    return core_.Compute(Samples(in), out, *static_cast<CoreState<Stft>&>(s).state);
+  Status Run(const ConstView& in, Range rows, void* out, OpState& s) const noexcept override {
+    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.columns()), *static_cast<CoreState<Stft>&>(s).state);
   }
 
  private:
@@ -224,8 +209,8 @@ class MelOp final : public Op {
     return InferFrames(core_.options(), "mel", core_.options().rate, in, core_.options().n_mels, out);
   }
   Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
-  Status Run(const ConstView& in, Range, Span<float> out, OpState& s) const noexcept override {
-    return core_.Compute(Samples(in), out, *static_cast<CoreState<Mel>&>(s).state);
+  Status Run(const ConstView& in, Range rows, void* out, OpState& s) const noexcept override {
+    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.options().n_mels), *static_cast<CoreState<Mel>&>(s).state);
   }
 
  private:
@@ -246,8 +231,8 @@ class MfccOp final : public Op {
   Status Prepare(const Extent& in, Range, OpState& s) const override {
     return core_.Reserve(in.dim[0], *static_cast<CoreState<Mfcc>&>(s).state);
   }
-  Status Run(const ConstView& in, Range, Span<float> out, OpState& s) const noexcept override {
-    return core_.Compute(Samples(in), out, *static_cast<CoreState<Mfcc>&>(s).state);
+  Status Run(const ConstView& in, Range rows, void* out, OpState& s) const noexcept override {
+    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.options().n_mfcc), *static_cast<CoreState<Mfcc>&>(s).state);
   }
 
  private:
@@ -292,8 +277,8 @@ class PowerToDbOp final : public Op {
     *out = in;
     return Status::Ok();
   }
-  Status Run(const ConstView& in, Range, Span<float> out, OpState&) const noexcept override {
-    return core_.Compute({in.data, static_cast<size_t>(in.extent.count())}, out);
+  Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override {
+    return core_.Compute(in.as<float>(), As<float>(out, in.extent.count()));
   }
 
  private:
@@ -318,8 +303,8 @@ class DctOp final : public Op {
     out->dim[1] = core_.options().n_out;
     return Status::Ok();
   }
-  Status Run(const ConstView& in, Range, Span<float> out, OpState&) const noexcept override {
-    return core_.Compute({in.data, static_cast<size_t>(in.extent.count())}, out);
+  Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
+    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.options().n_out));
   }
 
  private:
@@ -342,8 +327,8 @@ class StandardizeOp final : public Op {
     *out = in;
     return Status::Ok();
   }
-  Status Run(const ConstView& in, Range, Span<float> out, OpState&) const noexcept override {
-    return core_.Compute({in.data, static_cast<size_t>(in.extent.count())}, in.extent.dim[1], out);
+  Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override {
+    return core_.Compute(in.as<float>(), in.extent.dim[1], As<float>(out, in.extent.count()));
   }
 
  private:
@@ -368,12 +353,6 @@ Result<std::unique_ptr<Op>> MakeStandardize(const Params& p, const OpContext& c)
 
 // ----------------------------------------------------------------------------------------------------------- table
 
-const ParamValue kNone{};
-ParamValue I(int64_t v) { return v; }
-ParamValue F(double v) { return v; }
-ParamValue B(bool v) { return v; }
-ParamValue S(const char* v) { return std::string(v); }
-
 void Append(std::vector<ParamSpec>* to, std::vector<ParamSpec> more) {
   for (ParamSpec& p : more) to->push_back(std::move(p));
 }
@@ -382,7 +361,7 @@ std::vector<ParamSpec> FrameSpecs() {
   return {
       {"n_fft", ParamType::kInt, I(2048), false, 16, 65536, {}, "samples a frame; even, a product of 2, 3 and 5"},
       {"hop_length", ParamType::kInt, I(512), false, 1, kIntMax, {}, "samples between frames"},
-      {"win_length", ParamType::kInt, kNone, true, 1, 65536, {}, "samples of the window, centred in the frame; null: n_fft"},
+      {"win_length", ParamType::kInt, kRequired, true, 1, 65536, {}, "samples of the window, centred in the frame; null: n_fft"},
       {"window", ParamType::kChoice, S("hann"), false, 0, 0, {"hann", "hamming"}, "periodic window"},
       {"center", ParamType::kBool, B(true), false, 0, 0, {}, "frame t is centred at sample t * hop_length"},
       {"pad_mode", ParamType::kChoice, S("constant"), false, 0, 0, {"constant", "reflect"}, "padding of centred frames"},
@@ -391,13 +370,13 @@ std::vector<ParamSpec> FrameSpecs() {
 
 std::vector<ParamSpec> MelSpecs() {
   std::vector<ParamSpec> p = {
-      {"rate", ParamType::kInt, kNone, true, 1, 768000, {}, "Hz; null: the signal's, which must be known"}};
+      {"rate", ParamType::kInt, kRequired, true, 1, 768000, {}, "Hz; null: the signal's, which must be known"}};
   Append(&p, FrameSpecs());
   Append(&p, {
                  {"power", ParamType::kFloat, F(2.0), false, 1, 2, {}, "of the magnitude: 1 or 2"},
                  {"n_mels", ParamType::kInt, I(128), false, 1, 4096, {}, "mel bands"},
                  {"fmin", ParamType::kFloat, F(0.0), false, 0, 384000, {}, "Hz"},
-                 {"fmax", ParamType::kFloat, kNone, true, 0, 384000, {}, "Hz; null: rate / 2"},
+                 {"fmax", ParamType::kFloat, kRequired, true, 0, 384000, {}, "Hz; null: rate / 2"},
                  {"htk", ParamType::kBool, B(false), false, 0, 0, {}, "HTK's mel scale instead of Slaney's"},
                  {"norm", ParamType::kChoice, S("slaney"), false, 0, 0, {"slaney", "none"}, "area norm of the bands"},
              });
@@ -424,9 +403,9 @@ const std::vector<OpSpec>& AudioOpSpecs() {
     const PortKind audio = PortKind::kAudio, tensor = PortKind::kTensor;
     return new std::vector<OpSpec>{
         {"resample", audio, audio, "band-limited rate conversion",
-         {{"rate", ParamType::kInt, kNone, false, 1, 768000, {}, "Hz of the output"}}, MakeResample},
+         {{"rate", ParamType::kInt, kRequired, false, 1, 768000, {}, "Hz of the output"}}, MakeResample},
         {"fit", audio, audio, "pads or crops to a fixed length",
-         {{"length", ParamType::kInt, kNone, false, 1, 2147483648.0, {}, "samples"},
+         {{"length", ParamType::kInt, kRequired, false, 1, 2147483648.0, {}, "samples"},
           {"pad", ParamType::kChoice, S("center"), false, 0, 0, {"center", "start", "end"}, "where zeros go"},
           {"crop", ParamType::kChoice, S("center"), false, 0, 0, {"center", "start", "end"}, "what is kept"}}, MakeFit},
         {"stft", audio, tensor, "short-time Fourier transform, [frames, bins]", stft, MakeStft},
@@ -434,7 +413,7 @@ const std::vector<OpSpec>& AudioOpSpecs() {
         {"mfcc", audio, tensor, "mel-frequency cepstral coefficients, [frames, n_mfcc]", mfcc, MakeMfcc},
         {"power_to_db", tensor, tensor, "decibels of a power", DecibelSpecs(), MakePowerToDb},
         {"dct", tensor, tensor, "orthonormal DCT-II of each row",
-         {{"n_out", ParamType::kInt, kNone, false, 1, 4096, {}, "coefficients kept"}}, MakeDct},
+         {{"n_out", ParamType::kInt, kRequired, false, 1, 4096, {}, "coefficients kept"}}, MakeDct},
         {"standardize", tensor, tensor, "(x - mean) / std of each column; both empty: of the clip itself",
          {{"mean", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},
           {"std", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},

@@ -6,18 +6,32 @@
 #include <new>
 #include <utility>
 
-#include "core/buffer.h"
 #include "core/kernels.h"
-#include "pipeline/op.h"
+#include "pipeline/impl.h"
 #include "zoo/isa.h"
 
 namespace zoo {
 
-const char* PortKindName(PortKind kind) noexcept { return kind == PortKind::kAudio ? "audio" : "tensor"; }
+const char* PortKindName(PortKind kind) noexcept {
+  switch (kind) {
+    case PortKind::kAudio: return "audio";
+    case PortKind::kTensor: return "tensor";
+    case PortKind::kImage: return "image";
+    case PortKind::kFrames: return "frames";
+    case PortKind::kEeg: return "eeg";
+  }
+  return "";
+}
+
+const char* DTypeName(DType type) noexcept {
+  return type == DType::kU8 ? "uint8" : type == DType::kF64 ? "float64" : "float32";
+}
 
 std::vector<const OpSpec*> OpSpecs() {
   std::vector<const OpSpec*> all;
-  for (const OpSpec& s : AudioOpSpecs()) all.push_back(&s);
+  for (const auto* family : {&AudioOpSpecs()}) {
+    for (const OpSpec& s : *family) all.push_back(&s);
+  }
   return all;
 }
 
@@ -147,34 +161,133 @@ Status Validate(const OpDesc& desc, size_t index, const OpSpec** spec_out, std::
 
 // ----------------------------------------------------------------------------------------------------------- executor
 
-struct Pipeline::Impl {
-  std::string isa;
-  std::vector<std::unique_ptr<Op>> ops;
-  std::vector<std::string> names;
-  std::vector<PortType> ports;
-  size_t ranged = 0;  // leading ops that can work on a part of the signal
-
-  // Extents of all ports and, for the leading signal ops, the ranges needed of them.
-  Status Plan(int64_t total, int32_t rate, Extent* extents, Range* ranges) const noexcept {
-    if (total < 1) return InvalidSignal("the signal has 0 samples");
-    if (rate < 1 || rate > 768000) return InvalidSignal("the rate is " + std::to_string(rate) + " Hz; it must lie between 1 and 768000");
-    extents[0] = Extent{};
-    extents[0].rate = rate;
-    extents[0].dim[0] = total;
-    for (size_t i = 0; i < ops.size(); ++i) ZOO_RETURN_IF_ERROR(ops[i]->Infer(extents[i], &extents[i + 1]));
-    for (size_t i = 0; i <= ops.size(); ++i) ranges[i] = {0, extents[i].dim[0]};
-    for (size_t i = ranged; i-- > 0;) ranges[i] = ops[i]->Needed(extents[i], ranges[i + 1]);
-    return Status::Ok();
+Status Pipeline::Impl::CheckInput(const Extent& in) const noexcept {
+  const PortType& port = ports[0];
+  const char* unit = port.kind == PortKind::kFrames ? "frames" : port.kind == PortKind::kImage || port.kind == PortKind::kTensor ? "rows" : "samples";
+  const char* what = port.kind == PortKind::kAudio || port.kind == PortKind::kEeg ? "signal" : "input";
+  if (in.dim[0] < 1) return InvalidSignal(std::string("the ") + what + " has 0 " + unit);
+  const bool sampled = port.kind == PortKind::kAudio || port.kind == PortKind::kEeg;
+  const bool whole = port.kind != PortKind::kAudio || in.rate == std::floor(in.rate);
+  if (sampled && !(in.rate >= 1 && in.rate <= 768000 && whole)) {
+    return InvalidSignal("the rate is " + Show(whole ? ParamValue(static_cast<int64_t>(std::min(std::max(in.rate, -9e18), 9e18))) : ParamValue(in.rate)) +
+                         " Hz; it must lie between 1 and 768000" + (whole ? "" : " and be a whole number"));
   }
-};
+  bool fits = static_cast<size_t>(in.rank) == port.shape.size();
+  for (size_t i = 0; fits && i < port.shape.size(); ++i) {
+    fits = in.dim[i] >= 1 && (port.shape[i] < 0 || port.shape[i] == in.dim[i]);
+  }
+  if (fits) return Status::Ok();
+  const auto text = [](const int64_t* d, size_t n) {
+    std::string t = "(";
+    for (size_t i = 0; i < n; ++i) t += (i ? ", " : "") + (d[i] < 0 ? std::string("any") : std::to_string(d[i]));
+    return t + ")";
+  };
+  return InvalidSignal("the input has shape " + text(in.dim, static_cast<size_t>(in.rank)) + "; the pipeline takes " +
+                       PortKindName(port.kind) + " of shape " + text(port.shape.data(), port.shape.size()));
+}
+
+Status Pipeline::Impl::Plan(const Extent& in, const Range* rows, Extent* extents, Range* ranges) const noexcept {
+  ZOO_RETURN_IF_ERROR(CheckInput(in));
+  extents[0] = in;
+  for (size_t i = 0; i < ops.size(); ++i) ZOO_RETURN_IF_ERROR(ops[i]->Infer(extents[i], &extents[i + 1]));
+  for (size_t i = 0; i <= ops.size(); ++i) ranges[i] = {0, extents[i].dim[0]};
+  if (rows != nullptr) ranges[ops.size()] = *rows;
+  for (size_t i = ranged; i-- > 0;) ranges[i] = ops[i]->Needed(extents[i], ranges[i + 1]);
+  return Status::Ok();
+}
 
 namespace {
+
+constexpr size_t kMaxOps = 64;
+
 struct PipelineState : Pipeline::State {
   std::vector<std::unique_ptr<OpState>> ops;
-  std::vector<Buffer<float>> buffers;
+  std::vector<Buffer<unsigned char>> buffers;
   std::vector<Extent> extents;
   std::vector<Range> ranges;
 };
+
+// An image op over every frame of a video.
+class EachFrame final : public Op {
+ public:
+  explicit EachFrame(std::unique_ptr<Op> op, double rate) : op_(std::move(op)), rate_(rate) {}
+  PortType output() const override {
+    PortType t = op_->output();
+    if (t.kind == PortKind::kImage) t.kind = PortKind::kFrames, t.rate = rate_;
+    t.shape.insert(t.shape.begin(), -1);
+    return t;
+  }
+  Status Infer(const Extent& in, Extent* out) const override {
+    Extent one;
+    ZOO_RETURN_IF_ERROR(op_->Infer(Frame(in), &one));
+    if (one.rank >= kMaxRank) return InvalidPipeline("its output has too many dimensions to be stacked over frames");
+    out->rate = in.rate;
+    out->rank = one.rank + 1;
+    out->dim[0] = in.dim[0];
+    for (int32_t i = 1; i < kMaxRank; ++i) out->dim[i] = one.dim[i - 1];
+    return Status::Ok();
+  }
+  bool ranged() const override { return true; }
+  bool streams() const override { return true; }
+  Range Needed(const Extent&, Range out) const override { return out; }
+  Result<std::unique_ptr<OpState>> NewState() const override { return op_->NewState(); }
+  Status Prepare(const Extent& in, Range, OpState& state) const override {
+    const Extent frame = Frame(in);
+    Extent one;
+    ZOO_RETURN_IF_ERROR(op_->Infer(frame, &one));
+    return op_->Prepare(frame, {0, one.dim[0]}, state);
+  }
+  Status Run(const ConstView& in, Range rows, void* out, OpState& state) const noexcept override {
+    ConstView frame;
+    frame.dtype = in.dtype;
+    frame.extent = Frame(in.extent);
+    frame.range = {0, frame.extent.dim[0]};
+    Extent one;
+    ZOO_RETURN_IF_ERROR(op_->Infer(frame.extent, &one));
+    const size_t step = static_cast<size_t>(in.extent.row()) * SizeOf(in.dtype);
+    const size_t out_step = static_cast<size_t>(one.count()) * SizeOf(op_->output().dtype);
+    const unsigned char* from = static_cast<const unsigned char*>(in.data) + static_cast<size_t>(rows.begin - in.range.begin) * step;
+    unsigned char* to = static_cast<unsigned char*>(out);
+    for (int64_t i = rows.begin; i < rows.end; ++i, from += step, to += out_step) {
+      frame.data = from;
+      ZOO_RETURN_IF_ERROR(op_->Run(frame, {0, one.dim[0]}, to, state));
+    }
+    return Status::Ok();
+  }
+
+ private:
+  static Extent Frame(const Extent& in) {
+    Extent one;
+    one.rank = in.rank - 1;
+    for (int32_t i = 0; i < one.rank; ++i) one.dim[i] = in.dim[i + 1];
+    return one;
+  }
+  std::unique_ptr<Op> op_;
+  double rate_;
+};
+
+PortType InputPort(PortKind kind, const std::vector<int64_t>& shape) {
+  PortType t;
+  t.kind = kind;
+  t.dtype = kind == PortKind::kEeg ? DType::kF64 : kind == PortKind::kImage || kind == PortKind::kFrames ? DType::kU8 : DType::kF32;
+  const size_t rank = kind == PortKind::kAudio ? 1 : kind == PortKind::kEeg ? 2 : kind == PortKind::kImage ? 3 : 4;
+  t.shape = shape.empty() ? std::vector<int64_t>(rank, -1) : shape;
+  return t;
+}
+
+Status CheckShape(PortKind kind, const std::vector<int64_t>& shape) {
+  const PortType port = InputPort(kind, {});
+  if (shape.empty() && kind == PortKind::kTensor) {
+    return InvalidPipeline("op 0 takes a tensor: a pipeline starts from audio, an image, frames or EEG unless its input's shape is given");
+  }
+  const bool rank_ok = kind == PortKind::kTensor ? shape.size() <= kMaxRank : shape.empty() || shape.size() == port.shape.size();
+  bool ok = rank_ok;
+  for (int64_t d : shape) ok = ok && (d == -1 || (d >= 1 && d <= (int64_t{1} << 40)));
+  if (ok) return Status::Ok();
+  return InvalidPipeline(std::string("the input's shape does not fit ") + PortKindName(kind) + ": it must have " +
+                         (kind == PortKind::kTensor ? "1 to 4" : std::to_string(port.shape.size())) + " dimensions, each positive or -1");
+}
+
 }  // namespace
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -183,32 +296,38 @@ Pipeline::~Pipeline() = default;
 const char* Pipeline::isa() const noexcept { return impl_->isa.c_str(); }
 size_t Pipeline::size() const noexcept { return impl_->ops.size(); }
 const PortType& Pipeline::port(size_t i) const noexcept { return impl_->ports[i]; }
+bool Pipeline::ranged() const noexcept { return impl_->ranged == impl_->ops.size(); }
 
-Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::string& isa) try {
+Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::string& isa, const std::vector<int64_t>& shape) try {
   if (ops.empty()) return InvalidPipeline("a pipeline needs at least one op");
-  if (ops.size() > 64) return InvalidPipeline("a pipeline has at most 64 ops, not " + std::to_string(ops.size()));
+  if (ops.size() > kMaxOps) return InvalidPipeline("a pipeline has at most 64 ops, not " + std::to_string(ops.size()));
   Result<const Kernels*> kernels = SelectKernels(isa);
   if (!kernels.ok()) return kernels.status();
   std::unique_ptr<Impl> impl(new Impl);
   impl->isa = kernels.value()->name;
-  impl->ports.push_back(PortType{});
   bool leading = true;
   for (size_t i = 0; i < ops.size(); ++i) {
     const OpSpec* spec = nullptr;
     std::vector<ParamValue> values;
     ZOO_RETURN_IF_ERROR(Validate(ops[i], i, &spec, &values));
-    const PortType& in = impl->ports.back();
-    if (spec->in != in.kind) {
-      return InvalidPipeline("op " + std::to_string(i) + " (" + ops[i].op + ") takes " + PortKindName(spec->in) + ", but " +
-                             (i == 0 ? std::string("the pipeline's input is ")
-                                     : "op " + std::to_string(i - 1) + " (" + ops[i - 1].op + ") gives ") +
-                             PortKindName(in.kind));
+    if (i == 0) {
+      ZOO_RETURN_IF_ERROR(CheckShape(spec->in, shape));
+      impl->ports.push_back(InputPort(spec->in, shape));
     }
+    PortType in = impl->ports.back();
+    const bool each_frame = spec->in == PortKind::kImage && in.kind == PortKind::kFrames;
+    if (spec->in != in.kind && !each_frame) {
+      return InvalidPipeline("op " + std::to_string(i) + " (" + ops[i].op + ") takes " + PortKindName(spec->in) + ", but op " +
+                             std::to_string(i - 1) + " (" + ops[i - 1].op + ") gives " + PortKindName(in.kind));
+    }
+    const double rate = in.rate;
+    if (each_frame) in.kind = PortKind::kImage, in.rate = 0, in.shape.erase(in.shape.begin());
     auto op = spec->create(Params(*spec, std::move(values)), OpContext{in, impl->isa});
     if (!op.ok()) {
       return Status(op.status().code() == StatusCode::kInvalidArgument ? StatusCode::kInvalidPipeline : op.status().code(),
                     "op " + std::to_string(i) + " (" + ops[i].op + "): " + op.status().message());
     }
+    if (each_frame) op = Result<std::unique_ptr<Op>>(std::unique_ptr<Op>(new EachFrame(std::move(op.value()), rate)));
     impl->ports.push_back(op.value()->output());
     leading = leading && op.value()->ranged();
     if (leading) impl->ranged = i + 1;
@@ -220,18 +339,18 @@ Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::str
   return OutOfMemory();
 }
 
-Status Pipeline::OutputExtent(int64_t total, int32_t rate, Extent* out) const noexcept {
-  Extent extents[65];
-  Range ranges[65];
-  ZOO_RETURN_IF_ERROR(impl_->Plan(total, rate, extents, ranges));
+Status Pipeline::OutputExtent(const Extent& in, Extent* out) const noexcept {
+  Extent extents[kMaxOps + 1];
+  Range ranges[kMaxOps + 1];
+  ZOO_RETURN_IF_ERROR(impl_->Plan(in, nullptr, extents, ranges));
   *out = extents[size()];
   return Status::Ok();
 }
 
-Status Pipeline::InputRange(int64_t total, int32_t rate, Range* out) const noexcept {
-  Extent extents[65];
-  Range ranges[65];
-  ZOO_RETURN_IF_ERROR(impl_->Plan(total, rate, extents, ranges));
+Status Pipeline::InputRange(const Extent& in, Range* out) const noexcept {
+  Extent extents[kMaxOps + 1];
+  Range ranges[kMaxOps + 1];
+  ZOO_RETURN_IF_ERROR(impl_->Plan(in, nullptr, extents, ranges));
   *out = ranges[0];
   return Status::Ok();
 }
@@ -251,33 +370,43 @@ Result<std::unique_ptr<Pipeline::State>> Pipeline::NewState() const try {
   return OutOfMemory();
 }
 
-Status Pipeline::Run(const AudioView& in, Span<float> out, State& state) const noexcept try {
+Status Pipeline::Run(const ConstView& in, void* out, State& state) const noexcept {
+  return RunRows(in, {-1, -1}, out, state);
+}
+
+Status Pipeline::RunRows(const ConstView& in, Range rows, void* out, State& state) const noexcept try {
   PipelineState& s = static_cast<PipelineState&>(state);
   Extent* extents = s.extents.data();
   Range* ranges = s.ranges.data();
-  ZOO_RETURN_IF_ERROR(impl_->Plan(in.total, in.rate, extents, ranges));
+  const bool all = rows.begin < 0;
+  ZOO_RETURN_IF_ERROR(impl_->Plan(in.extent, all ? nullptr : &rows, extents, ranges));
   const size_t n = size();
-  const int64_t stop = in.first + static_cast<int64_t>(in.samples.size());
-  if (in.first < 0 || stop > in.total || ranges[0].begin < in.first || ranges[0].end > stop) {
+  if (!all && (!ranged() || rows.end > extents[n].dim[0])) {
+    return InvalidArgument("rows " + std::to_string(rows.begin) + " to " + std::to_string(rows.end) + " of " +
+                           std::to_string(extents[n].dim[0]) + " cannot be computed by themselves");
+  }
+  if (in.range.begin < 0 || in.range.end > in.extent.dim[0] || ranges[0].begin < in.range.begin || ranges[0].end > in.range.end) {
     return InvalidSignal("samples " + std::to_string(ranges[0].begin) + " to " + std::to_string(ranges[0].end) + " of " +
-                         std::to_string(in.total) + " are needed, " + std::to_string(in.first) + " to " +
-                         std::to_string(stop) + " were given");
+                         std::to_string(in.extent.dim[0]) + " are needed, " + std::to_string(in.range.begin) + " to " +
+                         std::to_string(in.range.end) + " were given");
   }
-  if (static_cast<int64_t>(out.size()) != extents[n].count()) {
-    return InvalidArgument("the output holds " + std::to_string(out.size()) + " values, " + std::to_string(extents[n].count()) + " are needed");
+  if (in.dtype != port(0).dtype) {
+    return InvalidArgument(std::string("the input is ") + DTypeName(in.dtype) + "; the pipeline takes " + DTypeName(port(0).dtype));
   }
-  ConstView view{in.samples.data() + (ranges[0].begin - in.first), extents[0], ranges[0]};
+  ConstView view = in;
+  view.data = static_cast<const unsigned char*>(in.data) +
+              static_cast<size_t>((ranges[0].begin - in.range.begin) * in.extent.row()) * SizeOf(in.dtype);
+  view.range = ranges[0];
   for (size_t i = 0; i < n; ++i) {
     ZOO_RETURN_IF_ERROR(impl_->ops[i]->Prepare(extents[i], ranges[i + 1], *s.ops[i]));
-    const int64_t rows = ranges[i + 1].size();
-    const size_t count = static_cast<size_t>(extents[i + 1].count() / extents[i + 1].dim[0] * rows);
-    Span<float> to = out;
+    void* to = out;
     if (i + 1 < n) {
-      if (!s.buffers[i].Reserve(count)) return OutOfMemory();
-      to = {s.buffers[i].data(), count};
+      const size_t bytes = static_cast<size_t>(extents[i + 1].row() * ranges[i + 1].size()) * SizeOf(port(i + 1).dtype);
+      if (!s.buffers[i].Reserve(bytes)) return OutOfMemory();
+      to = s.buffers[i].data();
     }
     ZOO_RETURN_IF_ERROR(impl_->ops[i]->Run(view, ranges[i + 1], to, *s.ops[i]));
-    view = {to.data(), extents[i + 1], ranges[i + 1]};
+    view = {to, port(i + 1).dtype, extents[i + 1], ranges[i + 1]};
   }
   return Status::Ok();
 } catch (const std::bad_alloc&) {

@@ -136,10 +136,10 @@ void TestPipeline(std::mt19937& rng) {
       for (const int64_t n : {int64_t{1}, int64_t{700}, int64_t{90000}}) {
         const std::vector<float> wave = Noise(rng, n);
         zoo::Range need;
-        EXPECT(p.InputRange(n, rate, &need).ok(), "range");
+        EXPECT(p.InputRange(zoo::AudioView({}, rate, 0, n).extent, &need).ok(), "range");
         const auto part = Exact(std::vector<float>(wave.begin() + need.begin, wave.begin() + need.end));
         const auto out = std::make_unique<float[]>(6 * 39);
-        const zoo::Status s = p.Run({{part.get(), static_cast<size_t>(need.size())}, need.begin, n, rate}, {out.get(), 6 * 39}, *state);
+        const zoo::Status s = p.Run(zoo::AudioView({part.get(), static_cast<size_t>(need.size())}, rate, need.begin, n), out.get(), *state);
         EXPECT(s.ok(), "%s", s.message().c_str());
       }
     }

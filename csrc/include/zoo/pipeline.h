@@ -38,34 +38,61 @@ struct ParamSpec {
   const char* doc = "";
 };
 
-enum class PortKind : int32_t { kAudio, kTensor };  // later: kImage, kFrames, kEeg, kText
+// What flows between two ops. Arrays are row-major; dimension 0 is time wherever there is time.
+enum class PortKind : int32_t {
+  kAudio,   // float32 [samples], mono
+  kTensor,  // float32 [rows, ...]
+  kImage,   // uint8 or float32 [height, width, channels]
+  kFrames,  // the same with time first: [frames, height, width, channels]
+  kEeg,     // float64 [samples, channels]
+};
 const char* PortKindName(PortKind kind) noexcept;
 
-// What flows between two ops, as far as it is known when the pipeline is built.
+enum class DType : int32_t { kF32, kF64, kU8 };
+constexpr size_t SizeOf(DType t) noexcept { return t == DType::kU8 ? 1 : t == DType::kF64 ? 8 : 4; }
+const char* DTypeName(DType type) noexcept;
+
+constexpr int32_t kMaxRank = 4;
+
+// A port as far as it is known when the pipeline is built.
 struct PortType {
   PortKind kind = PortKind::kAudio;
-  int32_t rate = 0;               // audio: Hz, 0 when it depends on the input
+  double rate = 0;                 // audio, EEG: Hz; frames: frames a second; 0 when it depends on the input
   std::vector<int64_t> shape{-1};  // -1: depends on the input
+  DType dtype = DType::kF32;
 };
 
 // The same for one input.
 struct Extent {
-  int32_t rate = 0;
+  double rate = 0;
   int32_t rank = 1;
-  int64_t dim[4] = {0, 1, 1, 1};
-  int64_t count() const { return dim[0] * dim[1] * dim[2] * dim[3]; }
+  int64_t dim[kMaxRank] = {0, 1, 1, 1};  // 1 beyond the rank
+  int64_t row() const { return dim[1] * dim[2] * dim[3]; }  // values in one step of dimension 0
+  int64_t count() const { return dim[0] * row(); }
 };
+
+// Values of a port, or the rows [range.begin, range.end) of them that are held.
+struct ConstView {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  Extent extent;  // of the whole
+  Range range;
+  template <class T>
+  Span<const T> as() const { return {static_cast<const T*>(data), static_cast<size_t>(range.size() * extent.row())}; }
+};
+
+// The part `first` .. first + samples.size() of a mono signal of `total` samples.
+inline ConstView AudioView(Span<const float> samples, int32_t rate, int64_t first, int64_t total) {
+  ConstView v;
+  v.data = samples.data();
+  v.extent.rate = rate;
+  v.extent.dim[0] = total;
+  v.range = {first, first + static_cast<int64_t>(samples.size())};
+  return v;
+}
 
 struct OpSpec;  // name, ports, parameters: pipeline/op.h
 std::vector<const OpSpec*> OpSpecs();
-
-// A mono signal, or the part of it that the caller holds.
-struct AudioView {
-  Span<const float> samples;  // from sample `first` on
-  int64_t first = 0;
-  int64_t total = 0;  // samples of the whole signal
-  int32_t rate = 0;   // Hz
-};
 
 class Pipeline {
  public:
@@ -73,7 +100,10 @@ class Pipeline {
    public:
     virtual ~State() = default;
   };
-  static Result<Pipeline> Create(const std::vector<OpDesc>& ops, const std::string& isa = "");
+  // The first op says what the pipeline takes. `shape` (-1: any) fixes it further; a pipeline that starts with a tensor op
+  // needs it. EEG is float64, images and frames are uint8, all else float32.
+  static Result<Pipeline> Create(const std::vector<OpDesc>& ops, const std::string& isa = "",
+                                 const std::vector<int64_t>& shape = {});
   Pipeline(Pipeline&&) noexcept;
   ~Pipeline();
 
@@ -81,19 +111,46 @@ class Pipeline {
   size_t size() const noexcept;                      // number of ops
   const PortType& port(size_t i) const noexcept;     // 0: input, size(): output
 
-  // Shape of the output for a signal of `total` samples; an error when it cannot be processed.
-  Status OutputExtent(int64_t total, int32_t rate, Extent* out) const noexcept;
-  // Samples of the input that the output depends on.
-  Status InputRange(int64_t total, int32_t rate, Range* out) const noexcept;
+  // Shape of the output for an input; an error when it cannot be processed.
+  Status OutputExtent(const Extent& in, Extent* out) const noexcept;
+  // Rows of the input that the output depends on.
+  Status InputRange(const Extent& in, Range* out) const noexcept;
 
   Result<std::unique_ptr<State>> NewState() const;
-  // out: OutputExtent().count() values. The state's scratch grows when this input is longer, or of another rate, than
-  // any before; else nothing is allocated. Thread-safe with one state a thread.
-  Status Run(const AudioView& in, Span<float> out, State& state) const noexcept;
+  // in: covers InputRange(). out: OutputExtent().count() values of port(size()).dtype. The state's scratch grows when this
+  // input is longer, or of another rate, than any before; else nothing is allocated. Thread-safe with one state a thread.
+  Status Run(const ConstView& in, void* out, State& state) const noexcept;
+
+  // True when any rows of the output can be computed by themselves (every op is ranged).
+  bool ranged() const noexcept;
+  // As Run, only rows `rows` of the output, for ranged pipelines. The bits do not depend on how rows are divided.
+  Status RunRows(const ConstView& in, Range rows, void* out, State& state) const noexcept;
+
+ private:
+  friend class PipelineStream;
+  struct Impl;
+  explicit Pipeline(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// A pipeline over an input that arrives in chunks of any size: the same rows, bit for bit, as Run on the whole.
+class PipelineStream {
+ public:
+  // format: rate and dimensions of the input; dim[0] is ignored. The pipeline must outlive the stream. An error names the
+  // first op that needs the whole input.
+  static Result<PipelineStream> Create(const Pipeline& pipeline, const Extent& format);
+  PipelineStream(PipelineStream&&) noexcept;
+  ~PipelineStream();
+  // Takes `rows` more rows; after the one with last = true, nothing more. Buffers grow only when a chunk, or the backlog
+  // that an op keeps, is larger than any before.
+  Status Push(const void* data, int64_t rows, bool last) noexcept;
+  // Rows that the last Push completed: extent().dim[0] of them, valid until the next Push.
+  const void* data() const noexcept;
+  const Extent& extent() const noexcept;
 
  private:
   struct Impl;
-  explicit Pipeline(std::unique_ptr<Impl> impl);
+  explicit PipelineStream(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

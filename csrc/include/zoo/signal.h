@@ -45,6 +45,8 @@ class Resample {
   int64_t OutputSize(int64_t samples) const noexcept { return OutputSize(options(), samples); }
   // Input samples, within [0, samples), that outputs `out` depend on.
   static Range Needed(const ResampleOptions& options, Range out, int64_t samples) noexcept;
+  // Leading outputs that input samples [0, samples) determine, whatever follows them.
+  static int64_t Ready(const ResampleOptions& options, int64_t samples) noexcept;
 
   Result<std::unique_ptr<State>> NewState() const;
   Status Reserve(int64_t outputs, State& state) const noexcept;

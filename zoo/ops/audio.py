@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The preprocessing ops as functions: thin wrappers over the C++ kernels that every pipeline runs.
-
-Each function has the parameter names of the op of the same name in :mod:`zoo.pipeline`. Built plans are kept for
-reuse. Matrices have time first: [frames, columns].
-"""
+"""Audio: reading, resampling, spectra and what is built on them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zoo import _native
-from zoo._native import isa, isas
+from zoo.ops._call import run, run_tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,15 +28,6 @@ class AudioInfo(NamedTuple):
     bits: int
     format: str
     """``wav-pcm``, ``wav-float`` or ``flac``."""
-
-
-@lru_cache(maxsize=64)
-def _plan(isa_name: str, op: str, params: tuple[tuple[str, Any], ...]) -> _native.Pipeline:
-    return _native.Pipeline([{"op": op, **dict(params)}], isa_name)
-
-
-def _run(op: str, wave: ArrayLike, rate: int, /, **params: Any) -> NDArray[np.float32]:
-    return _plan(isa(), op, tuple(params.items())).run(wave, rate)
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
@@ -112,7 +98,7 @@ def resample(wave: ArrayLike, rate_in: int, rate_out: int) -> NDArray[np.float32
     Kaiser-windowed sinc of 72 zero crossings a side, polyphase: flat within 0.1 dB to 0.9 of the lower rate's Nyquist
     frequency, images and aliases at least 100 dB down. Our choice of filter; librosa's default is python-soxr HQ.
     """
-    return _run("resample", wave, rate_in, rate=rate_out)
+    return run("resample", wave, rate_in, rate=rate_out)
 
 
 def fit(wave: ArrayLike, length: int, pad: Align = "center", crop: Align = "center") -> NDArray[np.float32]:
@@ -141,7 +127,7 @@ def fit(wave: ArrayLike, length: int, pad: Align = "center", crop: Align = "cent
     -----
     Source of the default: fact sheet 10, section 1, step 2.
     """
-    return _run("fit", wave, 1, length=length, pad=pad, crop=crop)
+    return run("fit", wave, 1, length=length, pad=pad, crop=crop)
 
 
 def stft(
@@ -188,7 +174,7 @@ def stft(
     -----
     Source: librosa 0.11 ``stft``, whose transform runs in float64; so does this one.
     """
-    out = _run(
+    out = run(
         "stft",
         wave,
         1,
@@ -254,7 +240,7 @@ def mel(
     -----
     Source: librosa 0.11 ``feature.melspectrogram``.
     """
-    return _run(
+    return run(
         "mel",
         wave,
         rate,
@@ -323,7 +309,7 @@ def mfcc(
     -----
     Source: librosa 0.11 ``feature.mfcc`` (fact sheet 10, section 1, step 3). Worst difference to it 5e-3 dB.
     """
-    return _run(
+    return run(
         "mfcc",
         wave,
         rate,
@@ -345,11 +331,6 @@ def mfcc(
         amin=amin,
         top_db=top_db,
     )
-
-
-@lru_cache(maxsize=16)
-def _power_to_db(isa_name: str, ref: float, amin: float, top_db: float | None) -> _native.PowerToDb:
-    return _native.PowerToDb(ref=ref, amin=amin, top_db=top_db)
 
 
 def power_to_db(
@@ -380,12 +361,7 @@ def power_to_db(
     -----
     Source: librosa 0.11 ``power_to_db``.
     """
-    return _power_to_db(isa(), ref, amin, top_db)(power)
-
-
-@lru_cache(maxsize=16)
-def _dct(isa_name: str, n_in: int, n_out: int) -> _native.Dct:
-    return _native.Dct(n_in=n_in, n_out=n_out)
+    return run_tensor("power_to_db", power, ref=ref, amin=amin, top_db=top_db)
 
 
 def dct(rows: NDArray[np.float32], n_out: int) -> NDArray[np.float32]:
@@ -410,7 +386,7 @@ def dct(rows: NDArray[np.float32], n_out: int) -> NDArray[np.float32]:
     -----
     Source: ``scipy.fft.dct(type=2, norm="ortho")``.
     """
-    return _dct(isa(), rows.shape[-1] if rows.ndim else 0, n_out)(rows)
+    return run_tensor("dct", rows, n_out=n_out)
 
 
 def standardize(
@@ -440,21 +416,4 @@ def standardize(
     InputError
         Another dtype or shape, a wrong number of values, a standard deviation that is not positive.
     """
-    return _native.Standardize(mean=list(mean), std=list(std), epsilon=epsilon)(rows)
-
-
-__all__ = [
-    "AudioInfo",
-    "audio_info",
-    "dct",
-    "fit",
-    "isa",
-    "isas",
-    "mel",
-    "mfcc",
-    "power_to_db",
-    "read_audio",
-    "resample",
-    "standardize",
-    "stft",
-]
+    return run_tensor("standardize", rows, mean=tuple(mean), std=tuple(std), epsilon=epsilon)
