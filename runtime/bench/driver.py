@@ -88,7 +88,8 @@ class Contestant:
 class Options:
     """How to measure. ``threads`` None takes each bundle's own choice, and the largest of them for peers.
 
-    ``peer_tolerance``: largest difference of a peer's scores from its reference bundle's; labels must be equal.
+    ``peer_tolerance``: largest difference of a peer's scores from its reference bundle's; labels must be equal (where
+    more than the default is allowed: equal or tied within twice as much).
     """
 
     processes: int = FULL_PROCESSES
@@ -393,7 +394,8 @@ def _refused(
     if not entry.peer or base is entry:
         return None
     found, expected = checks[entry.name].results, checks[base.name].results
-    equal, worst = agreement(found, expected)
+    # two ways to do the same work may break a tie differently
+    equal, worst = agreement(found, expected, 2 * tolerance if tolerance > PEER_TOLERANCE else 0.0)
     if equal < len(found) or not worst <= tolerance:
         return (
             f"does other work than {base.name}: {equal} of {len(found)} labels equal, "

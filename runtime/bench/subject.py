@@ -150,9 +150,18 @@ def difference(found: Result, expected: Result) -> float:
     return worst
 
 
-def agreement(found: Sequence[Result], expected: Sequence[Result]) -> tuple[int, float]:
-    """How many labels are equal, and the largest difference of any score, whatever the labels."""
-    equal = sum(a[0] == b[0] for a, b in zip(found, expected, strict=True))
+def agreement(found: Sequence[Result], expected: Sequence[Result], tie: float = 0.0) -> tuple[int, float]:
+    """How many labels are equal, and the largest difference of any score, whatever the labels.
+
+    A label whose expected score is within ``tie`` of the expected label's counts as equal.
+    """
+
+    def same(a: Result, b: Result) -> bool:
+        if a[0] == b[0] or a[0] is None or b[0] is None:
+            return a[0] == b[0]
+        return tie > 0 and b[1].get(a[0], -1.0) >= b[1].get(b[0], 0.0) - tie
+
+    equal = sum(same(a, b) for a, b in zip(found, expected, strict=True))
     worst = max(
         (difference((None, a[1]), (None, b[1])) for a, b in zip(found, expected, strict=True)), default=0.0
     )

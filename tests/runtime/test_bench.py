@@ -234,6 +234,8 @@ def test_results_differ_by_label_names_and_numbers() -> None:
     assert difference(("a", {"a": 0.75}), expected) == float("inf")
     assert difference(("a", {"a": float("nan"), "b": 0.25}), expected) == float("inf")
     assert agreement([("b", {"a": 0.5, "b": 0.25}), expected], [expected, expected]) == (1, 0.25)
+    assert agreement([("b", {"a": 0.5, "b": 0.5})], [expected], tie=0.49) == (0, 0.25)
+    assert agreement([("b", {"a": 0.5, "b": 0.5})], [expected], tie=0.5) == (1, 0.25)
 
 
 # ---- runs with fake peers
