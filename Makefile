@@ -8,7 +8,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint bench bundles clean
+.PHONY: demo test lint sanitize bench bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,8 +46,16 @@ lint: $(TEST)/installed
 	cd $(TEST) && bin/mypy --config-file $(CURDIR)/pyproject.toml -p zoo
 	cd $(TEST) && bin/lint-imports --config $(CURDIR)/pyproject.toml
 
+# The kernels' C++ drivers under AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: $(TEST)/installed
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/sanitize -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_TESTS=ON \
+	    -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/sanitize
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/sanitize --output-on-failure
+
 test: $(TEST)/installed
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory sanitize
 	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" $(TEST)/bin/pytest -q --durations=15
 
 bench: $(TEST)/installed

@@ -147,6 +147,50 @@ void TestPipeline(std::mt19937& rng) {
   EXPECT(!zoo::Pipeline::Create({{"fit", {{"length", std::string("x")}}}}).ok(), "a bad parameter was taken");
 }
 
+// A stream in chunks of every size gives the bits of the whole run; rows computed by themselves too.
+void TestStream(std::mt19937& rng) {
+  const std::vector<zoo::OpDesc> ops = {{"resample", {{"rate", int64_t{16000}}}}, {"resample", {{"rate", int64_t{22050}}}}};
+  for (const std::string& isa : zoo::SupportedIsas()) {
+    const zoo::Pipeline p = Take(zoo::Pipeline::Create(ops, isa));
+    const auto state = Take(p.NewState());
+    for (const int64_t n : {1, 300, 7001}) {
+      const std::vector<float> wave = Noise(rng, n);
+      const zoo::ConstView whole = zoo::AudioView({wave.data(), wave.size()}, 44100, 0, n);
+      zoo::Extent extent;
+      EXPECT(p.OutputExtent(whole.extent, &extent).ok(), "extent");
+      std::vector<float> expected(static_cast<size_t>(extent.count()));
+      EXPECT(p.Run(whole, expected.data(), *state).ok(), "run");
+      for (int64_t at = 0; at < extent.dim[0]; at += 97) {
+        const zoo::Range rows{at, std::min<int64_t>(at + 97, extent.dim[0])};
+        const auto part = std::make_unique<float[]>(static_cast<size_t>(rows.size()));
+        EXPECT(p.RunRows(whole, rows, part.get(), *state).ok(), "rows");
+        EXPECT(std::equal(part.get(), part.get() + rows.size(), expected.begin() + rows.begin), "%s: rows differ", isa.c_str());
+      }
+      for (const int64_t most : {1, 50, 8000}) {
+        zoo::Extent format;
+        format.rate = 44100;
+        zoo::PipelineStream stream = Take(zoo::PipelineStream::Create(p, format));
+        std::vector<float> got;
+        const auto keep = [&] {
+          const float* rows = static_cast<const float*>(stream.data());
+          if (stream.extent().dim[0] > 0) got.insert(got.end(), rows, rows + stream.extent().count());
+        };
+        for (int64_t at = 0; at < n;) {
+          const int64_t size = std::min<int64_t>(n - at, static_cast<int64_t>(rng() % static_cast<uint64_t>(most)) + 1);
+          const auto chunk = Exact(std::vector<float>(wave.begin() + at, wave.begin() + at + size));
+          EXPECT(stream.Push(chunk.get(), size, false).ok(), "push");
+          keep();
+          at += size;
+        }
+        EXPECT(stream.Push(nullptr, 0, true).ok(), "end");
+        keep();
+        EXPECT(got == expected, "%s: a stream of %d samples differs", isa.c_str(), static_cast<int>(n));
+        EXPECT(!stream.Push(nullptr, 0, true).ok(), "a push after the end was taken");
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -154,6 +198,7 @@ int main() {
   TestMfcc(rng);
   TestResample(rng);
   TestPipeline(rng);
+  TestStream(rng);
   std::printf("%d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }
