@@ -25,6 +25,11 @@ def version(package: str) -> str:
     return str(ov.__version__).split("-")[0]
 
 
+def hint(precision: str) -> str:
+    """The plugin's name of a bundle's precision; told, since the plugin lowers it by itself otherwise."""
+    return _HINTS[precision]
+
+
 def status(package: str) -> tuple[str, tuple[str, ...], str | None]:
     """Version, devices, problem."""
     return version(package), tuple(ov.Core().available_devices), None
@@ -48,7 +53,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(options.threads),
-            "INFERENCE_PRECISION_HINT": _HINTS[spec.precision],
+            "INFERENCE_PRECISION_HINT": hint(spec.precision),
         }
         weights = bundle.read(spec.extra_files[0]) if spec.extra_files else b""
         try:
@@ -59,7 +64,7 @@ class OpenVinoEngine:
                 f"{self._where}: OpenVINO {ov.__version__} refuses the engine file: {error}"
             ) from error
         taken = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if taken != _HINTS[spec.precision]:
+        if taken != hint(spec.precision):
             raise ProviderUnavailable(
                 f"{bundle.path} is {spec.precision}, but this {device} would compute it in {taken}; "
                 "take the fp32 or int8 bundle here"

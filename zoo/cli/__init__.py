@@ -22,6 +22,7 @@ _COMMANDS = {
     "run": ("run", "Run a model on inputs."),
     "selftest": ("check", "Run a bundle's golden inputs and compare."),
     "inspect": ("check", "Show a bundle's manifest, or where each node runs."),
+    "diff": ("diff", "Find where two bundles, or a bundle and its reference, part."),
     "eval": ("evaluate", "Score a bundle on a labelled data set."),
     "bench": ("bench", "Measure bundles under the zoo's protocol."),
     "train": ("train", "Train a model on its data set."),
