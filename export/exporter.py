@@ -71,6 +71,7 @@ def export_model(
     *,
     target: str,
     precision: str,
+    compute_capability: str | None = None,
     out: Path | None = None,
     data: Path | None = None,
     weights: Path | None = None,
@@ -89,6 +90,8 @@ def export_model(
         A target of ``export/targets``.
     precision : str
         ``fp32``, ``fp16``, ``int8``, or ``auto``: the fastest measured here that stays inside the budget.
+    compute_capability : str or None
+        Of the GPU, such as ``8.6``, where the target can be built for several; None: the target's usual one.
     out : Path or None
         Folder, or file ending in ``.zoo``; None puts it where ``zoo.load(name)`` finds it.
     data : Path or None
@@ -118,17 +121,17 @@ def export_model(
     """
     start = time.monotonic()
     card, variant = registry.find(name)
-    chosen_target = find_target(target)
+    chosen_target = find_target(target).for_capability(compute_capability)
     method = calibrate.check_method(calibration)
     candidates = _candidates(variant, chosen_target, precision)
-    where = out if out is not None else store.store_path(variant.name, chosen_target.name, precision)
+    where = out if out is not None else store.store_path(variant.name, chosen_target.folder, precision)
     _check_out(where, force)
     dataset = _dataset(card, variant, data, candidates)
     session = Exporter(card, variant, chosen_target, weights, dataset, method, budget, progress)
     if precision == "auto":
         manifest, contents = session.auto(candidates)
         if out is None:
-            where = store.store_path(variant.name, chosen_target.name, manifest.precision)
+            where = store.store_path(variant.name, chosen_target.folder, manifest.precision)
             _check_out(where, force)
     else:
         manifest, contents = session.bundle(session.cell(candidates[0]))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, TypeAlias, cast, get_args
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,10 @@ else:
     import tomli as tomllib
 
 _FOLDER = Path(__file__).parent / "targets"
+
+
+#: A GPU's, such as ``8.9``.
+Capability: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]$")]
 
 
 class BuildOptions(Spec, frozen=True):
@@ -43,6 +47,7 @@ class Target(Spec, frozen=True):
 
     ``engine_version`` is the key's requirement; ``{version}``, ``{major}`` and ``{minor}`` stand for the
     version that built the engine. ``refused`` has the public reason for each precision that cannot work.
+    ``compute_capability`` is the GPU's that is built for when none is named; ``compute_capabilities`` all that can be.
     """
 
     name: Name
@@ -52,7 +57,8 @@ class Target(Spec, frozen=True):
     arch: Annotated[tuple[str, ...], Meta(min_length=1)]
     precisions: dict[Precision, BuildOptions]
     refused: dict[Precision, str] = {}
-    compute_capability: Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]$")] | None = None
+    compute_capability: Capability | None = None
+    compute_capabilities: tuple[Capability, ...] = ()
     flags: dict[str, str | int | bool] = {}
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -74,6 +80,27 @@ class Target(Spec, frozen=True):
         if precision in get_args(Precision):
             raise TargetError(f"target {self.name} does not take {precision}; it takes {supported}")
         raise TargetError(f"no precision is called {precision!r}; target {self.name} takes {supported}, auto")
+
+    def for_capability(self, capability: str | None) -> Target:
+        """The same target for a GPU of another compute capability; None leaves the usual one.
+
+        Raises
+        ------
+        TargetError
+            It is not one that this target is built for.
+        """
+        if capability in (None, self.compute_capability):
+            return self
+        if capability not in self.compute_capabilities:
+            known = ", ".join(self.compute_capabilities) or "none: its engine does not depend on it"
+            raise TargetError(f"target {self.name} has no compute capability {capability}; it has {known}")
+        return msgspec.structs.replace(self, compute_capability=capability)
+
+    @property
+    def folder(self) -> str:
+        """The target's name where bundles are kept: with the compute capability where it is not the usual one."""
+        usual = find_target(self.name).compute_capability
+        return self.name if self.compute_capability == usual else f"{self.name}-{self.compute_capability}"
 
     def refusal(self, precision: str, refused: Sequence[Refused]) -> str | None:
         """Why a card with ``refused`` cells cannot have this precision here; None where it can."""

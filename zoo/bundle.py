@@ -285,7 +285,9 @@ def _check_key_is_consistent(manifest: Manifest, where: str) -> None:
 
 def rebuild_command(manifest: Manifest) -> str:
     """The command that makes this bundle anew."""
-    return f"zoo export {manifest.name} --target {manifest.target} --precision {manifest.precision} --out DIR"
+    gpu = manifest.key.compute_capability
+    capability = f" --compute-capability {gpu}" if gpu else ""
+    return f"zoo export {manifest.name} --target {manifest.target} --precision {manifest.precision}{capability} --out DIR"
 
 
 class Bundle:

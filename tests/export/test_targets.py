@@ -103,3 +103,15 @@ def test_targets_need_no_heavy_package() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_a_compute_capability_that_a_target_lacks_is_refused() -> None:
+    rtx = find_target("tensorrt-rtx")
+    assert rtx.for_capability(None) is rtx
+    assert rtx.for_capability("12.1").compute_capability == "12.1"
+    with pytest.raises(
+        TargetError, match=r"tensorrt-rtx has no compute capability 8.7; it has 7.5, 8.0, 8.6,"
+    ):
+        rtx.for_capability("8.7")
+    with pytest.raises(TargetError, match="its engine does not depend on it"):
+        find_target("cpu-x86").for_capability("8.9")

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from onnx import TensorProto, helper
 
-from zoo.bundle import open_bundle
+import zoo
+from zoo.bundle import open_bundle, rebuild_command
 from zoo.errors import BundleError, ProviderUnavailable, TargetError
 from zoo.export import builders, export_model
 from zoo.export.targets import find_target
@@ -113,6 +114,24 @@ def test_another_gpu_is_refused_before_anything_is_deserialised(
         )
     with pytest.raises(BundleError, match=r"key.engine_version is ==1.0, this machine has 9.9"):
         check_requirement(bundle, "engine_version", "==1.0", "9.9")
+
+
+@pytest.mark.parametrize("capability", find_target("tensorrt-rtx").compute_capabilities)
+def test_every_compute_capability_is_built_without_a_gpu(
+    toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: str
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    monkeypatch.setenv("ZOO_MODELS", str(toy_root))
+    monkeypatch.delenv("ZOO_DATA", raising=False)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    made = export_model("toy", target="tensorrt-rtx", precision="fp16", compute_capability=capability)
+    assert made.manifest.key.compute_capability == capability
+    assert made.path.name == (
+        "tensorrt-rtx-fp16" if capability == "8.9" else f"tensorrt-rtx-{capability}-fp16"
+    )
+    assert f"--compute-capability {capability}" in rebuild_command(made.manifest)
+    with pytest.raises(ProviderUnavailable, match="driver"):
+        zoo.load(made.path)
 
 
 def test_a_refused_node_is_named(toy) -> None:

@@ -24,6 +24,11 @@ from zoo.cli.common import (
 @click.option("--target", default="cpu-x86", show_default=True, help="A target of zoo targets.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8, or auto.")
 @click.option(
+    "--compute-capability",
+    metavar="X.Y",
+    help="Of the GPU, where the target can be built for several (zoo targets).",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="The bundle's folder, or a file ending in .zoo. Default: the store, where zoo run NAME finds it.",
@@ -45,6 +50,7 @@ def export_command(
     name: str,
     target: str,
     precision: str,
+    compute_capability: str | None,
     out: Path | None,
     data: Path | None,
     weights: Path | None,
@@ -65,6 +71,7 @@ def export_command(
             name,
             target=target,
             precision=precision,
+            compute_capability=compute_capability,
             out=out,
             data=data,
             weights=weights,
