@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
@@ -293,7 +294,7 @@ class Exporter:
         built = cell.artifact.built
         placed = Counter(f"{node.provider} {node.precision}" for node in cell.artifact.placement)
         spec = msgspec.structs.replace(built.spec, placement=dict(sorted(placed.items())))
-        built = Built(spec, built.files, built.version, built.log, built.notes)
+        built = dataclasses.replace(built, spec=spec)
         contents = {**built.files, "golden.npz": cell.golden.data}
         if built.log:
             contents["build.log"] = ("\n".join(built.log) + "\n").encode()
@@ -341,6 +342,7 @@ class Exporter:
             quality=self._quality(gate),
             calibration=lowered.calibration,
             gate=gate.gate if gate else None,
+            recipe=built.recipe,
             notes=(*notes, *self._notes(recipe.precision, gate), *built.notes, *variant.notes),
         )
 
@@ -382,7 +384,8 @@ class Exporter:
             training = f"{data.reader} ({options})" if options else data.reader
             digest = data.sha256 or (self.dataset.fingerprint() if self.dataset else None)
         tools = {tool: metadata.version(tool) for tool in _TOOLS}
-        tools[self.target.engine] = built.version
+        if built.version:
+            tools[self.target.engine] = built.version
         tools["python"] = platform.python_version()
         return Provenance(
             weights=self.weights.status,

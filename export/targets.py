@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, TypeAlias, cast, get_args
+from typing import Annotated, Literal, TypeAlias, cast, get_args
 
 import msgspec
 from msgspec import Meta
@@ -48,6 +48,8 @@ class Target(Spec, frozen=True):
     ``engine_version`` is the key's requirement; ``{version}``, ``{major}`` and ``{minor}`` stand for the
     version that built the engine. ``refused`` has the public reason for each precision that cannot work.
     ``compute_capability`` is the GPU's that is built for when none is named; ``compute_capabilities`` all that can be.
+    ``build`` is ``device`` where the engine can only be built on the device itself: the bundle then holds the graph and a
+    recipe, which ``zoo build`` finishes. ``memory_gib`` is what CPU and GPU share, or the GPU has.
     """
 
     name: Name
@@ -59,6 +61,9 @@ class Target(Spec, frozen=True):
     refused: dict[Precision, str] = {}
     compute_capability: Capability | None = None
     compute_capabilities: tuple[Capability, ...] = ()
+    build: Literal["here", "device"] = "here"
+    memory_gib: Annotated[float, Meta(gt=0)] | None = None
+    power_modes: tuple[str, ...] = ()
     flags: dict[str, str | int | bool] = {}
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

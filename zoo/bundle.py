@@ -141,6 +141,18 @@ class Gate(Spec, frozen=True):
     passed: bool
 
 
+class BuildRecipe(Spec, frozen=True):
+    """How the device makes the engine file that the bundle does not hold yet (``zoo build``).
+
+    ``graph`` is ONNX, already quantised or cast. The engine's kind, shapes and precision are in ``engines``, the
+    builder's version and the compute capability in ``key``.
+    """
+
+    graph: FilePath
+    optimization_level: Annotated[int, Meta(ge=0, le=5)] | None = None
+    workspace_mib: Annotated[int, Meta(ge=1)] | None = None
+
+
 class Golden(Spec, frozen=True):
     """Raw inputs with their expected outputs, for ``zoo selftest``."""
 
@@ -176,6 +188,7 @@ class Manifest(Spec, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     calibration: Calibration | None = None
     gate: Gate | None = None
+    recipe: BuildRecipe | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -238,10 +251,14 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     listed = [file.path for file in manifest.files]
     if len(set(listed)) != len(listed):
         raise BundleError(f"{where}: {MANIFEST} lists a file twice")
-    wanted = [(f"engines[{i}].file", engine.file) for i, engine in enumerate(manifest.engines)]
-    wanted += [
-        (f"engines[{i}].extra_files", f) for i, e in enumerate(manifest.engines) for f in e.extra_files
-    ]
+    made = [(f"engines[{i}].file", engine.file) for i, engine in enumerate(manifest.engines)]
+    made += [(f"engines[{i}].extra_files", f) for i, e in enumerate(manifest.engines) for f in e.extra_files]
+    wanted = made if manifest.recipe is None else [("recipe.graph", manifest.recipe.graph)]
+    for field, path in made if manifest.recipe is not None else []:
+        if path in listed:
+            raise BundleError(
+                f"{where}: {MANIFEST}: {field} is there already, but recipe says that it is yet to be built"
+            )
     wanted.append(("golden.file", manifest.golden.file))
     for field, path in wanted:
         if path not in listed:
@@ -273,8 +290,9 @@ def _check_key_is_consistent(manifest: Manifest, where: str) -> None:
             manifest.calibration.sha256 if manifest.calibration else None,
         ),
     ]
-    if engine.file.endswith(".onnx"):
-        pairs.append(("onnx_sha256", key.onnx_sha256, files[engine.file].sha256))
+    graph = manifest.recipe.graph if manifest.recipe else engine.file
+    if graph.endswith(".onnx"):
+        pairs.append(("onnx_sha256", key.onnx_sha256, files[graph].sha256))
     for field, found, expected in pairs:
         if found != expected:
             raise BundleError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from zoo.bundle import EngineKind, EngineSpec
+from zoo.bundle import BuildRecipe, EngineKind, EngineSpec
 from zoo.errors import ProviderUnavailable
 from zoo.export.graph import Graph
 from zoo.export.targets import BuildOptions, Target
@@ -37,13 +37,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Built:
-    """Engine files and how to run them. ``log`` is what the builder said, ``notes`` what the user should know."""
+    """Engine files and how to run them. ``log`` is what the builder said, ``notes`` what the user should know.
+
+    ``recipe`` stands in for engine files that only the device can build; ``version`` is "" then.
+    """
 
     spec: EngineSpec
     files: Mapping[str, bytes]
     version: str
     log: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recipe: BuildRecipe | None = None
 
 
 class Builder(Protocol):
@@ -67,6 +71,8 @@ def builder(target: Target) -> tuple[Builder, str]:
         The package is not installed.
     """
     _, package, install = KINDS[target.engine]
+    if target.build == "device":
+        return cast("Builder", importlib.import_module("zoo.export.builders.recipe")), package
     try:
         importlib.import_module(package)
         module = importlib.import_module(f"zoo.export.builders.{_MODULES[target.engine]}")

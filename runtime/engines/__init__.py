@@ -104,6 +104,11 @@ def open_engine(bundle: Bundle, options: EngineOptions, index: int = 0) -> Engin
         The engine or its device is not here.
     """
     spec = bundle.manifest.engines[index]
+    if bundle.manifest.recipe is not None:
+        raise BundleError(
+            f"{bundle.path} is a recipe: its {spec.kind} engine is built on the device. Finish it there: "
+            f"zoo build {bundle.path} --out DIR"
+        )
     module, package, install = KINDS[spec.kind]
     try:
         backend = importlib.import_module(f"zoo.runtime.engines.{module}")

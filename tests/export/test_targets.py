@@ -29,9 +29,13 @@ fp16 = "no kernels"
 
 def test_the_targets_that_ship() -> None:
     targets = load_targets()
-    assert {"cpu-x86", "openvino-cpu", "tensorrt-rtx"} <= set(targets)
+    assert set(targets) == {
+        *("cpu-x86", "cpu-arm64", "openvino-cpu", "openvino-npu", "cuda", "tensorrt-rtx", "rtx-desktop", "web-wasm"),
+        *("jetson-orin-nano-jp6", "jetson-agx-orin-jp6", "jetson-orin-jp5", "jetson-thor-jp7"),
+    }
     for target in targets.values():
-        assert "fp32" in target.precisions
+        assert "fp32" in {*target.precisions, *target.refused}
+        assert target.precisions
         assert target.sources
         assert not set(target.precisions) & set(target.refused)
         requirement = target.requirement("1.2.3")
@@ -87,9 +91,9 @@ def test_reasons_and_versions(tmp_path: Path) -> None:
 
 
 def test_an_unknown_target_gets_a_suggestion() -> None:
-    with pytest.raises(TargetError, match="'openvino'; did you mean openvino-cpu"):
+    with pytest.raises(TargetError, match="'openvino'; did you mean openvino-npu, openvino-cpu"):
         find_target("openvino")
-    with pytest.raises(TargetError, match="'zzz'; there are cpu-x86"):
+    with pytest.raises(TargetError, match="'zzz'; there are cpu-arm64, cpu-x86, cuda"):
         find_target("zzz")
 
 

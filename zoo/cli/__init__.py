@@ -19,6 +19,7 @@ _COMMANDS = {
     "targets": ("catalog", "List the export targets and their precisions."),
     "doctor": ("doctor", "Tell what this machine can run, and why not."),
     "export": ("export", "Build a verified bundle for a target and a precision."),
+    "build": ("build", "Finish a recipe bundle on the device that runs it."),
     "run": ("run", "Run a model on inputs."),
     "selftest": ("check", "Run a bundle's golden inputs and compare."),
     "inspect": ("check", "Show a bundle's manifest, or where each node runs."),
