@@ -2,6 +2,7 @@
 // Audio kernels. Compiled once for each instruction set (see csrc/README.md); no standard library in here.
 #include "audio/kernels.h"
 #include "core/simd.h"
+#include "core/simd_log.h"
 
 namespace zoo {
 namespace ZOO_TARGET {
@@ -307,33 +308,6 @@ void Bands(const BandPlan* plan, const double* in, float* out) {
     for (int l = 0; l < W; ++l) out[b * W + l] = static_cast<float>(even[l]);
 #endif
   }
-}
-
-ZOO_INLINE VF Splat(float x) { return x - VF{}; }
-ZOO_INLINE VF Max(VF a, VF b) { return a > b ? a : b; }
-
-// 10 log10(x) of positive normal numbers, within 2 ulp: x = m 2^e with m in [sqrt(1/2), sqrt(2)), Cephes' polynomial
-// for log(m), and 10 log10(2) in two parts so that e times the first is exact.
-ZOO_INLINE VF Decibels(VF x) {
-  const int32_t base = 0x3f3504f3;
-  VI bits;
-  __builtin_memcpy(&bits, &x, sizeof(x));
-  bits -= base;
-  const VF e = __builtin_convertvector(bits >> 23, VF);
-  bits = (bits & 0x7fffff) + base;
-  VF m;
-  __builtin_memcpy(&m, &bits, sizeof(m));
-  const VF f = m - 1.0f, z = f * f;
-  VF y = f * 7.0376836292e-2f - 1.1514610310e-1f;
-  y = y * f + 1.1676998740e-1f;
-  y = y * f - 1.2420140846e-1f;
-  y = y * f + 1.4249322787e-1f;
-  y = y * f - 1.6668057665e-1f;
-  y = y * f + 2.0000714765e-1f;
-  y = y * f - 2.4999993993e-1f;
-  y = y * f + 3.3333331174e-1f;
-  y = f + (y * f * z - 0.5f * z);
-  return e * 3.01025390625f + (y * 4.342944819032518f + e * 4.6050389811952137e-5f);
 }
 
 float Decibel(float* x, int64_t n, float amin, float subtract) {
