@@ -35,8 +35,10 @@ struct FrameFeatures::Impl {
   const Kernels* kernels = nullptr;
   int32_t rate = 0, length = 0, shift = 0, n_fft = 0;
   bool snip_edges = true;
-  bool prepared = false;  // frames pass through the kernel `prepare`
-  FramePlan frame{};
+  bool emphasized = false;  // frames lose their mean and are pre-emphasised
+  bool remove_mean = false;
+  double factor = 0;  // of pre-emphasis
+  double scale = 1;   // of samples; part of the spectrum's window
   int32_t spectrum_kind = kSpectrumPower;
   std::unique_ptr<SpectrumTables> spectrum;
   std::unique_ptr<BandTables> bands;
@@ -47,7 +49,7 @@ struct FrameFeatures::Impl {
   int32_t basis_padded = 0;
   EnergyKind energy = EnergyKind::kNone;
   float log_energy_floor = -std::numeric_limits<float>::infinity();
-  Buffer<float> energy_window;
+  Buffer<double> energy_window;
   int32_t columns = 0;
   int32_t band_column = 0;  // column of the first band: 1 after an energy
 
@@ -63,7 +65,7 @@ struct FrameFeatures::Impl {
     spectrum = std::move(s.value());
     if (energy != EnergyKind::kWindowed) return Status::Ok();
     if (!energy_window.Reserve(static_cast<size_t>(length))) return OutOfMemory();
-    for (int32_t i = 0; i < length; ++i) energy_window[static_cast<size_t>(i)] = static_cast<float>(window[static_cast<size_t>(i)]);
+    for (int32_t i = 0; i < length; ++i) energy_window[static_cast<size_t>(i)] = window[static_cast<size_t>(i)];
     return Status::Ok();
   }
   Status InitBands(int32_t count, int32_t bins, const std::function<float(int32_t, int32_t)>& weight) {
@@ -78,25 +80,24 @@ namespace {
 
 struct FeatureState : FrameFeatures::State {
   Buffer<double> work, bins;
-  Buffer<float> frames;  // [lane][n_fft]
-  Buffer<float> edge;    // one frame, mirrored
-  Buffer<float> mel;     // [band][lane]
+  Buffer<float> edge;      // [lane][n_fft]: frames that reach over an edge
+  Buffer<float> mel;       // [band][lane]
+  Buffer<double> offsets;  // [lane]: what removing the mean takes away after pre-emphasis
   const float* pointers[kMaxLanes] = {};
-  float energy[kMaxLanes] = {};
+  float log_energy[kMaxLanes] = {};
 };
 
 using Impl = FrameFeatures::Impl;
 
-Status Range1(const char* op, const char* field, double value, double low, double high) {
+Status CheckNumber(const char* field, double value, double low, double high) {
   if (value >= low && value <= high) return Status::Ok();
-  return InvalidArgument(std::string(op) + ": " + field + " is " + std::to_string(value) + "; it must lie between " +
+  return InvalidArgument(std::string(field) + " is " + std::to_string(value) + "; it must lie between " +
                          std::to_string(low) + " and " + std::to_string(high));
 }
 
-// Windows as Kaldi's: symmetric.
+// Symmetric, as Kaldi's, times the scale of the samples.
 std::vector<double> KaldiWindowOf(const KaldiOptions& o, int32_t n) {
   std::vector<double> w(static_cast<size_t>(n), 1.0);
-  if (n == 1) return w;
   for (int32_t i = 0; i < n; ++i) {
     const double c = std::cos(2 * kPi * i / (n - 1)), c2 = std::cos(4 * kPi * i / (n - 1));
     double& v = w[static_cast<size_t>(i)];
@@ -107,6 +108,7 @@ std::vector<double> KaldiWindowOf(const KaldiOptions& o, int32_t n) {
       case KaldiWindow::kRectangular: break;
       case KaldiWindow::kBlackman: v = o.blackman_coeff - 0.5 * c + (0.5 - o.blackman_coeff) * c2; break;
     }
+    v *= o.scale;
   }
   return w;
 }
@@ -119,27 +121,29 @@ int32_t Samples(int32_t rate, double ms) {
 float KaldiMel(float hz) { return 1127.0f * std::log(1.0f + hz / 700.0f); }
 
 Status InitKaldi(const KaldiOptions& o, bool use_energy, const std::string& isa, Impl* p) {
-  if (o.rate < 1 || o.rate > 768000) return Range1(p->name, "rate", o.rate, 1, 768000);
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "scale", o.scale, 1e-30, 1e30));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "preemph_coeff", o.preemph_coeff, 0, 1));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "blackman_coeff", o.blackman_coeff, 0, 1));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "energy_floor", o.energy_floor, 0, 1e38));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "num_bins", o.num_bins, 3, 4096));
+  ZOO_RETURN_IF_ERROR(CheckNumber("rate", o.rate, 1, 768000));
+  ZOO_RETURN_IF_ERROR(CheckNumber("scale", o.scale, 1e-30, 1e30));
+  ZOO_RETURN_IF_ERROR(CheckNumber("preemph_coeff", o.preemph_coeff, 0, 1));
+  ZOO_RETURN_IF_ERROR(CheckNumber("blackman_coeff", o.blackman_coeff, 0, 1));
+  ZOO_RETURN_IF_ERROR(CheckNumber("energy_floor", o.energy_floor, 0, 1e38));
+  ZOO_RETURN_IF_ERROR(CheckNumber("num_bins", o.num_bins, 3, 4096));
   p->rate = o.rate;
   p->length = Samples(o.rate, o.frame_length_ms);
   p->shift = Samples(o.rate, o.frame_shift_ms);
   if (p->length < 2 || p->length > kMaxFrame || p->shift < 1) {
-    return InvalidArgument(std::string(p->name) + ": frame_length_ms and frame_shift_ms give frames of " + std::to_string(p->length) +
+    return InvalidArgument("frame_length_ms and frame_shift_ms give frames of " + std::to_string(p->length) +
                            " samples and a shift of " + std::to_string(p->shift) + "; a frame must have 2 to 65536, a shift at least 1");
   }
   const int32_t n_fft = o.round_to_power_of_two ? PowerOfTwo(p->length) : p->length;
   if (!FftSizeSupported(n_fft)) {
-    return InvalidArgument(std::string(p->name) + ": a frame has " + std::to_string(n_fft) +
+    return InvalidArgument("a frame has " + std::to_string(n_fft) +
                            " samples; without round_to_power_of_two it must be even, a product of 2, 3 and 5, and between 16 and 65536");
   }
   p->snip_edges = o.snip_edges;
-  p->prepared = true;
-  p->frame = {p->length, static_cast<float>(o.scale), static_cast<float>(o.preemph_coeff), o.remove_dc_offset ? 1 : 0};
+  p->remove_mean = o.remove_dc_offset;
+  p->scale = o.scale;
+  p->factor = static_cast<float>(o.preemph_coeff);
+  p->emphasized = p->remove_mean || p->factor != 0;
   if (use_energy) p->energy = o.raw_energy ? EnergyKind::kRaw : EnergyKind::kWindowed;
   if (o.energy_floor > 0) p->log_energy_floor = std::log(static_cast<float>(o.energy_floor));
   p->floor = std::numeric_limits<float>::epsilon();
@@ -148,7 +152,7 @@ Status InitKaldi(const KaldiOptions& o, bool use_energy, const std::string& isa,
   const float nyquist = 0.5f * static_cast<float>(o.rate), low = static_cast<float>(o.low_freq);
   const float high = o.high_freq > 0 ? static_cast<float>(o.high_freq) : nyquist + static_cast<float>(o.high_freq);
   if (!(low >= 0 && low < nyquist && high > low && high <= nyquist)) {
-    return InvalidArgument(std::string(p->name) + ": low_freq is " + std::to_string(low) + " Hz and high_freq " + std::to_string(high) +
+    return InvalidArgument("low_freq is " + std::to_string(low) + " Hz and high_freq " + std::to_string(high) +
                            " Hz; 0 <= low_freq < high_freq <= rate / 2 must hold");
   }
   const float mel_low = KaldiMel(low), step = (KaldiMel(high) - mel_low) / static_cast<float>(o.num_bins + 1);
@@ -163,7 +167,7 @@ Status InitKaldi(const KaldiOptions& o, bool use_energy, const std::string& isa,
   }));
   for (int32_t b = 0; b < o.num_bins; ++b) {
     if (used[static_cast<size_t>(b)]) continue;
-    return InvalidArgument(std::string(p->name) + ": band " + std::to_string(b) + " of num_bins = " + std::to_string(o.num_bins) +
+    return InvalidArgument("band " + std::to_string(b) + " of num_bins = " + std::to_string(o.num_bins) +
                            " holds no bin of the " + std::to_string(n_fft) + "-point FFT; use fewer bands or longer frames");
   }
   return Status::Ok();
@@ -196,9 +200,9 @@ Result<FrameFeatures> FrameFeatures::Create(const KaldiMfccOptions& o, const std
   auto p = std::make_unique<Impl>();
   p->name = "kaldi_mfcc";
   ZOO_RETURN_IF_ERROR(InitKaldi(o, o.use_energy, isa, p.get()));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "cepstral_lifter", o.cepstral_lifter, 0, 1e6));
+  ZOO_RETURN_IF_ERROR(CheckNumber("cepstral_lifter", o.cepstral_lifter, 0, 1e6));
   if (o.num_ceps < 1 || o.num_ceps > o.num_bins) {
-    return InvalidArgument("kaldi_mfcc: num_ceps is " + std::to_string(o.num_ceps) + "; it must lie between 1 and num_bins = " + std::to_string(o.num_bins));
+    return InvalidArgument("num_ceps is " + std::to_string(o.num_ceps) + "; it must lie between 1 and num_bins = " + std::to_string(o.num_bins));
   }
   p->columns = p->coefficients = o.num_ceps;
   ZOO_RETURN_IF_ERROR(MakeDctBasis(o.num_bins, o.num_ceps, &p->basis, &p->basis_padded));
@@ -217,16 +221,16 @@ Result<FrameFeatures> FrameFeatures::Create(const KaldiMfccOptions& o, const std
 Result<FrameFeatures> FrameFeatures::Create(const DeepSpeechMfccOptions& o, const std::string& isa) try {
   auto p = std::make_unique<Impl>();
   p->name = "deepspeech_mfcc";
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "rate", o.rate, 1, 768000));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "win_length", o.win_length, 2, kMaxFrame));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "hop_length", o.hop_length, 1, 2147483647));
-  ZOO_RETURN_IF_ERROR(Range1(p->name, "n_mels", o.n_mels, 1, 4096));
+  ZOO_RETURN_IF_ERROR(CheckNumber("rate", o.rate, 1, 768000));
+  ZOO_RETURN_IF_ERROR(CheckNumber("win_length", o.win_length, 2, kMaxFrame));
+  ZOO_RETURN_IF_ERROR(CheckNumber("hop_length", o.hop_length, 1, 2147483647));
+  ZOO_RETURN_IF_ERROR(CheckNumber("n_mels", o.n_mels, 1, 4096));
   if (o.n_mfcc < 1 || o.n_mfcc > o.n_mels) {
-    return InvalidArgument("deepspeech_mfcc: n_mfcc is " + std::to_string(o.n_mfcc) + "; it must lie between 1 and n_mels = " + std::to_string(o.n_mels));
+    return InvalidArgument("n_mfcc is " + std::to_string(o.n_mfcc) + "; it must lie between 1 and n_mels = " + std::to_string(o.n_mels));
   }
   const double top = o.fmax.value_or(o.rate / 2.0);
   if (!(o.fmin >= 0 && top > o.fmin && top <= o.rate / 2.0)) {
-    return InvalidArgument("deepspeech_mfcc: fmin is " + std::to_string(o.fmin) + " Hz and fmax " + std::to_string(top) +
+    return InvalidArgument("fmin is " + std::to_string(o.fmin) + " Hz and fmax " + std::to_string(top) +
                            " Hz; 0 <= fmin < fmax <= rate / 2 must hold");
   }
   p->rate = o.rate;
@@ -291,7 +295,7 @@ Result<std::unique_ptr<FrameFeatures::State>> FrameFeatures::NewState() const {
   const size_t bands = static_cast<size_t>(RoundUp(p.bands->plan().bands * p.kernels->lanes, kMaxFloatLanes));
   // a point more for each block of the first pass, of which there are at most 8
   if (!s || !s->work.Reserve((n + 16) * lanes) || !s->bins.Reserve(static_cast<size_t>(p.bands->bin_hi - p.bands->bin_lo) * lanes) ||
-      !s->frames.Reserve(n * lanes) || !s->edge.Reserve(static_cast<size_t>(p.length)) || !s->mel.Reserve(bands)) {
+      !s->edge.Reserve(n * lanes) || !s->mel.Reserve(bands) || !s->offsets.Reserve(lanes)) {
     return OutOfMemory();
   }
   return std::unique_ptr<State>(std::move(s));
@@ -316,27 +320,35 @@ Status FrameFeatures::Compute(Span<const float> part, int64_t first, int64_t tot
     for (int64_t l = 0; l < used; ++l) {
       const int64_t start = p.Start(f + l);
       const float* x = part.data() + (start - first);
-      if (start < 0 || start + p.length > total) {
+      if (start < 0 || start + p.n_fft > held) {  // the window is zero beyond the frame's length, but must be readable
+        float* y = s.edge.data() + l * p.n_fft;
         for (int64_t i = 0; i < p.length; ++i) {
           int64_t at = start + i;
           while (at < 0 || at >= total) at = at < 0 ? -1 - at : 2 * total - 1 - at;
-          s.edge[static_cast<size_t>(i)] = part[static_cast<size_t>(at - first)];
+          y[i] = part[static_cast<size_t>(at - first)];
         }
-        x = s.edge.data();
+        x = y;
       }
-      float* y = s.frames.data() + l * p.n_fft;  // zero beyond the frame's length
-      s.pointers[l] = y;
-      if (p.prepared) {
-        k.speech.prepare(&p.frame, x, y, p.energy == EnergyKind::kRaw ? &s.energy[l] : nullptr);
-        if (p.energy == EnergyKind::kWindowed) s.energy[l] = k.speech.energy(y, p.energy_window.data(), p.length);
-      } else if (p.length == p.n_fft) {
-        s.pointers[l] = x;
-      } else {
-        std::memcpy(y, x, static_cast<size_t>(p.length) * sizeof(float));
-      }
+      s.pointers[l] = x;
+      if (!p.emphasized && p.energy == EnergyKind::kNone) continue;
+      const double mean = p.remove_mean ? k.speech.sum(x, p.length) / p.length : 0.0;
+      s.offsets[static_cast<size_t>(l)] = mean - p.factor * mean;
+      if (p.energy == EnergyKind::kNone) continue;
+      const double energy = p.energy == EnergyKind::kRaw
+                                ? k.speech.squares(x, p.length, mean) * p.scale * p.scale
+                                : k.speech.emphasized_squares(x, p.energy_window.data(), p.length, p.factor, s.offsets[static_cast<size_t>(l)]);
+      s.log_energy[l] = std::max(static_cast<float>(std::log(std::max(energy, static_cast<double>(std::numeric_limits<float>::epsilon())))), p.log_energy_floor);
     }
-    for (int64_t l = used; l < lanes; ++l) s.pointers[l] = s.pointers[used - 1];
-    k.audio.spectrum(&p.spectrum->plan(), s.pointers, s.work.data(), p.spectrum_kind, p.bands->bin_lo, p.bands->bin_hi, s.bins.data());
+    for (int64_t l = used; l < lanes; ++l) {
+      s.pointers[l] = s.pointers[used - 1];
+      s.offsets[static_cast<size_t>(l)] = s.offsets[static_cast<size_t>(used - 1)];
+    }
+    if (p.emphasized) {
+      k.audio.emphasized_spectrum(&p.spectrum->plan(), s.pointers, p.factor, s.offsets.data(), s.work.data(), p.spectrum_kind, p.bands->bin_lo,
+                                  p.bands->bin_hi, s.bins.data());
+    } else {
+      k.audio.spectrum(&p.spectrum->plan(), s.pointers, s.work.data(), p.spectrum_kind, p.bands->bin_lo, p.bands->bin_hi, s.bins.data());
+    }
     k.audio.bands(&p.bands->plan(), s.bins.data(), s.mel.data());
     if (p.log) k.speech.ln(s.mel.data(), values, p.floor);
     float* rows = to.data() + (f - out.begin) * p.columns;
@@ -348,16 +360,11 @@ Status FrameFeatures::Compute(Span<const float> part, int64_t first, int64_t tot
         for (int64_t b = 0; b < bands; ++b) row[b] = s.mel[static_cast<size_t>(b * lanes + l)];
       }
     }
-    if (p.energy != EnergyKind::kNone) {
-      for (int64_t l = 0; l < used; ++l) {
-        const float e = std::log(std::max(s.energy[l], std::numeric_limits<float>::epsilon()));
-        rows[l * p.columns] = std::max(e, p.log_energy_floor);
-      }
-    }
+    for (int64_t l = 0; l < used && p.energy != EnergyKind::kNone; ++l) rows[l * p.columns] = s.log_energy[l];
   }
   const int64_t bad = k.audio.find_nonfinite(to.data(), static_cast<int64_t>(to.size()));
   if (bad < 0) return Status::Ok();
-  return InvalidSignal(std::string(p.name) + ": the power of frame " + std::to_string(out.begin + bad / p.columns) +
+  return InvalidSignal(std::string(p.name) + ": a band of frame " + std::to_string(out.begin + bad / p.columns) +
                        " overflows float32; scale the samples down");
 }
 

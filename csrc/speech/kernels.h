@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels of the speech family: frames before the FFT, logarithms after it, statistics of columns. Rules as in core/kernels.h.
+// Kernels of the speech family: energies of frames, logarithms of bands, statistics of columns. Rules as in core/kernels.h.
 #ifndef ZOO_SPEECH_KERNELS_H_
 #define ZOO_SPEECH_KERNELS_H_
 
@@ -7,19 +7,12 @@
 
 namespace zoo {
 
-// What Kaldi does to a frame before its window, on samples times `scale`.
-struct FramePlan {
-  int32_t length;    // samples
-  float scale;
-  float preemphasis;  // y[i] = x[i] - preemphasis * x[i - 1], with x[-1] = x[0]
-  int32_t remove_mean;
-};
-
 struct SpeechKernels {
-  // y[0, length) from x[0, length). With energy != null: the sum of squares before pre-emphasis.
-  void (*prepare)(const FramePlan* plan, const float* x, float* y, float* energy);
-  // sum of (y[i] * w[i])^2
-  float (*energy)(const float* y, const float* w, int64_t n);
+  double (*sum)(const float* x, int64_t n);
+  // sum of (x[i] - mean)^2
+  double (*squares)(const float* x, int64_t n, double mean);
+  // sum of (w[i] (x[i] - factor * x[i - 1] - offset))^2 with x[-1] = x[0]
+  double (*emphasized_squares)(const float* x, const double* w, int64_t n, double factor, double offset);
   // x <- ln(max(floor, x)) in place, +inf for what is above float32 or NaN; n is a multiple of 16.
   void (*ln)(float* x, int64_t n, float floor);
 
@@ -32,9 +25,9 @@ struct SpeechKernels {
 
   // Sums over windows that slide. to = from + x, and with squares: to[cols + c] = from[cols + c] + x[c]^2.
   void (*add_row)(const float* x, int64_t cols, int32_t squares, const double* from, double* to);
-  // The window's sums are a + b over 1 / inverse rows. out = x - mean, and with squares divided by the standard
+  // The window's sums are a + b over `rows` rows. out = x - mean, and with squares divided by the standard
   // deviation, the variance being at least `floor`.
-  void (*normalize_row)(const float* x, const double* a, const double* b, int64_t cols, int32_t squares, double inverse,
+  void (*normalize_row)(const float* x, const double* a, const double* b, int64_t cols, int32_t squares, double rows,
                         double floor, float* out);
 };
 

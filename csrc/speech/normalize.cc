@@ -33,7 +33,7 @@ Status CheckRange(const char* op, size_t values, int64_t columns, int64_t first,
 
 Status ContextOptions::Validate() const {
   for (const auto& [name, value] : {std::pair<const char*, int64_t>{"before", before}, {"after", after}}) {
-    if (value < 0 || value > 10000) return InvalidArgument(std::string("context: ") + name + " is " + std::to_string(value) + "; it must lie between 0 and 10000");
+    if (value < 0 || value > 10000) return InvalidArgument(std::string(name) + " is " + std::to_string(value) + "; it must lie between 0 and 10000");
   }
   return Status::Ok();
 }
@@ -63,7 +63,7 @@ Status ContextOptions::Compute(Span<const float> part, int64_t first, int64_t to
 
 Status CmvnOptions::Validate() const {
   if (norm_means || !norm_vars) return Status::Ok();
-  return InvalidArgument("cmvn: norm_vars needs norm_means: the variance is that around the mean");
+  return InvalidArgument("norm_vars needs norm_means: the variance is that around the mean");
 }
 
 Result<Cmvn> Cmvn::Create(const CmvnOptions& options, const std::string& isa) {
@@ -88,9 +88,9 @@ Status Cmvn::Compute(Span<const float> in, int64_t columns, Span<float> out) con
 // --------------------------------------------------------------------------------------------------------- sliding
 
 Status SlidingCmvnOptions::Validate() const {
-  if (window < 1 || window > 1000000) return InvalidArgument("cmvn_sliding: window is " + std::to_string(window) + "; it must lie between 1 and 1000000");
+  if (window < 1 || window > 1000000) return InvalidArgument("window is " + std::to_string(window) + "; it must lie between 1 and 1000000");
   if (center || (min_window >= 1 && min_window <= window)) return Status::Ok();
-  return InvalidArgument("cmvn_sliding: min_window is " + std::to_string(min_window) + "; it must lie between 1 and window = " + std::to_string(window));
+  return InvalidArgument("min_window is " + std::to_string(min_window) + "; it must lie between 1 and window = " + std::to_string(window));
 }
 
 // Kaldi's: of constant length once it has left the start, kept within the rows at both ends.
@@ -182,7 +182,7 @@ Status SlidingCmvn::Compute(Span<const float> part, int64_t first, int64_t total
       std::fill(row, row + columns, 0.0f);
       continue;
     }
-    k.normalize_row(x + t * columns, suffix + (border - w.begin) * width, prefix, columns, squares, 1.0 / static_cast<double>(w.size()), 1e-10, row);
+    k.normalize_row(x + t * columns, suffix + (border - w.begin) * width, prefix, columns, squares, static_cast<double>(w.size()), 1e-10, row);
   }
   return Status::Ok();
 }
@@ -190,7 +190,7 @@ Status SlidingCmvn::Compute(Span<const float> part, int64_t first, int64_t total
 // ------------------------------------------------------------------------------------------------------ whole signal
 
 Result<WaveNormalize> WaveNormalize::Create(double epsilon, const std::string& isa) {
-  if (!(epsilon > 0) || !std::isfinite(epsilon)) return InvalidArgument("wave_normalize: epsilon is " + std::to_string(epsilon) + "; it must be positive");
+  if (!(epsilon > 0) || !std::isfinite(epsilon)) return InvalidArgument("epsilon is " + std::to_string(epsilon) + "; it must be positive");
   Result<const Kernels*> k = SelectKernels(isa);
   if (!k.ok()) return k.status();
   return WaveNormalize(epsilon, k.value());
@@ -199,23 +199,16 @@ Result<WaveNormalize> WaveNormalize::Create(double epsilon, const std::string& i
 Status WaveNormalize::Compute(Span<const float> in, Span<float> out) const noexcept {
   ZOO_RETURN_IF_ERROR(CheckRows("wave_normalize", in.size(), 1, out.size(), static_cast<int64_t>(in.size())));
   const SpeechKernels& k = kernels_->speech;
-  constexpr int64_t kColumns = 64;  // the signal as rows of so many samples, to sum in vectors, and a rest
-  const int64_t n = static_cast<int64_t>(in.size()), rows = n / kColumns, rest = n % kColumns;
-  const float *x = in.data(), *tail = x + rows * kColumns;
-  double sums[kColumns], ends[kColumns] = {}, mean[kColumns], scale[kColumns];
-  const auto total = [&] {
-    double sum = 0;
-    for (int64_t i = 0; i < kColumns; ++i) sum += sums[i] + ends[i];
-    return sum;
-  };
-  k.column_sums(x, rows, kColumns, kColumns, sums);
-  k.column_sums(tail, rest > 0 ? 1 : 0, rest, kColumns, ends);
-  std::fill(mean, mean + kColumns, total() / static_cast<double>(n));
-  k.column_squares(x, rows, kColumns, kColumns, mean, sums);
-  k.column_squares(tail, rest > 0 ? 1 : 0, rest, kColumns, mean, ends);
-  std::fill(scale, scale + kColumns, 1.0 / std::sqrt(total() / static_cast<double>(n) + epsilon_));
-  k.affine(x, rows, kColumns, kColumns, mean, scale, out.data());
-  k.affine(tail, rest > 0 ? 1 : 0, rest, kColumns, mean, scale, out.data() + rows * kColumns);
+  const int64_t n = static_cast<int64_t>(in.size());
+  const double mean = k.sum(in.data(), n) / static_cast<double>(n);
+  const double scale = 1.0 / std::sqrt(k.squares(in.data(), n, mean) / static_cast<double>(n) + epsilon_);
+  constexpr int64_t kColumns = 64;  // the signal as rows of so many samples, and a rest
+  double means[kColumns], scales[kColumns];
+  std::fill(means, means + kColumns, mean);
+  std::fill(scales, scales + kColumns, scale);
+  const int64_t body = n / kColumns * kColumns;
+  k.affine(in.data(), n / kColumns, kColumns, kColumns, means, scales, out.data());
+  k.affine(in.data() + body, 1, n - body, kColumns, means, scales, out.data() + body);
   return Status::Ok();
 }
 

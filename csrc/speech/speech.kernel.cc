@@ -11,79 +11,6 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------------- frames
 
-// Sum over i of f(i): four vectors at a time, then one, then single values; the same order for every frame of a length.
-template <class V, class S>
-ZOO_INLINE float SumOver(int64_t n, V vector, S single) {
-  VF acc[4] = {};
-  int64_t i = 0;
-  for (; i + 4 * kF <= n; i += 4 * kF) {
-    for (int u = 0; u < 4; ++u) acc[u] += vector(i + u * kF);
-  }
-  for (; i + kF <= n; i += kF) acc[0] += vector(i);
-  float sum = Sum((acc[0] + acc[1]) + (acc[2] + acc[3]));
-  for (; i < n; ++i) sum += single(i);
-  return sum;
-}
-
-void Prepare(const FramePlan* plan, const float* x, float* y, float* energy) {
-  const int64_t n = plan->length;
-  const float s = plan->scale, a = plan->preemphasis;
-  float m = 0;
-  if (plan->remove_mean) {
-    m = SumOver(n, [x](int64_t i) { return LoadU<VF>(x + i); }, [x](int64_t i) { return x[i]; }) * s / static_cast<float>(n);
-  }
-  if (energy != nullptr) {
-    *energy = SumOver(
-        n,
-        [=](int64_t i) {
-          const VF d = LoadU<VF>(x + i) * s - m;
-          return d * d;
-        },
-        [=](int64_t i) {
-          const float d = x[i] * s - m;
-          return d * d;
-        });
-  }
-  y[0] = (x[0] * s - m) - a * (x[0] * s - m);
-  int64_t i = 1;
-  if (n > kF) {
-    for (;; i += kF) {
-      if (i + kF > n) {
-        if (i == n) break;
-        i = n - kF;  // the last values once more: y is not x
-      }
-      StoreU(y + i, (LoadU<VF>(x + i) * s - m) - a * (LoadU<VF>(x + i - 1) * s - m));
-      if (i + kF == n) break;
-    }
-    return;
-  }
-  for (; i < n; ++i) y[i] = (x[i] * s - m) - a * (x[i - 1] * s - m);
-}
-
-float Energy(const float* y, const float* w, int64_t n) {
-  return SumOver(
-      n,
-      [=](int64_t i) {
-        const VF d = LoadU<VF>(y + i) * LoadU<VF>(w + i);
-        return d * d;
-      },
-      [=](int64_t i) {
-        const float d = y[i] * w[i];
-        return d * d;
-      });
-}
-
-void NaturalLog(float* x, int64_t n, float floor) {
-  const VF least = Splat(floor), inf = Splat(__builtin_inff());
-  for (int64_t i = 0; i < n; i += kF) {
-    const VF v = LoadU<VF>(x + i);
-    const VF y = Ln(Max(v, least));
-    StoreU(x + i, v <= 3.4028234663852886e38f ? y : inf);
-  }
-}
-
-// ------------------------------------------------------------------------------------------------------ columns
-
 ZOO_INLINE VD LoadDouble(const float* p) {
 #if ZOO_VECTOR_BYTES > 16
   return ToDouble(LoadU<FW>(p));
@@ -100,6 +27,57 @@ ZOO_INLINE void StoreFloat(float* p, VD v) {
   p[1] = static_cast<float>(v[1]);
 #endif
 }
+
+// Sum over i of vector(i) or single(i): four vectors at a time, then one, then single values.
+template <class V, class S>
+ZOO_INLINE double SumOver(int64_t begin, int64_t n, V vector, S single) {
+  VD acc[4] = {};
+  int64_t i = begin;
+  for (; i + 4 * kD <= n; i += 4 * kD) {
+    for (int u = 0; u < 4; ++u) acc[u] += vector(i + u * kD);
+  }
+  for (; i + kD <= n; i += kD) acc[0] += vector(i);
+  acc[0] = (acc[0] + acc[1]) + (acc[2] + acc[3]);
+  double sum = 0;
+  for (int l = 0; l < kD; ++l) sum += acc[0][l];
+  for (; i < n; ++i) sum += single(i);
+  return sum;
+}
+
+double SumOf(const float* x, int64_t n) {
+  return SumOver(0, n, [=](int64_t i) { return LoadDouble(x + i); }, [=](int64_t i) { return static_cast<double>(x[i]); });
+}
+
+double Squares(const float* x, int64_t n, double mean) {
+  const auto square = [=](auto v) {
+    const auto d = v - mean;
+    return d * d;
+  };
+  return SumOver(0, n, [=](int64_t i) { return square(LoadDouble(x + i)); }, [=](int64_t i) { return square(static_cast<double>(x[i])); });
+}
+
+double EmphasizedSquares(const float* x, const double* w, int64_t n, double factor, double offset) {
+  const auto square = [=](auto v, auto before, auto weight) {
+    const auto d = (v - factor * before - offset) * weight;
+    return d * d;
+  };
+  const double first = static_cast<double>(x[0]);
+  return square(first, first, w[0]) +
+         SumOver(
+             1, n, [=](int64_t i) { return square(LoadDouble(x + i), LoadDouble(x + i - 1), LoadU<VD>(w + i)); },
+             [=](int64_t i) { return square(static_cast<double>(x[i]), static_cast<double>(x[i - 1]), w[i]); });
+}
+
+void NaturalLog(float* x, int64_t n, float floor) {
+  const VF least = Splat(floor), inf = Splat(__builtin_inff());
+  for (int64_t i = 0; i < n; i += kF) {
+    const VF v = LoadU<VF>(x + i);
+    const VF y = Ln(Max(v, least));
+    StoreU(x + i, v <= 3.4028234663852886e38f ? y : inf);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------ columns
 
 // Calls vectors(c, N as a constant) for groups of N * kD columns, the last group over again from the end, or
 // single(c) for each column when there are fewer than kD. A column's value does not depend on its group.
@@ -194,13 +172,13 @@ void AddRow(const float* x, int64_t cols, int32_t squares, const double* from, d
   }
 }
 
-void NormalizeRow(const float* x, const double* a, const double* b, int64_t cols, int32_t squares, double inverse, double floor,
+void NormalizeRow(const float* x, const double* a, const double* b, int64_t cols, int32_t squares, double rows, double floor,
                   float* out) {
   for (int64_t c = 0; c < cols; ++c) {
-    const double mean = (a[c] + b[c]) * inverse;
+    const double mean = (a[c] + b[c]) / rows;  // a division, so that the mean of equal values is that value
     double y = static_cast<double>(x[c]) - mean;
     if (squares) {
-      const double variance = (a[cols + c] + b[cols + c]) * inverse - mean * mean;
+      const double variance = (a[cols + c] + b[cols + c]) / rows - mean * mean;
       y /= __builtin_sqrt(variance > floor ? variance : floor);
     }
     out[c] = static_cast<float>(y);
@@ -211,7 +189,7 @@ void NormalizeRow(const float* x, const double* a, const double* b, int64_t cols
 
 extern const SpeechKernels kSpeechKernels;
 const SpeechKernels kSpeechKernels = {
-    Prepare, Energy, NaturalLog, ColumnSums, ColumnSquares, Affine, AddRow, NormalizeRow,
+    SumOf, Squares, EmphasizedSquares, NaturalLog, ColumnSums, ColumnSquares, Affine, AddRow, NormalizeRow,
 };
 
 }  // namespace ZOO_TARGET

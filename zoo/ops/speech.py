@@ -84,7 +84,7 @@ def kaldi_fbank(
     Raises
     ------
     InputError
-        No samples or too few for a frame, a NaN or Inf, a power that overflows float32, a parameter outside its range, a
+        No samples or too few for a frame, a NaN or Inf, a band that overflows float32, a parameter outside its range, a
         band without a bin of the FFT.
 
     Notes
@@ -231,7 +231,7 @@ def deepspeech_mfcc(
     Raises
     ------
     InputError
-        Fewer samples than ``win_length``, a NaN or Inf, a power that overflows float32, a parameter outside its range.
+        Fewer samples than ``win_length``, a NaN or Inf, a band that overflows float32, a parameter outside its range.
 
     Notes
     -----

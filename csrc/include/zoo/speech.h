@@ -86,7 +86,7 @@ class FrameFeatures {
 
   Result<std::unique_ptr<State>> NewState() const;
   // part: samples from index `first` on of a signal of `total`; covers Needed(out). to: out.size() * columns(). The bits
-  // of a frame do not depend on the others. No allocation. An error when a power overflows float32.
+  // of a frame do not depend on the others. No allocation. An error when a band overflows float32.
   Status Compute(Span<const float> part, int64_t first, int64_t total, Range out, Span<float> to, State& state) const noexcept;
 
   struct Impl;
