@@ -246,9 +246,7 @@ ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
     return;
   }
   VD p = re * re + im * im;
-  if (kKind == kSpectrumMagnitude) {
-    for (int l = 0; l < W; ++l) p[l] = __builtin_sqrt(p[l]);
-  }
+  if (kKind == kSpectrumMagnitude) p = Sqrt(p);
   Store(out + index * W, p);
 }
 
