@@ -2,6 +2,7 @@
 // Audio kernels. Compiled once for each instruction set (see csrc/README.md); no standard library in here.
 #include "audio/kernels.h"
 #include "core/simd.h"
+#include "core/simd_log.h"
 
 namespace zoo {
 namespace ZOO_TARGET {
@@ -133,7 +134,8 @@ void RunPass(int radix, double* z, int64_t blocks, int64_t m, const double* tw) 
 
 // -------------------------------------------------------------------------------------- load, window, transpose
 
-ZOO_INLINE void LoadBlock(const float* const* frames, const double* window, int64_t at, VD (&v)[W]) {
+// W samples of each of W frames, from `at` on.
+ZOO_INLINE void LoadBlock(const float* const* frames, int64_t at, VD (&v)[W]) {
 #if ZOO_VECTOR_BYTES == 64
   F8 r[8];
   for (int h = 0; h < 2; ++h) {
@@ -141,27 +143,52 @@ ZOO_INLINE void LoadBlock(const float* const* frames, const double* window, int6
     for (int i = 0; i < 4; ++i) r[4 * h + i] = Join(LoadU<F4>(frames[i] + at + 4 * h), LoadU<F4>(frames[i + 4] + at + 4 * h));
     TransposeHalves(r[4 * h], r[4 * h + 1], r[4 * h + 2], r[4 * h + 3]);
   }
-  for (int i = 0; i < 8; ++i) v[i] = ToDouble(r[i]) * window[at + i];
+  for (int i = 0; i < 8; ++i) v[i] = ToDouble(r[i]);
 #elif ZOO_VECTOR_BYTES == 32
   F4 r[4];
   for (int i = 0; i < 4; ++i) r[i] = LoadU<F4>(frames[i] + at);
   Transpose(r);
-  for (int i = 0; i < 4; ++i) v[i] = ToDouble(r[i]) * window[at + i];
+  for (int i = 0; i < 4; ++i) v[i] = ToDouble(r[i]);
 #else
-  for (int i = 0; i < W; ++i) {
-    v[i] = VD{static_cast<double>(frames[0][at + i]), static_cast<double>(frames[1][at + i])} * window[at + i];
-  }
+  for (int i = 0; i < W; ++i) v[i] = VD{static_cast<double>(frames[0][at + i]), static_cast<double>(frames[1][at + i])};
 #endif
 }
 
+// What happens to samples between memory and window: nothing, or pre-emphasis and the removal of an offset a frame.
+struct Plain {
+  static __attribute__((always_inline)) VD Before(const float* const*, int64_t) { return VD{}; }
+  __attribute__((always_inline)) VD Sample(VD x, VD) const { return x; }
+};
+struct Emphasis {
+  double factor;
+  VD offset;
+  // The samples before those at `at`; the first one is its own.
+  static __attribute__((always_inline)) VD Before(const float* const* frames, int64_t at) {
+    VD v = {};
+    for (int l = 0; l < W; ++l) v[l] = static_cast<double>(frames[l][at == 0 ? 0 : at - 1]);
+    return v;
+  }
+  __attribute__((always_inline)) VD Sample(VD x, VD before) const { return x - factor * before - offset; }
+};
+
 // First pass together with loading: needs blocks of a whole number of W samples.
-template <int R>
-__attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* const* frames, double* z) {
+template <int R, class Filter>
+__attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* const* frames, const Filter& filter, double* z) {
   const int64_t m = plan->half / R, stride = plan->block_stride;
   const double* tw = plan->twiddle[0];
+  VD before[R];
+  for (int q = 0; q < R; ++q) before[q] = Filter::Before(frames, 2 * q * m);
   for (int64_t j = 0; j < m; j += W / 2) {
     VD v[R][W];
-    for (int q = 0; q < R; ++q) LoadBlock(frames, plan->window, 2 * (j + q * m), v[q]);
+    for (int q = 0; q < R; ++q) {
+      const int64_t at = 2 * (j + q * m);
+      LoadBlock(frames, at, v[q]);
+      for (int i = 0; i < W; ++i) {
+        const VD x = v[q][i];
+        v[q][i] = filter.Sample(x, before[q]) * plan->window[at + i];
+        before[q] = x;
+      }
+    }
     for (int c = 0; c < W / 2; ++c, tw += 2 * (R - 1)) {
       C x[R];
       for (int q = 0; q < R; ++q) x[q] = {v[q][2 * c], v[q][2 * c + 1]};
@@ -171,29 +198,32 @@ __attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* 
 }
 
 // The same for sizes whose blocks do not fit: sample by sample.
-template <int R>
-__attribute__((noinline)) void FirstPassAny(const SpectrumPlan* plan, const float* const* frames, double* z) {
+template <int R, class Filter>
+__attribute__((noinline)) void FirstPassAny(const SpectrumPlan* plan, const float* const* frames, const Filter& filter, double* z) {
   const int64_t m = plan->half / R, stride = plan->block_stride;
   const double* tw = plan->twiddle[0];
   for (int64_t j = 0; j < m; ++j, tw += 2 * (R - 1)) {
     C x[R];
     for (int q = 0; q < R; ++q) {
       const int64_t at = 2 * (j + q * m);
+      VD re = {}, im = {};
       for (int l = 0; l < W; ++l) {
-        x[q].re[l] = frames[l][at] * plan->window[at];
-        x[q].im[l] = frames[l][at + 1] * plan->window[at + 1];
+        re[l] = static_cast<double>(frames[l][at]);
+        im[l] = static_cast<double>(frames[l][at + 1]);
       }
+      x[q].re = filter.Sample(re, Filter::Before(frames, at)) * plan->window[at];
+      x[q].im = filter.Sample(im, re) * plan->window[at + 1];
     }
     Finish<R>(x, tw, z + j * 2 * W, stride);
   }
 }
 
-template <int R>
-void First(const SpectrumPlan* plan, const float* const* frames, double* z) {
+template <int R, class Filter>
+void First(const SpectrumPlan* plan, const float* const* frames, const Filter& filter, double* z) {
   if (plan->half / R % (W / 2) == 0) {
-    FirstPass<R>(plan, frames, z);
+    FirstPass<R>(plan, frames, filter, z);
   } else {
-    FirstPassAny<R>(plan, frames, z);
+    FirstPassAny<R>(plan, frames, filter, z);
   }
 }
 
@@ -216,9 +246,7 @@ ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
     return;
   }
   VD p = re * re + im * im;
-  if (kKind == kSpectrumMagnitude) {
-    for (int l = 0; l < W; ++l) p[l] = __builtin_sqrt(p[l]);
-  }
+  if (kKind == kSpectrumMagnitude) p = Sqrt(p);
   Store(out + index * W, p);
 }
 
@@ -270,20 +298,30 @@ void Untangle(const SpectrumPlan* plan, double* z, int64_t lo, int64_t hi, doubl
   }
 }
 
-void Spectrum(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind, int32_t lo,
-              int32_t hi, double* out) {
+template <class Filter>
+ZOO_INLINE void FilteredSpectrum(const SpectrumPlan* plan, const float* const* frames, const Filter& filter, double* work, int32_t kind,
+                                 int32_t lo, int32_t hi, double* out) {
   switch (plan->radix[0]) {
-    case 8: First<8>(plan, frames, work); break;
-    case 4: First<4>(plan, frames, work); break;
-    case 2: First<2>(plan, frames, work); break;
-    case 5: First<5>(plan, frames, work); break;
-    default: First<3>(plan, frames, work); break;
+    case 8: First<8>(plan, frames, filter, work); break;
+    case 4: First<4>(plan, frames, filter, work); break;
+    case 2: First<2>(plan, frames, filter, work); break;
+    case 5: First<5>(plan, frames, filter, work); break;
+    default: First<3>(plan, frames, filter, work); break;
   }
   switch (kind) {
     case kSpectrumPower: Untangle<kSpectrumPower>(plan, work, lo, hi, out); break;
     case kSpectrumMagnitude: Untangle<kSpectrumMagnitude>(plan, work, lo, hi, out); break;
     default: Untangle<kSpectrumComplex>(plan, work, lo, hi, out); break;
   }
+}
+
+void Spectrum(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind, int32_t lo, int32_t hi, double* out) {
+  FilteredSpectrum(plan, frames, Plain{}, work, kind, lo, hi, out);
+}
+
+void EmphasizedSpectrum(const SpectrumPlan* plan, const float* const* frames, double factor, const double* offset, double* work,
+                        int32_t kind, int32_t lo, int32_t hi, double* out) {
+  FilteredSpectrum(plan, frames, Emphasis{factor, Load<VD>(offset)}, work, kind, lo, hi, out);
 }
 
 // ------------------------------------------------------------------------------------------ bands, decibels, DCT
@@ -307,33 +345,6 @@ void Bands(const BandPlan* plan, const double* in, float* out) {
     for (int l = 0; l < W; ++l) out[b * W + l] = static_cast<float>(even[l]);
 #endif
   }
-}
-
-ZOO_INLINE VF Splat(float x) { return x - VF{}; }
-ZOO_INLINE VF Max(VF a, VF b) { return a > b ? a : b; }
-
-// 10 log10(x) of positive normal numbers, within 2 ulp: x = m 2^e with m in [sqrt(1/2), sqrt(2)), Cephes' polynomial
-// for log(m), and 10 log10(2) in two parts so that e times the first is exact.
-ZOO_INLINE VF Decibels(VF x) {
-  const int32_t base = 0x3f3504f3;
-  VI bits;
-  __builtin_memcpy(&bits, &x, sizeof(x));
-  bits -= base;
-  const VF e = __builtin_convertvector(bits >> 23, VF);
-  bits = (bits & 0x7fffff) + base;
-  VF m;
-  __builtin_memcpy(&m, &bits, sizeof(m));
-  const VF f = m - 1.0f, z = f * f;
-  VF y = f * 7.0376836292e-2f - 1.1514610310e-1f;
-  y = y * f + 1.1676998740e-1f;
-  y = y * f - 1.2420140846e-1f;
-  y = y * f + 1.4249322787e-1f;
-  y = y * f - 1.6668057665e-1f;
-  y = y * f + 2.0000714765e-1f;
-  y = y * f - 2.4999993993e-1f;
-  y = y * f + 3.3333331174e-1f;
-  y = f + (y * f * z - 0.5f * z);
-  return e * 3.01025390625f + (y * 4.342944819032518f + e * 4.6050389811952137e-5f);
 }
 
 float Decibel(float* x, int64_t n, float amin, float subtract) {
@@ -519,7 +530,7 @@ void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<
 
 extern const AudioKernels kAudioKernels;
 const AudioKernels kAudioKernels = {
-    Spectrum, Bands, Decibel, Raise, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+    Spectrum, EmphasizedSpectrum, Bands, Decibel, Raise, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

@@ -50,6 +50,9 @@ struct AudioKernels {
   // out[bin][lane] for bins [bin_lo, bin_hi), power or magnitude; [bin][2][lane] when complex. Aligned to 64.
   void (*spectrum)(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind,
                    int32_t bin_lo, int32_t bin_hi, double* out);
+  // The same of x[i] - factor * x[i - 1] - offset[lane], with x[-1] = x[0]. offset: `lanes` values, aligned to 64.
+  void (*emphasized_spectrum)(const SpectrumPlan* plan, const float* const* frames, double factor, const double* offset, double* work,
+                              int32_t kind, int32_t bin_lo, int32_t bin_hi, double* out);
   // in[bin][lane] (bin 0 first) -> out[band][lane]
   void (*bands)(const BandPlan* plan, const double* in, float* out);
   // x <- 10 log10(max(amin, x)) - subtract, in place; returns the largest result. n is a multiple of 16.

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <new>
 
+#include "speech/columns.h"
 #include "zoo/signal.h"
 
 namespace zoo {
@@ -21,14 +22,14 @@ Status StandardizeOptions::Validate() const {
   return Status::Ok();
 }
 
-Result<Standardize> Standardize::Create(const StandardizeOptions& options) try {
+Result<Standardize> Standardize::Create(const StandardizeOptions& options, const std::string& isa) try {
   ZOO_RETURN_IF_ERROR(options.Validate());
+  Result<const Kernels*> kernels = SelectKernels(isa);
+  if (!kernels.ok()) return kernels.status();
   Standardize s;
   s.options_ = options;
-  for (size_t i = 0; i < options.std.size(); ++i) {
-    s.scale_.push_back(static_cast<float>(1.0 / options.std[i]));
-    s.shift_.push_back(static_cast<float>(options.mean[i]));
-  }
+  s.kernels_ = kernels.value();
+  for (const double std : options.std) s.scale_.push_back(1.0 / std);
   return s;
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
@@ -38,25 +39,20 @@ Status Standardize::Compute(Span<const float> in, int64_t columns, Span<float> o
   if (columns < 1 || in.size() == 0 || in.size() % static_cast<size_t>(columns) != 0 || out.size() != in.size()) {
     return InvalidArgument("standardize: " + std::to_string(in.size()) + " values are not rows of " + std::to_string(columns));
   }
-  const size_t cols = static_cast<size_t>(columns), rows = in.size() / cols;
+  const SpeechKernels& k = kernels_->speech;
+  const int64_t rows = static_cast<int64_t>(in.size()) / columns;
   if (!scale_.empty()) {
-    if (scale_.size() != cols) {
+    if (static_cast<int64_t>(scale_.size()) != columns) {
       return InvalidArgument("standardize: mean and std have " + std::to_string(scale_.size()) + " values, the input has " +
                              std::to_string(columns) + " columns");
     }
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t c = 0; c < cols; ++c) out[r * cols + c] = (in[r * cols + c] - shift_[c]) * scale_[c];
-    }
+    k.affine(in.data(), rows, columns, columns, options_.mean.data(), scale_.data(), out.data());
     return Status::Ok();
   }
-  for (size_t c = 0; c < cols; ++c) {
-    double sum = 0, squares = 0;
-    for (size_t r = 0; r < rows; ++r) sum += in[r * cols + c];
-    const double mean = sum / static_cast<double>(rows);
-    for (size_t r = 0; r < rows; ++r) squares += (in[r * cols + c] - mean) * (in[r * cols + c] - mean);
-    const double scale = 1.0 / (std::sqrt(squares / static_cast<double>(rows)) + options_.epsilon);
-    for (size_t r = 0; r < rows; ++r) out[r * cols + c] = static_cast<float>((in[r * cols + c] - mean) * (std::isfinite(scale) ? scale : 0.0));
-  }
+  NormalizeColumns(k, in.data(), rows, columns, out.data(), [this](double variance) {
+    const double scale = 1.0 / (std::sqrt(variance) + options_.epsilon);
+    return std::isfinite(scale) ? scale : 0.0;
+  });
   return Status::Ok();
 }
 

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#if defined(__AVX512F__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -64,6 +64,20 @@ typedef F4 FW;
 ZOO_INLINE VD ToDouble(FW v) { return __builtin_convertvector(v, VD); }
 ZOO_INLINE FW ToFloat(VD v) { return __builtin_convertvector(v, FW); }
 #endif
+
+// The compiler makes eight scalar roots of the plain loop.
+ZOO_INLINE VD Sqrt(VD v) {
+#if ZOO_VECTOR_BYTES == 64
+  return _mm512_sqrt_pd(v);
+#elif ZOO_VECTOR_BYTES == 32
+  return _mm256_sqrt_pd(v);
+#elif defined(__SSE2__)
+  return _mm_sqrt_pd(v);
+#else
+  for (int l = 0; l < kD; ++l) v[l] = __builtin_sqrt(v[l]);
+  return v;
+#endif
+}
 
 #if defined(__clang__)
 #define ZOO_SHUF4(a, b, i0, i1, i2, i3) __builtin_shufflevector(a, b, i0, i1, i2, i3)

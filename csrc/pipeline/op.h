@@ -116,6 +116,7 @@ struct OpSpec {
 
 // The tables of all families of ops: one declaration here, one line in OpSpecs() (pipeline.cc).
 const std::vector<OpSpec>& AudioOpSpecs();
+const std::vector<OpSpec>& SpeechOpSpecs();
 
 // Shorthand for those tables.
 constexpr double kIntMax = 2147483647.0;
@@ -124,6 +125,17 @@ inline ParamValue I(int64_t v) { return v; }
 inline ParamValue F(double v) { return v; }
 inline ParamValue B(bool v) { return v; }
 inline ParamValue S(const char* v) { return std::string(v); }
+
+inline int32_t Hz(const Extent& e) { return static_cast<int32_t>(e.rate); }
+template <class T>
+Span<T> As(void* data, int64_t count) {
+  return {static_cast<T*>(data), static_cast<size_t>(count)};
+}
+
+// The parameter `rate` of an op on audio: given, and that of the signal as far as it is known, or the signal's.
+Status RateParam(const Params& p, const OpContext& c, int32_t* rate);
+// An error when the signal has another rate than the op was made for.
+Status CheckRate(const char* op, int32_t rate, const Extent& in);
 
 // An op's state that is the state of the class which does the work.
 template <class Core>

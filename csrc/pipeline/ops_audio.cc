@@ -10,14 +10,25 @@
 #include "zoo/spectral.h"
 
 namespace zoo {
-namespace {
 
-int32_t Hz(const Extent& e) { return static_cast<int32_t>(e.rate); }
-
-template <class T>
-Span<T> As(void* data, int64_t count) {
-  return {static_cast<T*>(data), static_cast<size_t>(count)};
+Status RateParam(const Params& p, const OpContext& c, int32_t* rate) {
+  if (p.Has("rate")) {
+    *rate = static_cast<int32_t>(p.Int("rate"));
+    if (c.input.rate == 0 || c.input.rate == *rate) return Status::Ok();
+    return InvalidPipeline("rate is " + std::to_string(*rate) + " Hz, the signal has " + std::to_string(static_cast<int32_t>(c.input.rate)));
+  }
+  if (c.input.rate == 0) return InvalidPipeline("the rate of the signal is not known; put a resample op before it or set rate");
+  *rate = static_cast<int32_t>(c.input.rate);
+  return Status::Ok();
 }
+
+Status CheckRate(const char* op, int32_t rate, const Extent& in) {
+  if (Hz(in) == rate) return Status::Ok();
+  return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(Hz(in)) + " Hz, the op needs " +
+                       std::to_string(rate) + "; resample it first");
+}
+
+namespace {
 
 // --------------------------------------------------------------------------------------------------------- signals
 
@@ -131,16 +142,7 @@ FrameOptions FrameParams(const Params& p) {
 
 Status MelParams(const Params& p, const OpContext& c, MelOptions* o) {
   static_cast<FrameOptions&>(*o) = FrameParams(p);
-  if (p.Has("rate")) {
-    o->rate = static_cast<int32_t>(p.Int("rate"));
-    if (c.input.rate != 0 && c.input.rate != o->rate) {
-      return InvalidPipeline("rate is " + std::to_string(o->rate) + " Hz, the signal has " + std::to_string(static_cast<int32_t>(c.input.rate)));
-    }
-  } else if (c.input.rate != 0) {
-    o->rate = static_cast<int32_t>(c.input.rate);
-  } else {
-    return InvalidPipeline("the rate of the signal is not known; put a resample op before it or set rate");
-  }
+  ZOO_RETURN_IF_ERROR(RateParam(p, c, &o->rate));
   o->n_mels = static_cast<int32_t>(p.Int("n_mels"));
   o->power = p.Float("power");
   o->fmin = p.Float("fmin");
@@ -158,10 +160,7 @@ Status DecibelParams(const Params& p, DecibelOptions* o) {
 }
 
 Status InferFrames(const FrameOptions& o, const char* op, int32_t rate, const Extent& in, int64_t columns, Extent* out) {
-  if (rate != 0 && Hz(in) != rate) {
-    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(Hz(in)) + " Hz, the op needs " +
-                         std::to_string(rate) + "; resample it first");
-  }
+  if (rate != 0) ZOO_RETURN_IF_ERROR(CheckRate(op, rate, in));
   const int64_t frames = o.Frames(in.dim[0]);
   if (frames < 1) {
     return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(in.dim[0]) +
@@ -327,8 +326,13 @@ class StandardizeOp final : public Op {
     *out = in;
     return Status::Ok();
   }
-  Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override {
-    return core_.Compute(in.as<float>(), in.extent.dim[1], As<float>(out, in.extent.count()));
+  bool ranged() const override { return !core_.options().mean.empty(); }  // else the statistics are those of all rows
+  bool streams() const override { return ranged(); }
+  Range Needed(const Extent& in, Range out) const override { return ranged() ? out : Range{0, in.dim[0]}; }
+  Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
+    const int64_t cols = in.extent.dim[1], count = rows.size() * cols;
+    const float* from = static_cast<const float*>(in.data) + (rows.begin - in.range.begin) * cols;
+    return core_.Compute({from, static_cast<size_t>(count)}, cols, As<float>(out, count));
   }
 
  private:
@@ -342,7 +346,7 @@ Result<std::unique_ptr<Op>> MakeStandardize(const Params& p, const OpContext& c)
   o.std = p.List("std");
   o.epsilon = p.Float("epsilon");
   if (c.input.shape.size() != 2 || c.input.shape[1] < 1) return InvalidPipeline("it needs rows of a fixed number of values");
-  auto core = Standardize::Create(o);
+  auto core = Standardize::Create(o, c.isa);
   if (!core.ok()) return core.status();
   if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != c.input.shape[1]) {
     return InvalidPipeline("mean and std have " + std::to_string(o.mean.size()) + " values, the input has " +

@@ -19,14 +19,29 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.speech import (
+    cmvn,
+    cmvn_sliding,
+    context,
+    deepspeech_mfcc,
+    kaldi_fbank,
+    kaldi_mfcc,
+    wave_normalize,
+)
 
 __all__ = [
     "AudioInfo",
     "audio_info",
+    "cmvn",
+    "cmvn_sliding",
+    "context",
     "dct",
+    "deepspeech_mfcc",
     "fit",
     "isa",
     "isas",
+    "kaldi_fbank",
+    "kaldi_mfcc",
     "mel",
     "mfcc",
     "power_to_db",
@@ -34,4 +49,5 @@ __all__ = [
     "resample",
     "standardize",
     "stft",
+    "wave_normalize",
 ]

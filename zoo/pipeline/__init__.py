@@ -16,6 +16,16 @@ import msgspec
 
 from zoo import _native
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.speech import (
+    Cmvn,
+    CmvnSliding,
+    Context,
+    DeepspeechMfcc,
+    KaldiFbank,
+    KaldiMfcc,
+    SpeechOp,
+    WaveNormalize,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +34,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp
+Op: TypeAlias = AudioOp | SpeechOp
 
 
 class Pipeline:
@@ -188,4 +198,22 @@ class Pipeline:
         return f"Pipeline({names}, isa={self.isa!r})"
 
 
-__all__ = ["Dct", "Fit", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+__all__ = [
+    "Cmvn",
+    "CmvnSliding",
+    "Context",
+    "Dct",
+    "DeepspeechMfcc",
+    "Fit",
+    "KaldiFbank",
+    "KaldiMfcc",
+    "Mel",
+    "Mfcc",
+    "Op",
+    "Pipeline",
+    "PowerToDb",
+    "Resample",
+    "Standardize",
+    "Stft",
+    "WaveNormalize",
+]

@@ -81,16 +81,18 @@ struct StandardizeOptions {
   Status Validate() const;
 };
 
-// (x - mean) / std of each column of a row-major [rows, columns] matrix.
+// (x - mean) / std of each column of a row-major [rows, columns] matrix, in float64.
 class Standardize {
  public:
-  static Result<Standardize> Create(const StandardizeOptions& options);
+  static Result<Standardize> Create(const StandardizeOptions& options, const std::string& isa = "");
   const StandardizeOptions& options() const noexcept { return options_; }
+  // out must not overlap in. With given statistics the bits of a row do not depend on the others.
   Status Compute(Span<const float> in, int64_t columns, Span<float> out) const noexcept;
 
  private:
   StandardizeOptions options_;
-  std::vector<float> scale_, shift_;  // x * scale + shift
+  std::vector<double> scale_;  // (x - mean) * scale
+  const Kernels* kernels_ = nullptr;
 };
 
 }  // namespace zoo
