@@ -34,15 +34,21 @@ struct BandPlan {
   const float* weight;
 };
 
-// Rational resampling: output i lies at input position i * step / phases.
+enum { kTile = 16 };  // outputs that are resampled together
+
+// One polyphase filter: output i lies at input position i * step / phases. Outputs are computed in tiles of kTile
+// neighbours, one in each lane: each input sample in the tile's window is multiplied by a vector of coefficients, zero for
+// the outputs that it does not reach. Tiles repeat after `outputs` outputs, which are `inputs` inputs.
 struct ResamplePlan {
-  int64_t phases;   // L: rate_out / gcd
-  int64_t step;     // M: rate_in / gcd
-  int32_t taps;     // a multiple of kMaxFloatLanes
-  int32_t before;   // taps that lie before or at floor(position), minus one: first tap at floor - before
-  int32_t rows;     // rows of coef: phases, or a finer grid plus one that is interpolated linearly
-  int32_t interpolate;
-  const float* coef;  // [rows][taps]
+  int64_t phases, step;
+  int32_t window;  // inputs that a tile reads
+  int32_t before;  // the first tap of an output lies at floor(position) - before
+  int64_t outputs, inputs;
+  int32_t tiles;         // of a period; the last one may be partly filled
+  const int32_t* first;  // [tiles] where each tile's window starts, relative to the period's first input
+  const float* coef;     // [tiles][window][kTile]
+  // Ratios too fine for a table of all phases: tiles = 0, coef is [rows][window] on a grid that is interpolated linearly.
+  int32_t rows;
 };
 
 struct AudioKernels {
@@ -60,10 +66,12 @@ struct AudioKernels {
   // multiple of 48. The bits of a row do not depend on the other rows.
   void (*project)(const float* in, int64_t rows, int64_t inner, int64_t stride_m, int64_t stride_r,
                   const float* basis, int64_t cols_padded, int64_t cols, float* out);
-  // Outputs [begin, end) of the resampled signal. x[0] is input sample x_first; everything that the taps touch
-  // must be readable.
+  // Outputs [begin, end) of the filter (begin may be negative). x[0] is input sample x_first; all windows of the tiles
+  // that hold these outputs must be readable. The bits do not depend on how outputs are divided into ranges.
   void (*resample)(const ResamplePlan* plan, const float* x, int64_t x_first, int64_t begin, int64_t end,
                    float* out);
+  // out <- log(max(x, floor)) * scale, in float64. n is a multiple of 16.
+  void (*logarithm)(const float* x, int64_t n, float floor, double scale, float* out);
   // Index of the first NaN or Inf, or -1.
   int64_t (*find_nonfinite)(const float* x, int64_t n);
   // Interleaved channels to mono (mean), scaled.

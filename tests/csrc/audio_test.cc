@@ -94,7 +94,7 @@ void TestMfcc(std::mt19937& rng) {
 }
 
 void TestResample(std::mt19937& rng) {
-  for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}}) {
+  for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}, {16000, 48000}, {192000, 8000}, {768000, 3000}, {5, 1024}}) {
     for (const int64_t n : {1, 5, 99, 5000}) {
       const std::vector<float> wave = Noise(rng, n);
       const auto exact = Exact(wave);
@@ -103,7 +103,7 @@ void TestResample(std::mt19937& rng) {
         const zoo::Resample op = Take(zoo::Resample::Create({in, out}, isa));
         const auto state = Take(op.NewState());
         const int64_t m = op.OutputSize(n);
-        EXPECT(op.Reserve(m, *state).ok(), "reserve");
+
         const auto got = std::make_unique<float[]>(static_cast<size_t>(m));
         EXPECT(op.Compute({exact.get(), wave.size()}, 0, n, {0, m}, {got.get(), static_cast<size_t>(m)}, *state).ok(), "whole");
         const int64_t cut = m / 3;
