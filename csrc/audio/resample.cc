@@ -16,21 +16,20 @@ namespace zoo {
 namespace {
 
 constexpr double kPi = 3.14159265358979323846;
-constexpr double kAttenuation = 108.0;  // of the Kaiser windows, dB
 constexpr int64_t kMaxTable = int64_t{1} << 20;  // coefficients; finer ratios interpolate between rows
 constexpr int64_t kWantedTable = int64_t{1} << 17;  // 512 KiB: half of a usual second-level cache
 constexpr int64_t kChunk = 16384;  // outputs of a two-stage filter between which the intermediate signal stays in cache
 
-// A Kaiser-windowed sinc: cutoff relative to the lower rate's Nyquist frequency, zero crossings a side.
+// A Kaiser-windowed sinc: cutoff relative to the lower rate's Nyquist frequency, zero crossings a side, attenuation in dB.
 struct Filter {
-  double cutoff, crossings;
+  double cutoff, crossings, attenuation;
 };
 // Flat to 0.902 and stopped from 1.0 of the lower Nyquist frequency on. With 72 zero crossings a side the transition is
 // (108 - 7.95) / (2.285 * 144) = 0.304 rad = 0.0968 Nyquist wide.
-constexpr Filter kSharp = {1.0 - 0.5 * 0.0968, 72.0};
+constexpr Filter kSharp = {1.0 - 0.5 * 0.0968, 72.0, 108.0};
 // Between a signal and one of 1.5 times its rate, whose Nyquist frequency the cutoff is: flat to 2/3 of it, where the
-// signal ends, stopped from 4/3 on, where its first image starts. 0.0968 * 72 / 11 = 0.634 < 2/3.
-constexpr Filter kWide = {1.0, 11.0};
+// signal ends, stopped from 4/3 on, where its first image starts: (112 - 7.95) / (2.285 * 22) = 2.07 rad = 0.659 Nyquist wide.
+constexpr Filter kWide = {1.0, 11.0, 112.0};
 
 struct Stage {
   int64_t phases, step;
@@ -135,7 +134,7 @@ class StageTables {
 Status StageTables::Init(const Stage& s) {
   ResamplePlan& p = plan_;
   const double ratio = std::max(1.0, static_cast<double>(s.step) / static_cast<double>(s.phases));
-  const double beta = 0.1102 * (kAttenuation - 8.7), i0 = BesselI0(beta);
+  const double beta = 0.1102 * (s.filter.attenuation - 8.7), i0 = BesselI0(beta);
   const double scale = s.filter.cutoff / ratio, half_width = s.filter.crossings * ratio;
   const int32_t taps = static_cast<int32_t>(2 * s.reach);
   std::vector<double> row(static_cast<size_t>(taps));

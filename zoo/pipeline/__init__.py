@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from zoo import _native
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,4 +188,4 @@ class Pipeline:
         return f"Pipeline({names}, isa={self.isa!r})"
 
 
-__all__ = ["Dct", "Fit", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+__all__ = ["Dct", "Fit", "Log", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
