@@ -288,45 +288,61 @@ void Spectrum(const SpectrumPlan* plan, const float* const* frames, double* work
 
 // ------------------------------------------------------------------------------------------ bands, decibels, DCT
 
-// Eight columns at a time: a lane's values of them make one row of the transposed block.
-void ToRows(const double* in, int64_t cols, int64_t rows, float* out, int64_t stride) {
+#if ZOO_VECTOR_BYTES > 16
+ZOO_INLINE FW Narrow(const double* p) { return ToFloat(Load<VD>(p)); }
+ZOO_INLINE FW Narrow(const float* p) { return LoadU<FW>(p); }
+#endif
+
+// W columns at a time: the transposed block holds one lane's values of them in each row.
+template <class T>
+ZOO_INLINE void ToRows(const T* in, int64_t cols, int64_t rows, float* out) {
   int64_t c = 0;
 #if ZOO_VECTOR_BYTES == 64
   for (; c + 8 <= cols; c += 8) {
     F8 r[8], t[8];
-    for (int i = 0; i < 8; ++i) r[i] = ToFloat(Load<VD>(in + (c + i) * W));
+    for (int i = 0; i < 8; ++i) r[i] = Narrow(in + (c + i) * W);
     for (int h = 0; h < 2; ++h) TransposeHalves(r[4 * h], r[4 * h + 1], r[4 * h + 2], r[4 * h + 3]);
     for (int i = 0; i < 4; ++i) {
       t[i] = ZOO_SHUF8(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
       t[i + 4] = ZOO_SHUF8(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
-    for (int64_t l = 0; l < rows; ++l) StoreU(out + l * stride + c, t[l]);
+    if (rows == 8) {
+      for (int l = 0; l < 8; ++l) StoreU(out + l * cols + c, t[l]);
+    } else {
+      for (int64_t l = 0; l < rows; ++l) StoreU(out + l * cols + c, t[l]);
+    }
   }
 #elif ZOO_VECTOR_BYTES == 32
   for (; c + 4 <= cols; c += 4) {
     F4 r[4];
-    for (int i = 0; i < 4; ++i) r[i] = ToFloat(Load<VD>(in + (c + i) * W));
+    for (int i = 0; i < 4; ++i) r[i] = Narrow(in + (c + i) * W);
     Transpose(r);
-    for (int64_t l = 0; l < rows; ++l) StoreU(out + l * stride + c, r[l]);
+    if (rows == 4) {
+      for (int l = 0; l < 4; ++l) StoreU(out + l * cols + c, r[l]);
+    } else {
+      for (int64_t l = 0; l < rows; ++l) StoreU(out + l * cols + c, r[l]);
+    }
   }
 #endif
   for (; c < cols; ++c) {
-    for (int64_t l = 0; l < rows; ++l) out[l * stride + c] = static_cast<float>(in[c * W + l]);
+    for (int64_t l = 0; l < rows; ++l) out[l * cols + c] = static_cast<float>(in[c * W + l]);
   }
 }
+void ToRowsF64(const double* in, int64_t cols, int64_t rows, float* out) { ToRows(in, cols, rows, out); }
+void ToRowsF32(const float* in, int64_t cols, int64_t rows, float* out) { ToRows(in, cols, rows, out); }
 
 void Bands(const BandPlan* plan, const double* in, float* out) {
   for (int32_t b = 0; b < plan->bands; ++b) {
     const double* p = in + static_cast<int64_t>(plan->first[b]) * W;
-    const float* w = plan->weight + plan->offset[b];
+    const double* w = plan->weight + plan->offset[b];
     const int32_t n = plan->count[b];
     VD even = {}, odd = {};
     int32_t k = 0;
     for (; k + 1 < n; k += 2) {
-      even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
-      odd += Load<VD>(p + (k + 1) * W) * static_cast<double>(w[k + 1]);
+      even += Load<VD>(p + k * W) * w[k];
+      odd += Load<VD>(p + (k + 1) * W) * w[k + 1];
     }
-    if (k < n) even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
+    if (k < n) even += Load<VD>(p + k * W) * w[k];
     even += odd;
 #if ZOO_VECTOR_BYTES > 16
     StoreU(out + b * W, ToFloat(even));
@@ -643,7 +659,7 @@ void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<
 
 extern const AudioKernels kAudioKernels;
 const AudioKernels kAudioKernels = {
-    Spectrum, ToRows, Bands, Decibel, Raise, Project, Resample, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+    Spectrum, ToRowsF64, ToRowsF32, Bands, Decibel, Raise, Project, Resample, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

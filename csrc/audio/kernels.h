@@ -31,7 +31,7 @@ struct BandPlan {
   const int32_t* first;
   const int32_t* count;
   const int32_t* offset;
-  const float* weight;
+  const double* weight;
 };
 
 enum { kTile = 16 };  // outputs that are resampled together
@@ -56,8 +56,9 @@ struct AudioKernels {
   // out[bin][lane] for bins [bin_lo, bin_hi), power or magnitude; [bin][2][lane] when complex. Aligned to 64.
   void (*spectrum)(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind,
                    int32_t bin_lo, int32_t bin_hi, double* out);
-  // in[col][lane] -> out[lane][col] for the first `rows` lanes, rows `stride` apart.
-  void (*to_rows)(const double* in, int64_t cols, int64_t rows, float* out, int64_t stride);
+  // in[col][lane] -> out[lane][col] for the first `rows` lanes.
+  void (*to_rows_f64)(const double* in, int64_t cols, int64_t rows, float* out);
+  void (*to_rows_f32)(const float* in, int64_t cols, int64_t rows, float* out);
   // in[bin][lane] (bin 0 first) -> out[band][lane]
   void (*bands)(const BandPlan* plan, const double* in, float* out);
   // x <- 10 log10(max(amin, x)) - subtract, in place; returns the largest result. n is a multiple of 16.

@@ -100,7 +100,7 @@ Status Stft::Compute(const Signal& wave, Range frames, Span<float> out, State& s
     s.framer.Batch(o, wave, {f, frames.end}, lanes, s.frames);
     impl_->kernels->audio.spectrum(&impl_->tables->plan(), s.frames, s.work.data(), kind, 0, static_cast<int32_t>(bins),
                              s.bins.data());
-    impl_->kernels->audio.to_rows(s.bins.data(), cols, used, to, cols);
+    impl_->kernels->audio.to_rows_f64(s.bins.data(), cols, used, to);
     to += used * cols;
   }
   return Status::Ok();
@@ -184,9 +184,8 @@ Status Mel::Compute(const Signal& wave, Range frames, Span<float> out, State& st
   for (int64_t f = frames.begin; f < frames.end; f += lanes) {
     impl_->core.Batch(o, wave, {f, frames.end}, &s.scratch, s.mel.data());
     const int64_t used = std::min<int64_t>(lanes, frames.end - f);
-    for (int64_t l = 0; l < used; ++l, to += o.n_mels) {
-      for (int64_t b = 0; b < o.n_mels; ++b) to[b] = s.mel[static_cast<size_t>(b * lanes + l)];
-    }
+    impl_->core.kernels->audio.to_rows_f32(s.mel.data(), o.n_mels, used, to);
+    to += used * o.n_mels;
   }
   return Status::Ok();
 }

@@ -261,7 +261,7 @@ Result<std::unique_ptr<BandTables>> BandTables::CreateMel(const MelOptions& opti
       const float w = static_cast<float>(std::max(0.0, std::min(lower, upper)));
       if (w == 0.0f) continue;
       if (count == 0) first = k;
-      while (first + count < k) t->weight_.push_back(0.0f), ++count;
+      while (first + count < k) t->weight_.push_back(0.0), ++count;
       t->weight_.push_back(static_cast<float>(static_cast<double>(w) * norm));
       ++count;
     }

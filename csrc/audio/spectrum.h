@@ -34,7 +34,7 @@ class BandTables {
  private:
   BandPlan plan_{};
   std::vector<int32_t> first_, count_, offset_;
-  std::vector<float> weight_;
+  std::vector<double> weight_;
 };
 
 // Pointers to the first `lanes` of `frames`; frames that reach over an end of the signal are padded into scratch. Lanes past

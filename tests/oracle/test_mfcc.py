@@ -54,7 +54,13 @@ def test_mfcc_of_real_speech(isa: str, pad_mode: str, real_clips: list[F32]) -> 
 
 #: The settings of fact sheet 6: A (emotion), D and E (Tacotron's mel spectrogram).
 SHEET_6A: dict[str, Any] = {"n_fft": 1024, "win_length": 512, "hop_length": 512, "window": "hamming"}
-SHEET_6D: dict[str, Any] = {"n_fft": 1024, "hop_length": 256, "pad_mode": "reflect", "power": 1.0, "n_mels": 80}
+SHEET_6D: dict[str, Any] = {
+    "n_fft": 1024,
+    "hop_length": 256,
+    "pad_mode": "reflect",
+    "power": 1.0,
+    "n_mels": 80,
+}
 SHEET_6D["fmax"] = 8000.0
 
 
@@ -90,7 +96,9 @@ def test_log_mel_of_real_speech(isa: str, real_clips: list[F32]) -> None:
         mel = ops.mel(clip, 22050, **SHEET_6D)
         want = librosa.feature.melspectrogram(y=clip, sr=22050, **SHEET_6D).T
         peak = want.max(1, keepdims=True)
-        worst_linear = max(worst_linear, float((np.abs(mel - want)[peak[:, 0] > 0] / peak[peak > 0, None]).max()))
+        worst_linear = max(
+            worst_linear, float((np.abs(mel - want)[peak[:, 0] > 0] / peak[peak > 0, None]).max())
+        )
     print(f"{isa}: worst log {worst:.2e}, linear {worst_linear:.2e} of the frame's peak")
     assert worst <= 1e-4
     assert worst_linear <= 1e-5
@@ -307,7 +315,9 @@ def test_log_within_float32_rounding(isa: str, base: Any, reference: Any) -> Non
     got = ops.log(values, base=base, amin=1e-37)
     want = reference(np.maximum(values, np.float32(1e-37)).astype(np.float64))
     assert (np.abs(got - want) <= 0.51 * np.spacing(np.abs(want).astype(np.float32))).all()
-    assert (ops.log(np.float32([-1, 0, 1e-6, 1e-5]), base=base, amin=1e-5) == np.float32(reference(1e-5))).all()
+    assert (
+        ops.log(np.float32([-1, 0, 1e-6, 1e-5]), base=base, amin=1e-5) == np.float32(reference(1e-5))
+    ).all()
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (13, 13), (40, 13), (80, 80), (128, 39), (200, 97)])

@@ -100,8 +100,10 @@ def sweep(t: NDArray[np.float64], start: float, stop: float, seconds: float) -> 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
 def test_sweeps(isa: str, rate_in: int, rate_out: int) -> None:
-    """Up to 0.9 of the lower Nyquist frequency a sweep comes out as if it had been sampled at the other rate, which leaves no
-    room for delay, ripple, images; a sweep above it vanishes. -100 dB is 1e-5."""
+    """What is below 0.9 of the lower Nyquist frequency comes out as if sampled at the other rate; what is above vanishes.
+
+    The first leaves no room for delay, ripple and images. -100 dB is 1e-5.
+    """
     low, seconds = min(rate_in, rate_out) / 2, 0.5
     t_in = np.arange(int(seconds * rate_in)) / rate_in
     wave = sweep(t_in, 0, 0.9 * low, seconds)
@@ -110,7 +112,9 @@ def test_sweeps(isa: str, rate_in: int, rate_out: int) -> None:
     worst = np.abs(got - want).max()
     peer = soxr.resample(wave.astype(np.float32), rate_in, rate_out, quality="HQ")
     m = min(len(peer), len(want))
-    print(f"{isa} {rate_in} to {rate_out}: worst {worst:.1e}, soxr HQ {np.abs(peer[:m] - want[:m]).max():.1e}")
+    print(
+        f"{isa} {rate_in} to {rate_out}: worst {worst:.1e}, soxr HQ {np.abs(peer[:m] - want[:m]).max():.1e}"
+    )
     assert worst <= 1e-5
     if 0.98 * rate_in / 2 > 1.02 * low:
         # its fades hold some energy beside it: 2 % off the edge they are below -120 dB

@@ -95,8 +95,8 @@ def resample(wave: ArrayLike, rate_in: int, rate_out: int) -> NDArray[np.float32
 
     Notes
     -----
-    Kaiser-windowed sinc of 72 zero crossings a side, polyphase: flat within 0.1 dB to 0.9 of the lower rate's Nyquist
-    frequency, images and aliases at least 100 dB down. Our choice of filter; librosa's default is python-soxr HQ.
+    Kaiser-windowed sinc of 72 zero crossings a side, polyphase, in two stages where the rates are more than a factor of 2.1
+    apart: flat to 0.9 of the lower rate's Nyquist frequency, images and aliases at least 100 dB down. Our choice of filter; librosa's default is python-soxr HQ.
     """
     return run("resample", wave, rate_in, rate=rate_out)
 

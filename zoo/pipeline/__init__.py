@@ -188,4 +188,16 @@ class Pipeline:
         return f"Pipeline({names}, isa={self.isa!r})"
 
 
-__all__ = ["Dct", "Fit", "Log", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+__all__ = [
+    "Dct",
+    "Fit",
+    "Log",
+    "Mel",
+    "Mfcc",
+    "Op",
+    "Pipeline",
+    "PowerToDb",
+    "Resample",
+    "Standardize",
+    "Stft",
+]
