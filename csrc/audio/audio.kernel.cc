@@ -326,18 +326,61 @@ void EmphasizedSpectrum(const SpectrumPlan* plan, const float* const* frames, do
 
 // ------------------------------------------------------------------------------------------ bands, decibels, DCT
 
+#if ZOO_VECTOR_BYTES > 16
+ZOO_INLINE FW Narrow(const double* p) { return ToFloat(Load<VD>(p)); }
+ZOO_INLINE FW Narrow(const float* p) { return LoadU<FW>(p); }
+#endif
+
+// W columns at a time: the transposed block holds one lane's values of them in each row.
+template <class T>
+ZOO_INLINE void ToRows(const T* in, int64_t cols, int64_t rows, float* out) {
+  int64_t c = 0;
+#if ZOO_VECTOR_BYTES == 64
+  for (; c + 8 <= cols; c += 8) {
+    F8 r[8], t[8];
+    for (int i = 0; i < 8; ++i) r[i] = Narrow(in + (c + i) * W);
+    for (int h = 0; h < 2; ++h) TransposeHalves(r[4 * h], r[4 * h + 1], r[4 * h + 2], r[4 * h + 3]);
+    for (int i = 0; i < 4; ++i) {
+      t[i] = ZOO_SHUF8(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+      t[i + 4] = ZOO_SHUF8(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    if (rows == 8) {
+      for (int l = 0; l < 8; ++l) StoreU(out + l * cols + c, t[l]);
+    } else {
+      for (int64_t l = 0; l < rows; ++l) StoreU(out + l * cols + c, t[l]);
+    }
+  }
+#elif ZOO_VECTOR_BYTES == 32
+  for (; c + 4 <= cols; c += 4) {
+    F4 r[4];
+    for (int i = 0; i < 4; ++i) r[i] = Narrow(in + (c + i) * W);
+    Transpose(r);
+    if (rows == 4) {
+      for (int l = 0; l < 4; ++l) StoreU(out + l * cols + c, r[l]);
+    } else {
+      for (int64_t l = 0; l < rows; ++l) StoreU(out + l * cols + c, r[l]);
+    }
+  }
+#endif
+  for (; c < cols; ++c) {
+    for (int64_t l = 0; l < rows; ++l) out[l * cols + c] = static_cast<float>(in[c * W + l]);
+  }
+}
+void ToRowsF64(const double* in, int64_t cols, int64_t rows, float* out) { ToRows(in, cols, rows, out); }
+void ToRowsF32(const float* in, int64_t cols, int64_t rows, float* out) { ToRows(in, cols, rows, out); }
+
 void Bands(const BandPlan* plan, const double* in, float* out) {
   for (int32_t b = 0; b < plan->bands; ++b) {
     const double* p = in + static_cast<int64_t>(plan->first[b]) * W;
-    const float* w = plan->weight + plan->offset[b];
+    const double* w = plan->weight + plan->offset[b];
     const int32_t n = plan->count[b];
     VD even = {}, odd = {};
     int32_t k = 0;
     for (; k + 1 < n; k += 2) {
-      even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
-      odd += Load<VD>(p + (k + 1) * W) * static_cast<double>(w[k + 1]);
+      even += Load<VD>(p + k * W) * w[k];
+      odd += Load<VD>(p + (k + 1) * W) * w[k + 1];
     }
-    if (k < n) even += Load<VD>(p + k * W) * static_cast<double>(w[k]);
+    if (k < n) even += Load<VD>(p + k * W) * w[k];
     even += odd;
 #if ZOO_VECTOR_BYTES > 16
     StoreU(out + b * W, ToFloat(even));
@@ -360,6 +403,45 @@ float Decibel(float* x, int64_t n, float amin, float subtract) {
   float top = best[0];
   for (int l = 1; l < kF; ++l) top = best[l] > top ? best[l] : top;
   return top;
+}
+
+typedef uint64_t VL __attribute__((vector_size(ZOO_VECTOR_BYTES)));
+
+// log(x) of positive normal numbers: x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log(m) = 2 artanh(s) of
+// s = (m - 1) / (m + 1), |s| <= 0.172, by its series; the first term left out is s^12 / 13, 5e-11 of the result.
+ZOO_INLINE VD Log(VD x) {
+  const uint64_t root = 0x3fe6a09e667f3bcd, one = 0x3ff0000000000000, magic = 0x4330000000000000;
+  VL bits;
+  __builtin_memcpy(&bits, &x, sizeof(x));
+  bits -= root;
+  const VL exponent = ((bits + one) >> 52) | magic;  // 2^52 + 1023 + e
+  bits = (bits & 0xfffffffffffff) + root;
+  VD m, e;
+  __builtin_memcpy(&m, &bits, sizeof(m));
+  __builtin_memcpy(&e, &exponent, sizeof(e));
+  e -= 4503599627370496.0 + 1023.0;
+  const VD s = (m - 1.0) / (m + 1.0), z = s * s;
+  VD y = z * (2.0 / 11) + 2.0 / 9;
+  y = y * z + 2.0 / 7;
+  y = y * z + 2.0 / 5;
+  y = y * z + 2.0 / 3;
+  y = y * z + 2.0;
+  return e * 0.69314718055994530942 + y * s;
+}
+
+void Logarithm(const float* x, int64_t n, float floor, double scale, float* out) {
+  for (int64_t i = 0; i < n; i += W) {
+#if ZOO_VECTOR_BYTES > 16
+    FW v = LoadU<FW>(x + i);
+    v = v > floor ? v : floor - FW{};
+    StoreU(out + i, ToFloat(Log(ToDouble(v)) * scale));
+#else
+    VD v;
+    for (int l = 0; l < W; ++l) v[l] = static_cast<double>(x[i + l] > floor ? x[i + l] : floor);
+    const VD y = Log(v) * scale;
+    for (int l = 0; l < W; ++l) out[i + l] = static_cast<float>(y[l]);
+#endif
+  }
 }
 
 void Raise(float* x, int64_t n, float floor) {
@@ -422,65 +504,123 @@ void Project(const float* in, int64_t rows, int64_t inner, int64_t sm, int64_t s
 
 // -------------------------------------------------------------------------------------------------- resampling
 
+enum { kTileVectors = kTile / kF };
+// Tiles at a time: as many accumulators as registers hold beside the coefficients.
+#if ZOO_VECTOR_BYTES == 64
+enum { kBlock = 8 };
+#elif ZOO_VECTOR_BYTES == 32
+enum { kBlock = 6 };
+#elif defined(__aarch64__)
+enum { kBlock = 4 };
+#else
+enum { kBlock = 2 };
+#endif
+
+// N tiles with the same coefficients, of periods `dx` inputs and `dout` outputs apart. Every sum runs over the window in
+// order, here as in AnyTiles: same bits. size: outputs of the tile.
+template <int N>
+__attribute__((noinline)) void SameTiles(const float* c, const float* x, int64_t dx, int32_t window, float* out,
+                                         int64_t dout, int32_t size) {
+  VF acc[N][kTileVectors] = {};
+  for (int32_t k = 0; k < window; ++k, c += kTile) {
+    VF w[kTileVectors];
+    for (int v = 0; v < kTileVectors; ++v) w[v] = Load<VF>(c + v * kF);
+    for (int n = 0; n < N; ++n) {
+      for (int v = 0; v < kTileVectors; ++v) acc[n][v] += w[v] * x[n * dx + k];
+    }
+  }
+  for (int n = 0; n < N; ++n) {
+    if (size == kTile) {
+      for (int v = 0; v < kTileVectors; ++v) StoreU(out + n * dout + v * kF, acc[n][v]);
+    } else {
+      float tile[kTile];
+      for (int v = 0; v < kTileVectors; ++v) StoreU(tile + v * kF, acc[n][v]);
+      __builtin_memcpy(out + n * dout, tile, static_cast<size_t>(size) * sizeof(float));
+    }
+  }
+}
+
+// N tiles of any coefficients and windows.
+template <int N>
+__attribute__((noinline)) void AnyTiles(const float* const* c, const float* const* x, int32_t window, float (*out)[kTile]) {
+  VF acc[N][kTileVectors] = {};
+  for (int32_t k = 0; k < window; ++k) {
+    for (int n = 0; n < N; ++n) {
+      for (int v = 0; v < kTileVectors; ++v) acc[n][v] += Load<VF>(c[n] + k * kTile + v * kF) * x[n][k];
+    }
+  }
+  for (int n = 0; n < N; ++n) {
+    for (int v = 0; v < kTileVectors; ++v) StoreU(out[n] + v * kF, acc[n][v]);
+  }
+}
+
 ZOO_INLINE float Dot(const float* c, const float* x, int32_t taps) {
   VF acc = {};
   for (int32_t k = 0; k < taps; k += kF) acc += Load<VF>(c + k) * LoadU<VF>(x + k);
   return Sum(acc);
 }
 
-// Eight outputs of one phase: they share the coefficients and lie `dx` inputs apart. Same bits as Dot for each.
-ZOO_INLINE void Dot8(const float* c, const float* x, int64_t dx, int32_t taps, float* out, int64_t dout) {
-  VF acc[8] = {};
-  for (int32_t k = 0; k < taps; k += kF) {
-    const VF w = Load<VF>(c + k);
-    for (int g = 0; g < 8; ++g) acc[g] += w * LoadU<VF>(x + g * dx + k);
-  }
-  for (int g = 0; g < 8; ++g) out[g * dout] = Sum(acc[g]);
-}
-
-struct Place {
-  int64_t at, phase;
-};
-
-ZOO_INLINE Place PlaceOf(const ResamplePlan* p, int64_t i) {
-  const __int128 t = static_cast<__int128>(i) * p->step;  // may pass 2^63 on absurd rates
-  return {static_cast<int64_t>(t / p->phases), static_cast<int64_t>(t % p->phases)};
-}
-
-ZOO_INLINE void Advance(const ResamplePlan* p, int64_t whole, int64_t part, Place* place) {
-  place->at += whole;
-  place->phase += part;
-  if (place->phase >= p->phases) {
-    place->phase -= p->phases;
-    ++place->at;
+void Interpolate(const ResamplePlan* p, const float* xs, int64_t begin, int64_t end, float* out) {
+  for (int64_t i = begin; i < end; ++i) {
+    const __int128 t = static_cast<__int128>(i) * p->step;  // may pass 2^63 on absurd rates
+    const int64_t at = static_cast<int64_t>(t / p->phases), phase = static_cast<int64_t>(t % p->phases);
+    const double u = static_cast<double>(phase) * (p->rows - 1) / static_cast<double>(p->phases);
+    const int64_t r = static_cast<int64_t>(u);
+    const float a = static_cast<float>(u - static_cast<double>(r));
+    const float y0 = Dot(p->coef + r * p->window, xs + at, p->window);
+    const float y1 = Dot(p->coef + (r + 1) * p->window, xs + at, p->window);
+    out[i - begin] = y0 + a * (y1 - y0);
   }
 }
 
 void Resample(const ResamplePlan* p, const float* x, int64_t x_first, int64_t begin, int64_t end, float* out) {
-  const int64_t whole = p->step / p->phases, part = p->step % p->phases;
-  const float* xs = x - x_first - p->before;
-  Place place = PlaceOf(p, begin);
-  int64_t i = begin;
-  if (p->interpolate) {
-    for (; i < end; ++i, Advance(p, whole, part, &place)) {
-      const double u = static_cast<double>(place.phase) * (p->rows - 1) / static_cast<double>(p->phases);
-      const int64_t r = static_cast<int64_t>(u);
-      const float a = static_cast<float>(u - static_cast<double>(r));
-      const float y0 = Dot(p->coef + r * p->taps, xs + place.at, p->taps);
-      const float y1 = Dot(p->coef + (r + 1) * p->taps, xs + place.at, p->taps);
-      out[i - begin] = y0 + a * (y1 - y0);
-    }
+  if (p->tiles == 0) {
+    Interpolate(p, x - x_first - p->before, begin, end, out);
     return;
   }
-  // Eight periods at a time, phase by phase: each row of coefficients is loaded once for eight outputs.
-  for (; i + 8 * p->phases <= end; i += 8 * p->phases) {
-    for (int64_t j = 0; j < p->phases; ++j, Advance(p, whole, part, &place)) {
-      Dot8(p->coef + place.phase * p->taps, xs + place.at, p->step, p->taps, out + (i - begin) + j, p->phases);
+  enum { kAny = kBlock < 4 ? kBlock : 4 };
+  const int64_t tile_size = static_cast<int64_t>(p->window) * kTile;
+  int64_t period = begin / p->outputs;
+  if (period * p->outputs > begin) --period;
+  for (int64_t at = begin; at < end;) {
+    const int64_t start = period * p->outputs;
+    const float* xs = x + (period * p->inputs - x_first);
+    if (at == start && start + kBlock * p->outputs <= end) {
+      for (int32_t g = 0; g < p->tiles; ++g) {
+        const int64_t left = p->outputs - g * kTile;
+        SameTiles<kBlock>(p->coef + g * tile_size, xs + p->first[g], p->inputs, p->window, out + (start + g * kTile - begin),
+                          p->outputs, left < kTile ? static_cast<int32_t>(left) : kTile);
+      }
+      period += kBlock;
+      at += kBlock * p->outputs;
+      continue;
     }
-    place.at += 7 * p->step;
-  }
-  for (; i < end; ++i, Advance(p, whole, part, &place)) {
-    out[i - begin] = Dot(p->coef + place.phase * p->taps, xs + place.at, p->taps);
+    // the next few tiles, of whatever period
+    const float* c[kAny];
+    const float* xt[kAny];
+    float tile[kAny][kTile];
+    int64_t from[kAny], size[kAny], skip[kAny];
+    int n = 0;
+    for (; n < kAny && at < end; ++n) {
+      const int64_t rest = at - period * p->outputs, g = rest / kTile;
+      const int64_t stop = period * p->outputs + (g + 1 == p->tiles ? p->outputs : (g + 1) * kTile);
+      c[n] = p->coef + g * tile_size;
+      xt[n] = x + (period * p->inputs - x_first) + p->first[g];
+      from[n] = at - begin;
+      skip[n] = rest - g * kTile;
+      size[n] = (stop < end ? stop : end) - at;
+      at += size[n];
+      if (at - period * p->outputs == p->outputs) {
+        ++period;
+        if (at + kBlock * p->outputs <= end) {
+          ++n;
+          break;
+        }
+      }
+    }
+    for (int m = n; m < kAny; ++m) c[m] = c[n - 1], xt[m] = xt[n - 1];
+    AnyTiles<kAny>(c, xt, p->window, tile);
+    for (int m = 0; m < n; ++m) __builtin_memcpy(out + from[m], tile[m] + skip[m], static_cast<size_t>(size[m]) * sizeof(float));
   }
 }
 
@@ -530,7 +670,7 @@ void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<
 
 extern const AudioKernels kAudioKernels;
 const AudioKernels kAudioKernels = {
-    Spectrum, EmphasizedSpectrum, Bands, Decibel, Raise, Project, Resample, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+    Spectrum, EmphasizedSpectrum, ToRowsF64, ToRowsF32, Bands, Decibel, Raise, Project, Resample, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

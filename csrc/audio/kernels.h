@@ -31,18 +31,24 @@ struct BandPlan {
   const int32_t* first;
   const int32_t* count;
   const int32_t* offset;
-  const float* weight;
+  const double* weight;
 };
 
-// Rational resampling: output i lies at input position i * step / phases.
+enum { kTile = 16 };  // outputs that are resampled together
+
+// One polyphase filter: output i lies at input position i * step / phases. Outputs are computed in tiles of kTile
+// neighbours, one in each lane: each input sample in the tile's window is multiplied by a vector of coefficients, zero for
+// the outputs that it does not reach. Tiles repeat after `outputs` outputs, which are `inputs` inputs.
 struct ResamplePlan {
-  int64_t phases;   // L: rate_out / gcd
-  int64_t step;     // M: rate_in / gcd
-  int32_t taps;     // a multiple of kMaxFloatLanes
-  int32_t before;   // taps that lie before or at floor(position), minus one: first tap at floor - before
-  int32_t rows;     // rows of coef: phases, or a finer grid plus one that is interpolated linearly
-  int32_t interpolate;
-  const float* coef;  // [rows][taps]
+  int64_t phases, step;
+  int32_t window;  // inputs that a tile reads
+  int32_t before;  // the first tap of an output lies at floor(position) - before
+  int64_t outputs, inputs;
+  int32_t tiles;         // of a period; the last one may be partly filled
+  const int32_t* first;  // [tiles] where each tile's window starts, relative to the period's first input
+  const float* coef;     // [tiles][window][kTile]
+  // Ratios too fine for a table of all phases: tiles = 0, coef is [rows][window] on a grid that is interpolated linearly.
+  int32_t rows;
 };
 
 struct AudioKernels {
@@ -53,6 +59,9 @@ struct AudioKernels {
   // The same of x[i] - factor * x[i - 1] - offset[lane], with x[-1] = x[0]. offset: `lanes` values, aligned to 64.
   void (*emphasized_spectrum)(const SpectrumPlan* plan, const float* const* frames, double factor, const double* offset, double* work,
                               int32_t kind, int32_t bin_lo, int32_t bin_hi, double* out);
+  // in[col][lane] -> out[lane][col] for the first `rows` lanes.
+  void (*to_rows_f64)(const double* in, int64_t cols, int64_t rows, float* out);
+  void (*to_rows_f32)(const float* in, int64_t cols, int64_t rows, float* out);
   // in[bin][lane] (bin 0 first) -> out[band][lane]
   void (*bands)(const BandPlan* plan, const double* in, float* out);
   // x <- 10 log10(max(amin, x)) - subtract, in place; returns the largest result. n is a multiple of 16.
@@ -63,10 +72,12 @@ struct AudioKernels {
   // multiple of 48. The bits of a row do not depend on the other rows.
   void (*project)(const float* in, int64_t rows, int64_t inner, int64_t stride_m, int64_t stride_r,
                   const float* basis, int64_t cols_padded, int64_t cols, float* out);
-  // Outputs [begin, end) of the resampled signal. x[0] is input sample x_first; everything that the taps touch
-  // must be readable.
+  // Outputs [begin, end) of the filter (begin may be negative). x[0] is input sample x_first; all windows of the tiles
+  // that hold these outputs must be readable. The bits do not depend on how outputs are divided into ranges.
   void (*resample)(const ResamplePlan* plan, const float* x, int64_t x_first, int64_t begin, int64_t end,
                    float* out);
+  // out <- log(max(x, floor)) * scale, in float64. n is a multiple of 16.
+  void (*logarithm)(const float* x, int64_t n, float floor, double scale, float* out);
   // Index of the first NaN or Inf, or -1.
   int64_t (*find_nonfinite)(const float* x, int64_t n);
   // Interleaved channels to mono (mean), scaled.

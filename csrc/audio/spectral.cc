@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "audio/spectrum.h"
+#include "core/denormals.h"
 
 namespace zoo {
 namespace {
@@ -82,26 +83,25 @@ Result<std::unique_ptr<Stft::State>> Stft::NewState() const {
                            impl_->options.output == StftOutput::kComplex);
 }
 
-Status Stft::Compute(Span<const float> wave, Span<float> out, State& state) const noexcept {
+Status Stft::Compute(const Signal& wave, Range frames, Span<float> out, State& state) const noexcept {
   const StftOptions& o = impl_->options;
-  ZOO_RETURN_IF_ERROR(CheckWave("stft", wave, o));
-  const int64_t frames = o.Frames(static_cast<int64_t>(wave.size()));
+  ZOO_RETURN_IF_ERROR(CheckFrames("stft", wave, frames, o));
+  const FlushDenormals flush;
   const int64_t cols = columns(), bins = o.n_fft / 2 + 1;
-  ZOO_RETURN_IF_ERROR(CheckOutput("stft", out.size(), frames * cols));
+  ZOO_RETURN_IF_ERROR(CheckOutput("stft", out.size(), frames.size() * cols));
   const int32_t lanes = impl_->kernels->lanes;
   const int32_t kind = o.output == StftOutput::kComplex ? kSpectrumComplex
                        : o.output == StftOutput::kPower ? kSpectrumPower
                                                         : kSpectrumMagnitude;
   BatchScratch& s = static_cast<StftState&>(state).scratch;
-  for (int64_t f = 0; f < frames; f += lanes) {
-    s.framer.Batch(o, wave, f, frames, lanes, s.frames);
+  float* to = out.data();
+  for (int64_t f = frames.begin; f < frames.end; f += lanes) {
+    const int64_t used = std::min<int64_t>(lanes, frames.end - f);
+    s.framer.Batch(o, wave, {f, frames.end}, lanes, s.frames);
     impl_->kernels->audio.spectrum(&impl_->tables->plan(), s.frames, s.work.data(), kind, 0, static_cast<int32_t>(bins),
                              s.bins.data());
-    const int64_t used = std::min<int64_t>(lanes, frames - f);
-    for (int64_t l = 0; l < used; ++l) {
-      float* row = out.data() + (f + l) * cols;
-      for (int64_t c = 0; c < cols; ++c) row[c] = static_cast<float>(s.bins[static_cast<size_t>(c * lanes + l)]);
-    }
+    impl_->kernels->audio.to_rows_f64(s.bins.data(), cols, used, to);
+    to += used * cols;
   }
   return Status::Ok();
 }
@@ -129,10 +129,9 @@ struct MelCore {
   }
   int64_t Bins() const { return bands->bin_hi - bands->bin_lo; }
 
-  // out: [band][lane] for the frames from `frame` on
-  void Batch(const MelOptions& o, Span<const float> wave, int64_t frame, int64_t frames, BatchScratch* s,
-             float* out) const noexcept {
-    s->framer.Batch(o, wave, frame, frames, kernels->lanes, s->frames);
+  // out: [band][lane] for the first frames of `frames`
+  void Batch(const MelOptions& o, const Signal& wave, Range frames, BatchScratch* s, float* out) const noexcept {
+    s->framer.Batch(o, wave, frames, kernels->lanes, s->frames);
     kernels->audio.spectrum(&spectrum->plan(), s->frames, s->work.data(),
                       o.power == 2.0 ? kSpectrumPower : kSpectrumMagnitude, bands->bin_lo, bands->bin_hi,
                       s->bins.data());
@@ -174,20 +173,19 @@ Result<std::unique_ptr<Mel::State>> Mel::NewState() const {
   return s;
 }
 
-Status Mel::Compute(Span<const float> wave, Span<float> out, State& state) const noexcept {
+Status Mel::Compute(const Signal& wave, Range frames, Span<float> out, State& state) const noexcept {
   const MelOptions& o = impl_->options;
-  ZOO_RETURN_IF_ERROR(CheckWave("mel", wave, o));
-  const int64_t frames = o.Frames(static_cast<int64_t>(wave.size()));
-  ZOO_RETURN_IF_ERROR(CheckOutput("mel", out.size(), frames * o.n_mels));
+  ZOO_RETURN_IF_ERROR(CheckFrames("mel", wave, frames, o));
+  const FlushDenormals flush;
+  ZOO_RETURN_IF_ERROR(CheckOutput("mel", out.size(), frames.size() * o.n_mels));
   const int32_t lanes = impl_->core.kernels->lanes;
   MelState& s = static_cast<MelState&>(state);
-  for (int64_t f = 0; f < frames; f += lanes) {
-    impl_->core.Batch(o, wave, f, frames, &s.scratch, s.mel.data());
-    const int64_t used = std::min<int64_t>(lanes, frames - f);
-    for (int64_t l = 0; l < used; ++l) {
-      float* row = out.data() + (f + l) * o.n_mels;
-      for (int64_t b = 0; b < o.n_mels; ++b) row[b] = s.mel[static_cast<size_t>(b * lanes + l)];
-    }
+  float* to = out.data();
+  for (int64_t f = frames.begin; f < frames.end; f += lanes) {
+    impl_->core.Batch(o, wave, {f, frames.end}, &s.scratch, s.mel.data());
+    const int64_t used = std::min<int64_t>(lanes, frames.end - f);
+    impl_->core.kernels->audio.to_rows_f32(s.mel.data(), o.n_mels, used, to);
+    to += used * o.n_mels;
   }
   return Status::Ok();
 }
@@ -212,6 +210,13 @@ float Floor(const DecibelOptions& o, float top) {
   return o.top_db ? top - static_cast<float>(*o.top_db) : -std::numeric_limits<float>::infinity();
 }
 
+Status CheckFinite(const char* op, Span<const float> in, const Kernels& k) {
+  if (in.size() == 0) return InvalidSignal(std::string(op) + ": the input has 0 values");
+  const int64_t bad = k.audio.find_nonfinite(in.data(), static_cast<int64_t>(in.size()));
+  if (bad >= 0) return InvalidSignal(std::string(op) + ": value " + std::to_string(bad) + " is not finite");
+  return Status::Ok();
+}
+
 Status CheckTop(const char* op, float top) {
   if (top <= FLT_MAX) return Status::Ok();
   return InvalidSignal(std::string(op) + ": the power overflows float32; scale the samples to [-1, 1]");
@@ -228,9 +233,8 @@ Result<PowerToDb> PowerToDb::Create(const DecibelOptions& options, const std::st
 
 Status PowerToDb::Compute(Span<const float> in, Span<float> out) const noexcept {
   ZOO_RETURN_IF_ERROR(CheckOutput("power_to_db", out.size(), static_cast<int64_t>(in.size())));
-  if (in.size() == 0) return InvalidSignal("power_to_db: the input has 0 values");
-  const int64_t bad = kernels_->audio.find_nonfinite(in.data(), static_cast<int64_t>(in.size()));
-  if (bad >= 0) return InvalidSignal("power_to_db: value " + std::to_string(bad) + " is not finite");
+  ZOO_RETURN_IF_ERROR(CheckFinite("power_to_db", in, *kernels_));
+  const FlushDenormals flush;
   const float amin = static_cast<float>(options_.amin), ref = ReferenceDb(options_);
   const int64_t n = static_cast<int64_t>(in.size()), body = n / kMaxFloatLanes * kMaxFloatLanes;
   std::copy(in.begin(), in.end(), out.begin());
@@ -241,8 +245,41 @@ Status PowerToDb::Compute(Span<const float> in, Span<float> out) const noexcept 
     top = std::max(top, kernels_->audio.decibel(tail, kMaxFloatLanes, amin, ref));
     std::copy(tail, tail + (n - body), out.data() + body);
   }
-  const float floor = Floor(options_, top);
-  for (float& v : out) v = v > floor ? v : floor;
+  if (options_.top_db) {
+    const float floor = Floor(options_, top);
+    for (float& v : out) v = v > floor ? v : floor;
+  }
+  return Status::Ok();
+}
+
+// ------------------------------------------------------------------------------------------------------------- Log
+
+Status LogOptions::Validate() const {
+  if (!(amin >= 1e-37) || !(amin <= 1e37)) return InvalidArgument("amin is " + std::to_string(amin) + "; it must lie between 1e-37 and 1e37");
+  return Status::Ok();
+}
+
+Result<Log> Log::Create(const LogOptions& options, const std::string& isa) {
+  ZOO_RETURN_IF_ERROR(options.Validate());
+  Result<const Kernels*> k = SelectKernels(isa);
+  if (!k.ok()) return k.status();
+  return Log(options, k.value());
+}
+
+Status Log::Compute(Span<const float> in, Span<float> out) const noexcept {
+  ZOO_RETURN_IF_ERROR(CheckOutput("log", out.size(), static_cast<int64_t>(in.size())));
+  ZOO_RETURN_IF_ERROR(CheckFinite("log", in, *kernels_));
+  const FlushDenormals flush;
+  const double scale = options_.base == LogBase::kE ? 1.0 : 1.0 / std::log(options_.base == LogBase::k10 ? 10.0 : 2.0);
+  const float amin = static_cast<float>(options_.amin);
+  const int64_t n = static_cast<int64_t>(in.size()), body = n / kMaxFloatLanes * kMaxFloatLanes;
+  kernels_->audio.logarithm(in.data(), body, amin, scale, out.data());
+  if (body < n) {
+    float tail[kMaxFloatLanes] = {};
+    std::copy(in.begin() + body, in.end(), tail);
+    kernels_->audio.logarithm(tail, kMaxFloatLanes, amin, scale, tail);
+    std::copy(tail, tail + (n - body), out.data() + body);
+  }
   return Status::Ok();
 }
 
@@ -308,6 +345,8 @@ struct Mfcc::Impl {
   Buffer<float> basis;
   int32_t padded = 0;
 
+  // Frames that pass through all steps together: all where the largest value counts, else a batch.
+  int64_t Together(int64_t frames) const { return options.db.top_db ? frames : core.kernels->lanes; }
   size_t MelRoom(int64_t frames) const {
     return static_cast<size_t>(RoundUp(RoundUp(frames, core.kernels->lanes) * options.n_mels, kMaxFloatLanes));
   }
@@ -336,37 +375,44 @@ Result<Mfcc> Mfcc::Create(const MfccOptions& options, const std::string& isa) tr
 }
 
 Result<std::unique_ptr<Mfcc::State>> Mfcc::NewState() const {
-  return NewScratch<MfccState, State>(impl_->options, impl_->core.kernels->lanes, impl_->core.Bins(), false);
+  auto s = NewScratch<MfccState, State>(impl_->options, impl_->core.kernels->lanes, impl_->core.Bins(), false);
+  if (s.ok()) ZOO_RETURN_IF_ERROR(Reserve(1, *s.value()));
+  return s;
 }
 
-Status Mfcc::Reserve(int64_t samples, State& state) const noexcept {
-  if (!static_cast<MfccState&>(state).mel.Reserve(impl_->MelRoom(impl_->options.Frames(samples)))) return OutOfMemory();
+Status Mfcc::Reserve(int64_t frames, State& state) const noexcept {
+  if (!static_cast<MfccState&>(state).mel.Reserve(impl_->MelRoom(impl_->Together(frames)))) return OutOfMemory();
   return Status::Ok();
 }
 
-Status Mfcc::Compute(Span<const float> wave, Span<float> out, State& state) const noexcept {
+Status Mfcc::Compute(const Signal& wave, Range frames, Span<float> out, State& state) const noexcept {
   const MfccOptions& o = impl_->options;
-  ZOO_RETURN_IF_ERROR(CheckWave("mfcc", wave, o));
-  const int64_t frames = o.Frames(static_cast<int64_t>(wave.size()));
-  ZOO_RETURN_IF_ERROR(CheckOutput("mfcc", out.size(), frames * o.n_mfcc));
-  const size_t room = impl_->MelRoom(frames);
+  ZOO_RETURN_IF_ERROR(CheckFrames("mfcc", wave, frames, o));
+  const FlushDenormals flush;
+  ZOO_RETURN_IF_ERROR(CheckOutput("mfcc", out.size(), frames.size() * o.n_mfcc));
   MfccState& s = static_cast<MfccState&>(state);
-  if (s.mel.capacity() < room) return InvalidArgument("mfcc: the state was not reserved for this length");
   const Kernels& k = *impl_->core.kernels;
-  const int64_t batch = static_cast<int64_t>(o.n_mels) * k.lanes;
+  const int64_t batch = static_cast<int64_t>(o.n_mels) * k.lanes, together = impl_->Together(frames.size());
+  if (s.mel.capacity() < impl_->MelRoom(together)) return InvalidArgument("mfcc: the state was not reserved for so many frames");
   float* mel = s.mel.data();
-  for (int64_t f = 0; f < frames; f += k.lanes) {
-    impl_->core.Batch(o, wave, f, frames, &s.scratch, mel + f / k.lanes * batch);
-  }
-  // values between the last batch and the multiple of 16: copies of a real one, so that they change no maximum
-  const int64_t used = RoundUp(frames, k.lanes) * o.n_mels;
-  for (int64_t i = used; i < static_cast<int64_t>(room); ++i) mel[i] = mel[used - 1];
-  const float top = k.audio.decibel(mel, static_cast<int64_t>(room), static_cast<float>(o.db.amin), ReferenceDb(o.db));
-  ZOO_RETURN_IF_ERROR(CheckTop("mfcc", top));
-  if (o.db.top_db) k.audio.raise(mel, static_cast<int64_t>(room), Floor(o.db, top));
-  for (int64_t f = 0; f < frames; f += k.lanes) {
-    k.audio.project(mel + f / k.lanes * batch, std::min<int64_t>(k.lanes, frames - f), o.n_mels, k.lanes, 1,
-              impl_->basis.data(), impl_->padded, o.n_mfcc, out.data() + f * o.n_mfcc);
+  float* to = out.data();
+  for (Range some = frames; some.begin < frames.end; some.begin = some.end) {
+    some.end = std::min(some.begin + together, frames.end);
+    for (int64_t f = some.begin; f < some.end; f += k.lanes) {
+      impl_->core.Batch(o, wave, {f, some.end}, &s.scratch, mel + (f - some.begin) / k.lanes * batch);
+    }
+    // values between the last batch and the multiple of 16: copies of a real one, so that they change no maximum
+    const int64_t used = RoundUp(some.size(), k.lanes) * o.n_mels, room = RoundUp(used, kMaxFloatLanes);
+    for (int64_t i = used; i < room; ++i) mel[i] = mel[used - 1];
+    const float top = k.audio.decibel(mel, room, static_cast<float>(o.db.amin), ReferenceDb(o.db));
+    ZOO_RETURN_IF_ERROR(CheckTop("mfcc", top));
+    if (o.db.top_db) k.audio.raise(mel, room, Floor(o.db, top));
+    for (int64_t f = some.begin; f < some.end; f += k.lanes) {
+      const int64_t rows = std::min<int64_t>(k.lanes, some.end - f);
+      k.audio.project(mel + (f - some.begin) / k.lanes * batch, rows, o.n_mels, k.lanes, 1, impl_->basis.data(), impl_->padded,
+                      o.n_mfcc, to);
+      to += rows * o.n_mfcc;
+    }
   }
   return Status::Ok();
 }

@@ -91,12 +91,52 @@ int64_t FrameOptions::Frames(int64_t samples) const {
   return samples < n_fft ? 0 : 1 + (samples - n_fft) / hop_length;
 }
 
-Status CheckWave(const char* op, Span<const float> wave, const FrameOptions& options) {
-  if (wave.size() == 0) return InvalidSignal(std::string(op) + ": the signal has 0 samples");
-  if (!options.center && static_cast<int64_t>(wave.size()) < options.n_fft) {
-    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(wave.size()) +
+Range FrameOptions::Needed(Range frames, int64_t samples) const {
+  if (frames.size() == 0) return {0, 0};
+  const int64_t left = center ? n_fft / 2 : 0;
+  const int64_t begin = frames.begin * hop_length - left, end = (frames.end - 1) * hop_length - left + n_fft;
+  int64_t lo = begin, hi = end;
+  if (center && pad_mode == PadMode::kReflect) {
+    // mirrored at sample 0 and at the last one; clamping below covers what is mirrored more than once
+    if (begin < 0) hi = std::max(hi, 1 - begin);
+    if (end > samples) lo = std::min(lo, 2 * (samples - 1) - (end - 1));
+  }
+  lo = std::clamp<int64_t>(lo, 0, samples);
+  return {lo, std::clamp<int64_t>(hi, lo, samples)};
+}
+
+int64_t FrameOptions::Ready(int64_t samples) const {
+  if (!center) return Frames(samples);
+  // frame 0 mirrors samples 1 to n_fft / 2, one more than it holds of the signal
+  const int64_t rest = samples - n_fft / 2;
+  return rest < (pad_mode == PadMode::kReflect ? 1 : 0) ? 0 : 1 + rest / hop_length;
+}
+
+int64_t FrameOptions::Keep(int64_t next, int64_t samples) const {
+  if (!center) return std::min(next * hop_length, samples);
+  int64_t keep = next * hop_length - n_fft / 2;
+  // the last frame may end n_fft / 2 behind the signal, which may end here
+  if (pad_mode == PadMode::kReflect) keep = std::min<int64_t>(keep, samples - 1 - n_fft / 2);
+  return std::clamp<int64_t>(keep, 0, samples);
+}
+
+Status CheckFrames(const char* op, const Signal& wave, Range frames, const FrameOptions& options) {
+  if (wave.total == 0) return InvalidSignal(std::string(op) + ": the signal has 0 samples");
+  const int64_t count = options.Frames(wave.total);
+  if (count < 1) {
+    return InvalidSignal(std::string(op) + ": the signal has " + std::to_string(wave.total) +
                          " samples, fewer than one frame of n_fft = " + std::to_string(options.n_fft) +
                          "; use center=true or a longer signal");
+  }
+  if (frames.begin < 0 || frames.begin > frames.end || frames.end > count) {
+    return InvalidArgument(std::string(op) + ": frames " + std::to_string(frames.begin) + " to " + std::to_string(frames.end) +
+                           " of " + std::to_string(count) + " do not exist");
+  }
+  const Range need = options.Needed(frames, wave.total);
+  const int64_t stop = wave.first + static_cast<int64_t>(wave.part.size());
+  if (need.size() > 0 && (need.begin < wave.first || need.end > stop)) {
+    return InvalidArgument(std::string(op) + ": samples " + std::to_string(need.begin) + " to " + std::to_string(need.end) +
+                           " are needed, " + std::to_string(wave.first) + " to " + std::to_string(stop) + " were given");
   }
   return Status::Ok();
 }
@@ -235,7 +275,7 @@ Result<std::unique_ptr<BandTables>> BandTables::Create(int32_t bands, int32_t bi
       const float w = weight(b, k);
       if (w == 0.0f) continue;
       if (count == 0) first = k;
-      while (first + count < k) t->weight_.push_back(0.0f), ++count;
+      while (first + count < k) t->weight_.push_back(0.0), ++count;
       t->weight_.push_back(w);
       ++count;
     }
@@ -262,18 +302,18 @@ Status Framer::Init(const FrameOptions& options, int32_t lanes) {
   return Status::Ok();
 }
 
-void Framer::Batch(const FrameOptions& o, Span<const float> wave, int64_t frame, int64_t frames, int32_t lanes,
-                   const float** out) noexcept {
-  const int64_t n = static_cast<int64_t>(wave.size());
+void Framer::Batch(const FrameOptions& o, const Signal& wave, Range frames, int32_t lanes, const float** out) noexcept {
+  const int64_t n = wave.total;
+  const float* const x = wave.part.data();
   for (int32_t l = 0; l < lanes; ++l) {
-    const int64_t f = frame + l;
-    if (f >= frames) {
+    const int64_t f = frames.begin + l;
+    if (f >= frames.end) {
       out[l] = out[l - 1];
       continue;
     }
     const int64_t start = f * o.hop_length - (o.center ? o.n_fft / 2 : 0);
     if (start >= 0 && start + o.n_fft <= n) {
-      out[l] = wave.data() + start;
+      out[l] = x + (start - wave.first);
       continue;
     }
     float* e = edge_.data() + static_cast<int64_t>(l) * o.n_fft;
@@ -289,10 +329,10 @@ void Framer::Batch(const FrameOptions& o, Span<const float> wave, int64_t frame,
         int64_t at = (start + i) % period;
         if (at < 0) at += period;
         if (at >= n) at = period - at;
-        e[i] = wave[static_cast<size_t>(at)];
+        e[i] = x[at - wave.first];
       }
     }
-    if (hi > lo) std::memcpy(e + lo, wave.data() + start + lo, static_cast<size_t>(hi - lo) * sizeof(float));
+    if (hi > lo) std::memcpy(e + lo, x + (start + lo - wave.first), static_cast<size_t>(hi - lo) * sizeof(float));
     out[l] = e;
   }
 }

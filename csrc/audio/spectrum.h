@@ -39,16 +39,15 @@ class BandTables {
  private:
   BandPlan plan_{};
   std::vector<int32_t> first_, count_, offset_;
-  std::vector<float> weight_;
+  std::vector<double> weight_;
 };
 
-// Pointers to the frames of one batch; frames that reach over an edge are padded into scratch. Lanes past the last
-// frame repeat it, so that they change no maximum.
+// Pointers to the first `lanes` of `frames`; frames that reach over an end of the signal are padded into scratch. Lanes past
+// the last frame repeat it, so that they change no maximum.
 class Framer {
  public:
   Status Init(const FrameOptions& options, int32_t lanes);
-  void Batch(const FrameOptions& o, Span<const float> wave, int64_t frame, int64_t frames, int32_t lanes,
-             const float** out) noexcept;
+  void Batch(const FrameOptions& o, const Signal& wave, Range frames, int32_t lanes, const float** out) noexcept;
 
  private:
   Buffer<float> edge_;
@@ -57,7 +56,8 @@ class Framer {
 // Orthonormal DCT-II basis, [inner][padded], padded a multiple of 16.
 Status MakeDctBasis(int32_t inner, int32_t cols, Buffer<float>* basis, int32_t* padded);
 
-Status CheckWave(const char* op, Span<const float> wave, const FrameOptions& options);
+// Whether these frames can be computed from this part of a signal.
+Status CheckFrames(const char* op, const Signal& wave, Range frames, const FrameOptions& options);
 
 }  // namespace zoo
 

@@ -73,6 +73,8 @@ class Op {
 
   // Streams. A ranged op only says how far it can go (`streams`, `Ready`); one that carries a state overrides NewStream.
   virtual bool streams() const { return false; }
+  // Of an op that could stream with other parameters: what to change.
+  virtual const char* stream_hint() const { return nullptr; }
   // Leading outputs that depend on input rows [0, rows) only, whatever follows.
   virtual int64_t Ready(const Extent& in, int64_t rows) const {
     (void)in;

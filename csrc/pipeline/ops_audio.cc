@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "pipeline/op.h"
@@ -55,7 +56,7 @@ class ResampleOp final : public Op {
     std::unique_ptr<Resample::State> scratch;
   };
   Result<std::unique_ptr<OpState>> NewState() const override { return std::unique_ptr<OpState>(new State); }
-  Status Prepare(const Extent& in, Range out, OpState& state) const override {
+  Status Prepare(const Extent& in, Range, OpState& state) const override {
     State& s = static_cast<State&>(state);
     const int32_t rate = Hz(in);
     if (s.rate != rate) {
@@ -77,7 +78,7 @@ class ResampleOp final : public Op {
       s.scratch = std::move(scratch.value());
       s.rate = rate;
     }
-    return s.plan->Reserve(out.size(), *s.scratch);
+    return Status::Ok();
   }
   Status Run(const ConstView& in, Range range, void* out, OpState& state) const noexcept override {
     State& s = static_cast<State&>(state);
@@ -173,70 +174,54 @@ Status InferFrames(const FrameOptions& o, const char* op, int32_t rate, const Ex
   return Status::Ok();
 }
 
+constexpr const char* kTopDbHint = "its top_db looks for the largest value: set top_db to null";
+
 int64_t StaticFrames(const FrameOptions& o, const PortType& in) { return in.shape[0] < 0 ? -1 : o.Frames(in.shape[0]); }
 
-class StftOp final : public Op {
+// Stft, Mel and Mfcc: rows are frames. rate: what the op needs, 0 for any. whole: a row depends on all frames.
+template <class Core>
+class FramesOp final : public Op {
  public:
-  StftOp(Stft core, const PortType& in) : core_(std::move(core)), in_(in) {}
+  FramesOp(const char* name, Core core, const PortType& in, int32_t rate, int64_t columns, bool whole)
+      : name_(name), core_(std::move(core)), in_(in), rate_(rate), columns_(columns), whole_(whole) {}
   PortType output() const override {
-    const int64_t bins = core_.options().n_fft / 2 + 1, frames = StaticFrames(core_.options(), in_);
-    if (core_.options().output == StftOutput::kComplex) return {PortKind::kTensor, 0, {frames, bins, 2}};
-    return {PortKind::kTensor, 0, {frames, bins}};
+    PortType t{PortKind::kTensor, 0, {StaticFrames(core_.options(), in_), columns_}};
+    if (Pairs()) t.shape = {t.shape[0], columns_ / 2, 2};
+    return t;
   }
   Status Infer(const Extent& in, Extent* out) const override {
-    ZOO_RETURN_IF_ERROR(InferFrames(core_.options(), "stft", 0, in, core_.options().n_fft / 2 + 1, out));
-    if (core_.options().output == StftOutput::kComplex) out->rank = 3, out->dim[2] = 2;
+    ZOO_RETURN_IF_ERROR(InferFrames(core_.options(), name_, rate_, in, columns_, out));
+    if (Pairs()) out->rank = 3, out->dim[1] = columns_ / 2, out->dim[2] = 2;
     return Status::Ok();
   }
+  bool ranged() const override { return !whole_; }
+  Range Needed(const Extent& in, Range out) const override { return core_.options().Needed(out, in.dim[0]); }
   Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
-  Status Run(const ConstView& in, Range rows, void* out, OpState& s) const noexcept override {
-    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.columns()), *static_cast<CoreState<Stft>&>(s).state);
-  }
-
- private:
-  Stft core_;
-  PortType in_;
-};
-
-class MelOp final : public Op {
- public:
-  MelOp(Mel core, const PortType& in) : core_(std::move(core)), in_(in) {}
-  PortType output() const override {
-    return {PortKind::kTensor, 0, {StaticFrames(core_.options(), in_), core_.options().n_mels}};
-  }
-  Status Infer(const Extent& in, Extent* out) const override {
-    return InferFrames(core_.options(), "mel", core_.options().rate, in, core_.options().n_mels, out);
-  }
-  Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
-  Status Run(const ConstView& in, Range rows, void* out, OpState& s) const noexcept override {
-    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.options().n_mels), *static_cast<CoreState<Mel>&>(s).state);
-  }
-
- private:
-  Mel core_;
-  PortType in_;
-};
-
-class MfccOp final : public Op {
- public:
-  MfccOp(Mfcc core, const PortType& in) : core_(std::move(core)), in_(in) {}
-  PortType output() const override {
-    return {PortKind::kTensor, 0, {StaticFrames(core_.options(), in_), core_.options().n_mfcc}};
-  }
-  Status Infer(const Extent& in, Extent* out) const override {
-    return InferFrames(core_.options(), "mfcc", core_.options().rate, in, core_.options().n_mfcc, out);
-  }
-  Result<std::unique_ptr<OpState>> NewState() const override { return NewCoreState(core_); }
-  Status Prepare(const Extent& in, Range, OpState& s) const override {
-    return core_.Reserve(in.dim[0], *static_cast<CoreState<Mfcc>&>(s).state);
+  Status Prepare(const Extent&, Range out, OpState& s) const override {
+    if constexpr (std::is_same_v<Core, Mfcc>) return core_.Reserve(out.size(), *static_cast<CoreState<Core>&>(s).state);
+    (void)out, (void)s;
+    return Status::Ok();
   }
   Status Run(const ConstView& in, Range rows, void* out, OpState& s) const noexcept override {
-    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.options().n_mfcc), *static_cast<CoreState<Mfcc>&>(s).state);
+    return core_.Compute({in.as<float>(), in.range.begin, in.extent.dim[0]}, rows, As<float>(out, rows.size() * columns_),
+                         *static_cast<CoreState<Core>&>(s).state);
   }
+  bool streams() const override { return !whole_; }
+  const char* stream_hint() const override { return kTopDbHint; }
+  int64_t Ready(const Extent&, int64_t rows) const override { return core_.options().Ready(rows); }
+  int64_t Keep(const Extent& in, int64_t next) const override { return core_.options().Keep(next, in.dim[0]); }
 
  private:
-  Mfcc core_;
+  bool Pairs() const {
+    if constexpr (std::is_same_v<Core, Stft>) return core_.options().output == StftOutput::kComplex;
+    return false;
+  }
+  const char* name_;
+  Core core_;
   PortType in_;
+  int32_t rate_;
+  int64_t columns_;
+  bool whole_;
 };
 
 Result<std::unique_ptr<Op>> MakeStft(const Params& p, const OpContext& c) {
@@ -245,7 +230,8 @@ Result<std::unique_ptr<Op>> MakeStft(const Params& p, const OpContext& c) {
   o.output = static_cast<StftOutput>(p.Choice("output"));
   auto core = Stft::Create(o, c.isa);
   if (!core.ok()) return core.status();
-  return std::unique_ptr<Op>(new StftOp(std::move(core.value()), c.input));
+  const int64_t columns = core.value().columns();
+  return std::unique_ptr<Op>(new FramesOp<Stft>("stft", std::move(core.value()), c.input, 0, columns, false));
 }
 
 Result<std::unique_ptr<Op>> MakeMel(const Params& p, const OpContext& c) {
@@ -253,7 +239,7 @@ Result<std::unique_ptr<Op>> MakeMel(const Params& p, const OpContext& c) {
   ZOO_RETURN_IF_ERROR(MelParams(p, c, &o));
   auto core = Mel::Create(o, c.isa);
   if (!core.ok()) return core.status();
-  return std::unique_ptr<Op>(new MelOp(std::move(core.value()), c.input));
+  return std::unique_ptr<Op>(new FramesOp<Mel>("mel", std::move(core.value()), c.input, o.rate, o.n_mels, false));
 }
 
 Result<std::unique_ptr<Op>> MakeMfcc(const Params& p, const OpContext& c) {
@@ -263,26 +249,41 @@ Result<std::unique_ptr<Op>> MakeMfcc(const Params& p, const OpContext& c) {
   o.n_mfcc = static_cast<int32_t>(p.Int("n_mfcc"));
   auto core = Mfcc::Create(o, c.isa);
   if (!core.ok()) return core.status();
-  return std::unique_ptr<Op>(new MfccOp(std::move(core.value()), c.input));
+  return std::unique_ptr<Op>(
+      new FramesOp<Mfcc>("mfcc", std::move(core.value()), c.input, o.rate, o.n_mfcc, o.db.top_db.has_value()));
 }
 
 // --------------------------------------------------------------------------------------------------------- tensors
 
-class PowerToDbOp final : public Op {
+// The values of rows `rows` of a view that holds at least those.
+Span<const float> RowsOf(const ConstView& in, Range rows) {
+  const Span<const float> all = in.as<float>();
+  const int64_t row = in.extent.row();
+  return {all.data() + (rows.begin - in.range.begin) * row, static_cast<size_t>(rows.size() * row)};
+}
+
+// Value by value: PowerToDb and Log. whole: values depend on all others.
+template <class Core>
+class ValuesOp final : public Op {
  public:
-  PowerToDbOp(PowerToDb core, PortType in) : core_(std::move(core)), in_(std::move(in)) {}
+  ValuesOp(Core core, PortType in, bool whole) : core_(std::move(core)), in_(std::move(in)), whole_(whole) {}
   PortType output() const override { return in_; }
   Status Infer(const Extent& in, Extent* out) const override {
     *out = in;
     return Status::Ok();
   }
-  Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override {
-    return core_.Compute(in.as<float>(), As<float>(out, in.extent.count()));
+  bool ranged() const override { return !whole_; }
+  bool streams() const override { return !whole_; }
+  const char* stream_hint() const override { return kTopDbHint; }
+  Range Needed(const Extent& in, Range out) const override { return whole_ ? Range{0, in.dim[0]} : out; }
+  Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
+    return core_.Compute(RowsOf(in, rows), As<float>(out, rows.size() * in.extent.row()));
   }
 
  private:
-  PowerToDb core_;
+  Core core_;
   PortType in_;
+  bool whole_;
 };
 
 Result<std::unique_ptr<Op>> MakePowerToDb(const Params& p, const OpContext& c) {
@@ -290,7 +291,13 @@ Result<std::unique_ptr<Op>> MakePowerToDb(const Params& p, const OpContext& c) {
   ZOO_RETURN_IF_ERROR(DecibelParams(p, &o));
   auto core = PowerToDb::Create(o, c.isa);
   if (!core.ok()) return core.status();
-  return std::unique_ptr<Op>(new PowerToDbOp(std::move(core.value()), c.input));
+  return std::unique_ptr<Op>(new ValuesOp<PowerToDb>(std::move(core.value()), c.input, o.top_db.has_value()));
+}
+
+Result<std::unique_ptr<Op>> MakeLog(const Params& p, const OpContext& c) {
+  auto core = Log::Create({static_cast<LogBase>(p.Choice("base")), p.Float("amin")}, c.isa);
+  if (!core.ok()) return core.status();
+  return std::unique_ptr<Op>(new ValuesOp<Log>(std::move(core.value()), c.input, false));
 }
 
 class DctOp final : public Op {
@@ -302,8 +309,11 @@ class DctOp final : public Op {
     out->dim[1] = core_.options().n_out;
     return Status::Ok();
   }
+  bool ranged() const override { return true; }
+  bool streams() const override { return true; }
+  Range Needed(const Extent&, Range out) const override { return out; }
   Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
-    return core_.Compute(in.as<float>(), As<float>(out, rows.size() * core_.options().n_out));
+    return core_.Compute(RowsOf(in, rows), As<float>(out, rows.size() * core_.options().n_out));
   }
 
  private:
@@ -416,6 +426,9 @@ const std::vector<OpSpec>& AudioOpSpecs() {
         {"mel", audio, tensor, "mel spectrogram, [frames, n_mels]", MelSpecs(), MakeMel},
         {"mfcc", audio, tensor, "mel-frequency cepstral coefficients, [frames, n_mfcc]", mfcc, MakeMfcc},
         {"power_to_db", tensor, tensor, "decibels of a power", DecibelSpecs(), MakePowerToDb},
+        {"log", tensor, tensor, "logarithm of values with a floor",
+         {{"base", ParamType::kChoice, S("e"), false, 0, 0, {"e", "10", "2"}, "of the logarithm"},
+          {"amin", ParamType::kFloat, F(1e-10), false, 1e-37, 1e37, {}, "floor of the values"}}, MakeLog},
         {"dct", tensor, tensor, "orthonormal DCT-II of each row",
          {{"n_out", ParamType::kInt, kRequired, false, 1, 4096, {}, "coefficients kept"}}, MakeDct},
         {"standardize", tensor, tensor, "(x - mean) / std of each column; both empty: of the clip itself",

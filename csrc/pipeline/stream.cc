@@ -99,7 +99,9 @@ Result<PipelineStream> PipelineStream::Create(const Pipeline& pipeline, const Ex
   impl->passed.assign(p.ops.size(), 0);
   for (size_t i = 0; i < p.ops.size(); ++i) {
     if (!p.ops[i]->streams()) {
-      return InvalidPipeline("op " + std::to_string(i) + " (" + p.names[i] + ") needs the whole input; it cannot work on a stream");
+      const char* hint = p.ops[i]->stream_hint();
+      return InvalidPipeline("op " + std::to_string(i) + " (" + p.names[i] + ") needs the whole input; it cannot work on a stream" +
+                             (hint ? std::string(" (") + hint + ")" : std::string()));
     }
     auto stream = p.ops[i]->NewStream(at);
     if (!stream.ok()) return stream.status();

@@ -73,10 +73,11 @@ void TestMfcc(std::mt19937& rng) {
         o.pad_mode = n % 2 == 0 ? zoo::PadMode::kReflect : zoo::PadMode::kConstant;
         const zoo::Mfcc op = Take(zoo::Mfcc::Create(o, isa));
         const auto state = Take(op.NewState());
-        EXPECT(op.Reserve(n, *state).ok(), "n_fft %d", n_fft);
-        const size_t count = static_cast<size_t>(o.Frames(n)) * 19;
+        const zoo::Range frames{0, o.Frames(n)};
+        EXPECT(op.Reserve(frames.end, *state).ok(), "n_fft %d", n_fft);
+        const size_t count = static_cast<size_t>(frames.end) * 19;
         const auto out = std::make_unique<float[]>(count);
-        const zoo::Status s = op.Compute({exact.get(), wave.size()}, {out.get(), count}, *state);
+        const zoo::Status s = op.Compute(zoo::Signal::Whole({exact.get(), wave.size()}), frames, {out.get(), count}, *state);
         EXPECT(s.ok(), "%s", s.message().c_str());
         const std::vector<float> got(out.get(), out.get() + count);
         if (reference.empty()) reference = got;
@@ -87,14 +88,24 @@ void TestMfcc(std::mt19937& rng) {
         const auto stft_state = Take(stft.NewState());
         const size_t cells = static_cast<size_t>(so.Frames(n) * stft.columns());
         const auto spectrum = std::make_unique<float[]>(cells);
-        EXPECT(stft.Compute({exact.get(), wave.size()}, {spectrum.get(), cells}, *stft_state).ok(), "stft");
+        EXPECT(stft.Compute(zoo::Signal::Whole({exact.get(), wave.size()}), frames, {spectrum.get(), cells}, *stft_state).ok(), "stft");
+        // each third of the frames from exactly the samples that it needs
+        for (int third = 0; third < 3; ++third) {
+          const zoo::Range some{frames.end * third / 3, frames.end * (third + 1) / 3}, need = so.Needed(some, n);
+          const auto part = Exact(std::vector<float>(wave.begin() + need.begin, wave.begin() + need.end));
+          const size_t part_cells = static_cast<size_t>(some.size() * stft.columns());
+          const auto to = std::make_unique<float[]>(part_cells);
+          const zoo::Signal signal{{part.get(), static_cast<size_t>(need.size())}, need.begin, n};
+          EXPECT(stft.Compute(signal, some, {to.get(), part_cells}, *stft_state).ok(), "stft of a part");
+          EXPECT(std::equal(to.get(), to.get() + part_cells, spectrum.get() + some.begin * stft.columns()), "%s n_fft %d: a part differs", isa.c_str(), n_fft);
+        }
       }
     }
   }
 }
 
 void TestResample(std::mt19937& rng) {
-  for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}}) {
+  for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}, {16000, 48000}, {192000, 8000}, {768000, 3000}, {5, 1024}}) {
     for (const int64_t n : {1, 5, 99, 5000}) {
       const std::vector<float> wave = Noise(rng, n);
       const auto exact = Exact(wave);
@@ -103,7 +114,7 @@ void TestResample(std::mt19937& rng) {
         const zoo::Resample op = Take(zoo::Resample::Create({in, out}, isa));
         const auto state = Take(op.NewState());
         const int64_t m = op.OutputSize(n);
-        EXPECT(op.Reserve(m, *state).ok(), "reserve");
+
         const auto got = std::make_unique<float[]>(static_cast<size_t>(m));
         EXPECT(op.Compute({exact.get(), wave.size()}, 0, n, {0, m}, {got.get(), static_cast<size_t>(m)}, *state).ok(), "whole");
         const int64_t cut = m / 3;
@@ -117,6 +128,20 @@ void TestResample(std::mt19937& rng) {
         const std::vector<float> all(got.get(), got.get() + m);
         if (reference.empty()) reference = all;
         EXPECT(Difference(all, reference) < 4e-6, "%s %d to %d: %g", isa.c_str(), in, out, Difference(all, reference));
+      }
+    }
+  }
+}
+
+void TestLog(std::mt19937& rng) {
+  for (const int64_t n : {1, 15, 16, 17, 1000}) {
+    const auto exact = Exact(Noise(rng, n));
+    for (const std::string& isa : zoo::SupportedIsas()) {
+      const zoo::Log op = Take(zoo::Log::Create({zoo::LogBase::k10, 1e-3}, isa));
+      const auto out = std::make_unique<float[]>(static_cast<size_t>(n));
+      EXPECT(op.Compute({exact.get(), static_cast<size_t>(n)}, {out.get(), static_cast<size_t>(n)}).ok(), "log");
+      for (int64_t i = 0; i < n; ++i) {
+        EXPECT(std::fabs(out[i] - std::log10(std::max(exact[i], 1e-3f))) <= 5e-7, "%s: log10(%g) is %g", isa.c_str(), exact[i], out[i]);
       }
     }
   }
@@ -197,6 +222,7 @@ int main() {
   std::mt19937 rng(7);
   TestMfcc(rng);
   TestResample(rng);
+  TestLog(rng);
   TestPipeline(rng);
   TestStream(rng);
   std::printf("%d failures\n", failures);

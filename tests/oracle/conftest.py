@@ -21,9 +21,8 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _native.set_isa("")
 
 
-@pytest.fixture(scope="session")
-def real_clips(data_root: Path) -> list[NDArray[np.float32]]:
-    """100 real clips at 22.05 kHz: 50 whole ones and 50 cut to 2 s, resampled with python-soxr."""
+def clips_at(data_root: Path, rate_out: int) -> list[NDArray[np.float32]]:
+    """100 real clips: 50 whole ones and 50 cut to 2 s, resampled with python-soxr."""
     soundfile = pytest.importorskip("soundfile")
     soxr = pytest.importorskip("soxr")
     files = []
@@ -34,5 +33,17 @@ def real_clips(data_root: Path) -> list[NDArray[np.float32]]:
     clips = []
     for file in files:
         samples, rate = soundfile.read(file, dtype="float32")
-        clips.append(soxr.resample(samples, rate, 22050, quality="HQ"))
+        clips.append(soxr.resample(samples, rate, rate_out, quality="HQ"))
     return clips
+
+
+@pytest.fixture(scope="session")
+def real_clips(data_root: Path) -> list[NDArray[np.float32]]:
+    """The real clips at 22.05 kHz."""
+    return clips_at(data_root, 22050)
+
+
+@pytest.fixture(scope="session")
+def real_clips_48k(data_root: Path) -> list[NDArray[np.float32]]:
+    """The real clips at 48 kHz, where their upper octave is as good as empty."""
+    return clips_at(data_root, 48000)

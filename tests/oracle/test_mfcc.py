@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo import ops
+from zoo.pipeline import Log, Mel, Pipeline
 
 librosa = pytest.importorskip("librosa")
 scipy_fft = pytest.importorskip("scipy.fft")
@@ -49,6 +50,58 @@ def test_mfcc_of_real_speech(isa: str, pad_mode: str, real_clips: list[F32]) -> 
     print(f"{isa} {pad_mode}: worst {worst:.2e} dB, RMS {np.sqrt(squares / count):.2e} dB")
     assert worst <= WORST_DB
     assert np.sqrt(squares / count) <= RMS_DB
+
+
+#: The settings of fact sheet 6: A (emotion), D and E (Tacotron's mel spectrogram).
+SHEET_6A: dict[str, Any] = {"n_fft": 1024, "win_length": 512, "hop_length": 512, "window": "hamming"}
+SHEET_6D: dict[str, Any] = {
+    "n_fft": 1024,
+    "hop_length": 256,
+    "pad_mode": "reflect",
+    "power": 1.0,
+    "n_mels": 80,
+}
+SHEET_6D["fmax"] = 8000.0
+
+
+@pytest.mark.parametrize("htk", [False, True])
+def test_mfcc_of_real_speech_at_48_khz(isa: str, htk: bool, real_clips_48k: list[F32]) -> None:
+    worst, squares, count = 0.0, 0.0, 0
+    for clip in real_clips_48k[:: 5 if htk else 1]:
+        got = ops.mfcc(clip, 48000, n_mfcc=40, htk=htk, **SHEET_6A)
+        error = np.abs(
+            got.astype(np.float64)
+            - librosa_mfcc(clip, 48000, n_mfcc=40, htk=htk, pad_mode="constant", **SHEET_6A)
+        )
+        worst = max(worst, float(error.max()))
+        squares += float((error**2).sum())
+        count += error.size
+    print(f"{isa} htk={htk}: worst {worst:.2e} dB, RMS {np.sqrt(squares / count):.2e} dB")
+    assert worst <= WORST_DB
+    assert np.sqrt(squares / count) <= RMS_DB
+
+
+def log_mel(wave: F32) -> F32:
+    """Sheet 6 D and E with librosa and NumPy, in float64 from the mel bands on."""
+    bands = librosa.feature.melspectrogram(y=wave, sr=22050, **SHEET_6D)
+    return np.log(np.maximum(bands.T.astype(np.float64), 1e-5)).astype(np.float32)
+
+
+def test_log_mel_of_real_speech(isa: str, real_clips: list[F32]) -> None:
+    """1e-4 is float32 rounding of a spectrum with 80 dB below its peak: librosa rounds it to complex64."""
+    pipeline = Pipeline([Mel(rate=22050, **SHEET_6D), Log(amin=1e-5)], isa=isa)
+    worst, worst_linear = 0.0, 0.0
+    for clip in real_clips:
+        worst = max(worst, float(np.abs(pipeline.run(clip, 22050) - log_mel(clip)).max()))
+        mel = ops.mel(clip, 22050, **SHEET_6D)
+        want = librosa.feature.melspectrogram(y=clip, sr=22050, **SHEET_6D).T
+        peak = want.max(1, keepdims=True)
+        worst_linear = max(
+            worst_linear, float((np.abs(mel - want)[peak[:, 0] > 0] / peak[peak > 0, None]).max())
+        )
+    print(f"{isa}: worst log {worst:.2e}, linear {worst_linear:.2e} of the frame's peak")
+    assert worst <= 1e-4
+    assert worst_linear <= 1e-5
 
 
 def synthetic() -> dict[str, F32]:
@@ -97,7 +150,24 @@ def test_mfcc_of_synthetic_signals(isa: str, name: str) -> None:
         assert np.abs(got - want).max() <= SYNTHETIC_DB, pad_mode
 
 
+@pytest.mark.parametrize("name", synthetic())
+def test_log_mel_of_synthetic_signals(isa: str, name: str) -> None:
+    """Bands below 1e-6 of the frame's largest hold nothing but librosa's rounding to complex64: not compared."""
+    wave = synthetic()[name]
+    if len(wave) <= 512:  # librosa mirrors once only
+        wave = np.pad(wave, (0, 1025))
+    got = ops.log(ops.mel(wave, 22050, **SHEET_6D), amin=1e-5)
+    want = log_mel(wave)
+    assert got.shape == want.shape
+    signal = want >= want.max(1, keepdims=True) + np.log(1e-6)
+    assert np.abs(got - want)[signal].max() <= 1e-4
+    assert (got[~signal] <= (want.max(1, keepdims=True) + np.log(2e-6)).repeat(80, 1)[~signal]).all()
+
+
 CASES: list[dict[str, Any]] = [
+    {**SHEET_6A, "rate": 48000, "n_mfcc": 40},
+    {**SHEET_6A, "rate": 48000, "n_mfcc": 40, "htk": True},
+    {"n_fft": 1024, "hop_length": 256, "power": 1.0, "n_mels": 80, "n_mfcc": 80, "fmax": 8000.0},
     {"n_fft": 1024, "hop_length": 256, "win_length": 512, "window": "hamming", "rate": 48000},
     {"n_fft": 512, "hop_length": 160, "win_length": 400, "rate": 16000, "n_mels": 40, "n_mfcc": 13},
     {"n_fft": 400, "hop_length": 160, "rate": 16000, "n_mels": 80, "htk": True, "norm": "none"},
@@ -228,6 +298,26 @@ def test_decibels_within_two_float32_steps(isa: str) -> None:
     assert (np.abs(got - want) <= 2 * np.spacing(np.abs(want).astype(np.float32)) + 1e-12).all()
     clipped = ops.power_to_db(power[:1001], top_db=20.0, ref=0.5)
     assert np.allclose(clipped, librosa.power_to_db(power[:1001], ref=0.5, top_db=20.0), atol=3e-5)
+
+
+@pytest.mark.parametrize(("base", "reference"), [("e", np.log), ("10", np.log10), ("2", np.log2)])
+def test_log_within_float32_rounding(isa: str, base: Any, reference: Any) -> None:
+    rng = np.random.default_rng(7)
+    values = np.concatenate(
+        [
+            np.exp(rng.uniform(np.log(1.2e-38), np.log(3.3e38), 200001)),
+            1 + rng.uniform(-0.3, 0.42, 100001),
+            1 + np.arange(-40, 41) * 2.0**-23,  # where the result is as small as its rounding error must be
+            2.0 ** np.arange(-120, 127),
+            [0.0, -1.0, -3e38, 1e-40, 3.4e38],
+        ]
+    ).astype(np.float32)
+    got = ops.log(values, base=base, amin=1e-37)
+    want = reference(np.maximum(values, np.float32(1e-37)).astype(np.float64))
+    assert (np.abs(got - want) <= 0.51 * np.spacing(np.abs(want).astype(np.float32))).all()
+    assert (
+        ops.log(np.float32([-1, 0, 1e-6, 1e-5]), base=base, amin=1e-5) == np.float32(reference(1e-5))
+    ).all()
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (13, 13), (40, 13), (80, 80), (128, 39), (200, 97)])

@@ -26,6 +26,7 @@ from zoo.pipeline.speech import (
     SpeechOp,
     WaveNormalize,
 )
+from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,6 +208,9 @@ __all__ = [
     "Fit",
     "KaldiFbank",
     "KaldiMfcc",
+    "Dct",
+    "Fit",
+    "Log",
     "Mel",
     "Mfcc",
     "Op",

@@ -92,6 +92,13 @@ class PowerToDb(BaseOp, frozen=True, kw_only=True, tag="power_to_db"):
     top_db: TopDb | None = 80.0
 
 
+class Log(BaseOp, frozen=True, kw_only=True, tag="log"):
+    """Logarithm of max(amin, x), same shape; see :func:`zoo.ops.log`."""
+
+    base: Literal["e", "10", "2"] = "e"
+    amin: Amin = 1e-10
+
+
 class Dct(BaseOp, frozen=True, kw_only=True, tag="dct"):
     """Orthonormal DCT-II of each row, [rows, n_out]; see :func:`zoo.ops.dct`."""
 
@@ -106,4 +113,4 @@ class Standardize(BaseOp, frozen=True, kw_only=True, tag="standardize"):
     epsilon: Annotated[float, Meta(ge=0, le=1)] = 1e-8
 
 
-AudioOp: TypeAlias = Resample | Fit | Stft | Mel | Mfcc | PowerToDb | Dct | Standardize
+AudioOp: TypeAlias = Resample | Fit | Stft | Mel | Mfcc | PowerToDb | Log | Dct | Standardize

@@ -28,8 +28,8 @@ struct ResampleOptions {
   Status Validate() const;   // 1 to 768000 Hz each, ratio at most 256
 };
 
-// Band-limited resampling: Kaiser-windowed sinc, polyphase, zero phase. Flat to 0.9 of the lower rate's Nyquist
-// frequency, at least 100 dB down from that frequency on. Samples beyond the ends count as zeros.
+// Band-limited resampling: Kaiser-windowed sinc, polyphase, zero phase; ratios above 2.1 in two stages. Flat to 0.9 of the
+// lower rate's Nyquist frequency, at least 100 dB down from that frequency on. Samples beyond the ends count as zeros.
 class Resample {
  public:
   class State {  // scratch of one thread
@@ -49,9 +49,8 @@ class Resample {
   static int64_t Ready(const ResampleOptions& options, int64_t samples) noexcept;
 
   Result<std::unique_ptr<State>> NewState() const;
-  Status Reserve(int64_t outputs, State& state) const noexcept;
   // part: input samples from index `first` on of a signal of `total` samples; must cover Needed(out). Writes outputs
-  // [out.begin, out.end) of the whole signal. The bits do not depend on how the output is divided into ranges.
+  // [out.begin, out.end) of the whole signal. The bits do not depend on how the output is divided into ranges. No allocation.
   Status Compute(Span<const float> part, int64_t first, int64_t total, Range out, Span<float> to,
                  State& state) const noexcept;
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "zoo/isa.h"
+#include "zoo/signal.h"
 #include "zoo/span.h"
 #include "zoo/status.h"
 
@@ -31,6 +32,20 @@ struct FrameOptions {
   Status Validate() const;
   // 1 + n / hop_length (centred) or 1 + (n - n_fft) / hop_length; 0 when there is no frame.
   int64_t Frames(int64_t samples) const;
+  // Samples, within [0, samples), that frames `frames` depend on.
+  Range Needed(Range frames, int64_t samples) const;
+  // Leading frames that samples [0, samples) determine, whatever follows them.
+  int64_t Ready(int64_t samples) const;
+  // With the first `samples` samples seen, the first that frames from `next` on can still depend on; next >= Ready(samples).
+  int64_t Keep(int64_t next, int64_t samples) const;
+};
+
+// Samples from index `first` on of a signal of `total` samples.
+struct Signal {
+  Span<const float> part;
+  int64_t first = 0, total = 0;
+  // A whole signal.
+  static Signal Whole(Span<const float> wave) { return {wave, 0, static_cast<int64_t>(wave.size())}; }
 };
 
 struct StftOptions : FrameOptions {
@@ -77,8 +92,9 @@ class Stft {
   const StftOptions& options() const noexcept;
   int32_t columns() const noexcept;  // floats a frame
   Result<std::unique_ptr<State>> NewState() const;
-  // wave: mono. out: Frames(wave.size()) * columns(). No allocation.
-  Status Compute(Span<const float> wave, Span<float> out, State& state) const noexcept;
+  // wave: mono; its part must cover Needed(frames). out: frames.size() * columns(). No allocation. The bits do not depend on
+  // how frames are divided into ranges.
+  Status Compute(const Signal& wave, Range frames, Span<float> out, State& state) const noexcept;
 
  private:
   struct Impl;
@@ -98,7 +114,8 @@ class Mel {
   ~Mel();
   const MelOptions& options() const noexcept;
   Result<std::unique_ptr<State>> NewState() const;
-  Status Compute(Span<const float> wave, Span<float> out, State& state) const noexcept;
+  // As Stft's.
+  Status Compute(const Signal& wave, Range frames, Span<float> out, State& state) const noexcept;
 
  private:
   struct Impl;
@@ -118,10 +135,11 @@ class Mfcc {
   ~Mfcc();
   const MfccOptions& options() const noexcept;
   Result<std::unique_ptr<State>> NewState() const;
-  // Grows the state's scratch for signals of up to `samples`; the only place that allocates.
-  Status Reserve(int64_t samples, State& state) const noexcept;
-  // An error when the state was not reserved for this length.
-  Status Compute(Span<const float> wave, Span<float> out, State& state) const noexcept;
+  // Grows the state's scratch for so many frames at a time; the only place that allocates. Needed with top_db only, which
+  // looks at all frames before it can finish one.
+  Status Reserve(int64_t frames, State& state) const noexcept;
+  // As Stft's; with top_db, the largest value is that of `frames`, and it is an error when the state was not reserved.
+  Status Compute(const Signal& wave, Range frames, Span<float> out, State& state) const noexcept;
 
  private:
   struct Impl;
@@ -129,7 +147,7 @@ class Mfcc {
   std::unique_ptr<Impl> impl_;
 };
 
-// 10 log10(max(amin, x) / max(amin, ref)), clipped to top_db below the largest; in place on non-negative powers.
+// 10 log10(max(amin, x) / max(amin, ref)), clipped to top_db below the largest.
 class PowerToDb {
  public:
   static Result<PowerToDb> Create(const DecibelOptions& options, const std::string& isa = "");
@@ -139,6 +157,28 @@ class PowerToDb {
  private:
   PowerToDb(const DecibelOptions& o, const Kernels* k) : options_(o), kernels_(k) {}
   DecibelOptions options_;
+  const Kernels* kernels_;
+};
+
+enum class LogBase : int32_t { kE, k10, k2 };
+
+struct LogOptions {
+  LogBase base = LogBase::kE;
+  double amin = 1e-10;  // smaller values, negative ones too, count as this
+
+  Status Validate() const;
+};
+
+// log(max(amin, x)), value by value: within 0.51 ulp of float32.
+class Log {
+ public:
+  static Result<Log> Create(const LogOptions& options, const std::string& isa = "");
+  const LogOptions& options() const noexcept { return options_; }
+  Status Compute(Span<const float> in, Span<float> out) const noexcept;
+
+ private:
+  Log(const LogOptions& o, const Kernels* k) : options_(o), kernels_(k) {}
+  LogOptions options_;
   const Kernels* kernels_;
 };
 
