@@ -328,7 +328,7 @@ class StandardizeOp final : public Op {
     return Status::Ok();
   }
   Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override {
-    return core_.Compute(in.as<float>(), in.extent.dim[1], As<float>(out, in.extent.count()));
+    return core_.Compute(in.as<float>(), in.extent.row(), As<float>(out, in.extent.count()));
   }
 
  private:
@@ -341,12 +341,14 @@ Result<std::unique_ptr<Op>> MakeStandardize(const Params& p, const OpContext& c)
   o.mean = p.List("mean");
   o.std = p.List("std");
   o.epsilon = p.Float("epsilon");
-  if (c.input.shape.size() != 2 || c.input.shape[1] < 1) return InvalidPipeline("it needs rows of a fixed number of values");
+  int64_t columns = c.input.shape.size() < 2 ? -1 : 1;
+  for (size_t i = 1; i < c.input.shape.size(); ++i) columns = columns < 0 || c.input.shape[i] < 1 ? -1 : columns * c.input.shape[i];
+  if (columns < 1) return InvalidPipeline("it needs rows of a fixed number of values");
   auto core = Standardize::Create(o);
   if (!core.ok()) return core.status();
-  if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != c.input.shape[1]) {
+  if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != columns) {
     return InvalidPipeline("mean and std have " + std::to_string(o.mean.size()) + " values, the input has " +
-                           std::to_string(c.input.shape[1]) + " columns");
+                           std::to_string(columns) + " columns");
   }
   return std::unique_ptr<Op>(new StandardizeOp(std::move(core.value()), c.input));
 }

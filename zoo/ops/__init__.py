@@ -19,19 +19,26 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
 
 __all__ = [
     "AudioInfo",
     "audio_info",
+    "bandpower",
     "dct",
+    "demean",
+    "filter",
+    "filter_coefficients",
     "fit",
     "isa",
     "isas",
     "mel",
     "mfcc",
     "power_to_db",
+    "project_positions",
     "read_audio",
     "resample",
     "standardize",
     "stft",
+    "topomap",
 ]

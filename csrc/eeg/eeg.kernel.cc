@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// EEG kernels: channels, or the values of successive samples, lie in the lanes. Compiled once for each instruction set.
+#include "core/simd.h"
+#include "eeg/kernels.h"
+
+namespace zoo {
+namespace ZOO_TARGET {
+namespace {
+
+enum { W = kD };
+typedef double D2 __attribute__((vector_size(16)));
+typedef double D4 __attribute__((vector_size(32)));
+
+// ------------------------------------------------------------------------------------------------- recursive filters
+
+// S sections over one vector of channels, states in registers. Direct form II transposed, as SciPy's.
+template <int S, class V>
+__attribute__((noinline)) void RunSections(const double* coef, const double* x, int64_t n, int64_t step, int64_t channels,
+                                           double* state, double* y) {
+  V s0[S], s1[S];
+  for (int s = 0; s < S; ++s) {
+    s0[s] = LoadU<V>(state + 2 * s * channels);
+    s1[s] = LoadU<V>(state + (2 * s + 1) * channels);
+  }
+  for (int64_t t = 0; t < n; ++t, x += step, y += step) {
+    V v = LoadU<V>(x);
+    for (int s = 0; s < S; ++s) {
+      const double* c = coef + 5 * s;
+      const V out = v * c[0] + s0[s];
+      s0[s] = (v * c[1] + s1[s]) - out * c[3];
+      s1[s] = v * c[2] - out * c[4];
+      v = out;
+    }
+    StoreU(y, v);
+  }
+  for (int s = 0; s < S; ++s) {
+    StoreU(state + 2 * s * channels, s0[s]);
+    StoreU(state + (2 * s + 1) * channels, s1[s]);
+  }
+}
+
+template <class V>
+void SectionsOf(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
+                double* state, double* y) {
+  while (sections > 0) {
+    const int32_t some = sections < 8 ? sections : 8;
+    switch (some) {
+      case 1: RunSections<1, V>(coef, x, n, step, channels, state, y); break;
+      case 2: RunSections<2, V>(coef, x, n, step, channels, state, y); break;
+      case 3: RunSections<3, V>(coef, x, n, step, channels, state, y); break;
+      case 4: RunSections<4, V>(coef, x, n, step, channels, state, y); break;
+      case 5: RunSections<5, V>(coef, x, n, step, channels, state, y); break;
+      case 6: RunSections<6, V>(coef, x, n, step, channels, state, y); break;
+      case 7: RunSections<7, V>(coef, x, n, step, channels, state, y); break;
+      default: RunSections<8, V>(coef, x, n, step, channels, state, y); break;
+    }
+    sections -= some;
+    coef += 5 * some;
+    state += 2 * some * channels;
+    x = y;  // the rest of a long cascade works in place
+  }
+}
+
+void Sections(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
+              double* state, double* y) {
+  int64_t c = 0;
+  for (; c + W <= channels; c += W) SectionsOf<VD>(coef, sections, x + c, n, step, channels, state + c, y + c);
+#if ZOO_VECTOR_BYTES >= 64
+  if (c + 4 <= channels) SectionsOf<D4>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 4;
+#endif
+#if ZOO_VECTOR_BYTES >= 32
+  if (c + 2 <= channels) SectionsOf<D2>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
+#endif
+  if (c < channels) SectionsOf<double>(coef, sections, x + c, n, step, channels, state + c, y + c);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- FIR
+
+template <int NV>
+ZOO_INLINE void FirTile(const double* taps, int64_t count, const double* x, int64_t channels, double* y, int64_t room) {
+  VD acc[NV] = {};
+  for (int64_t k = 0; k < count; ++k, x += channels) {
+    const double h = taps[k];
+    for (int v = 0; v < NV; ++v) acc[v] += LoadU<VD>(x + v * W) * h;
+  }
+  if (room >= NV * W) {
+    for (int v = 0; v < NV; ++v) StoreU(y + v * W, acc[v]);
+  } else {
+    double tail[NV * W];
+    for (int v = 0; v < NV; ++v) StoreU(tail + v * W, acc[v]);
+    __builtin_memcpy(y, tail, static_cast<size_t>(room) * sizeof(double));
+  }
+}
+
+// Every value is one chain of multiply-adds over the taps, wherever it lies in a tile: same bits.
+void Fir(const double* taps, int64_t count, const double* x, int64_t n, int64_t channels, double* y) {
+  enum { kWide = 8 };
+  int64_t i = 0;
+  for (; i + kWide * W <= n; i += kWide * W) FirTile<kWide>(taps, count, x + i, channels, y + i, kWide * W);
+  for (; i + 2 * W <= n; i += 2 * W) FirTile<2>(taps, count, x + i, channels, y + i, 2 * W);
+  for (; i < n; i += W) FirTile<1>(taps, count, x + i, channels, y + i, n - i);
+}
+
+// --------------------------------------------------------------------------------------------------------- band power
+
+ZOO_INLINE VD LoadLanes(const double* x, int32_t used) {
+  VD v = {};
+  for (int32_t l = 0; l < used; ++l) v[l] = x[l];
+  return v;
+}
+
+void Pack(const double* x, int64_t n, int64_t channels, int32_t used, int32_t detrend, double* out) {
+  // Whole vectors as long as they stay inside; the lanes beyond `used` then hold other channels, which nobody reads.
+  int64_t whole = ((n - 1) * channels + used - W) / channels + 1;
+  if ((n - 1) * channels + used < W) whole = 0;
+  VD sum[4] = {};
+  int64_t i = 0;
+  for (; i + 4 <= whole; i += 4) {
+    for (int u = 0; u < 4; ++u) {
+      const VD v = LoadU<VD>(x + (i + u) * channels);
+      sum[u] += v;
+      Store(out + (i + u) * W, v);
+    }
+  }
+  for (; i < n; ++i) {
+    const VD v = i < whole ? LoadU<VD>(x + i * channels) : LoadLanes(x + i * channels, used);
+    sum[i % 4] += v;
+    Store(out + i * W, v);
+  }
+  if (!detrend) return;
+  const VD mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / static_cast<double>(n);
+  for (i = 0; i < n; ++i) Store(out + i * W, Load<VD>(out + i * W) - mean);
+}
+
+void DirectTransform(const double* packed, const double* window, const double* circle, int64_t n, int64_t lo, int64_t hi, double* out) {
+  for (int64_t k = lo; k < hi; ++k) {
+    VD re = {}, im = {};
+    int64_t at = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const VD v = Load<VD>(packed + i * W) * window[i];
+      re += v * circle[2 * at];
+      im += v * circle[2 * at + 1];
+      at += k;
+      if (at >= n) at -= n;
+    }
+    double* to = out + (k - lo) * W;
+    Store(to, Load<VD>(to) + (re * re + im * im));
+  }
+}
+
+void Bands(const double* power, const double* weight, int64_t bins, int64_t bands, double* out) {
+  for (int64_t b = 0; b < bands; ++b, weight += bins) {
+    VD sum = {};
+    for (int64_t k = 0; k < bins; ++k) sum += Load<VD>(power + k * W) * weight[k];
+    Store(out + b * W, sum);
+  }
+}
+
+void Accumulate(const double* x, int64_t n, double* sum) {
+  for (int64_t i = 0; i < n; i += W) Store(sum + i, Load<VD>(sum + i) + Load<VD>(x + i));
+}
+
+}  // namespace
+
+extern const EegKernels kEegKernels;
+const EegKernels kEegKernels = {Sections, Fir, Pack, DirectTransform, Bands, Accumulate};
+
+}  // namespace ZOO_TARGET
+}  // namespace zoo
