@@ -13,17 +13,35 @@ typedef double D4 __attribute__((vector_size(32)));
 
 // ------------------------------------------------------------------------------------------------- recursive filters
 
+// A single channel runs in half of a vector: scalar code would be free to fuse other products, and give other bits.
+struct Single {
+  D2 v;
+};
+template <class V>
+struct Lanes {
+  typedef V Type;
+  static inline __attribute__((always_inline)) V Get(const double* p) { return LoadU<V>(p); }
+  static inline __attribute__((always_inline)) void Put(double* p, V v) { StoreU(p, v); }
+};
+template <>
+struct Lanes<Single> {
+  typedef D2 Type;
+  static inline __attribute__((always_inline)) D2 Get(const double* p) { return D2{*p, 0.0}; }
+  static inline __attribute__((always_inline)) void Put(double* p, D2 v) { *p = v[0]; }
+};
+
 // S sections over one vector of channels, states in registers. Direct form II transposed, as SciPy's.
-template <int S, class V>
+template <int S, class L>
 __attribute__((noinline)) void RunSections(const double* coef, const double* x, int64_t n, int64_t step, int64_t channels,
                                            double* state, double* y) {
+  typedef typename L::Type V;
   V s0[S], s1[S];
   for (int s = 0; s < S; ++s) {
-    s0[s] = LoadU<V>(state + 2 * s * channels);
-    s1[s] = LoadU<V>(state + (2 * s + 1) * channels);
+    s0[s] = L::Get(state + 2 * s * channels);
+    s1[s] = L::Get(state + (2 * s + 1) * channels);
   }
   for (int64_t t = 0; t < n; ++t, x += step, y += step) {
-    V v = LoadU<V>(x);
+    V v = L::Get(x);
     for (int s = 0; s < S; ++s) {
       const double* c = coef + 5 * s;
       const V out = v * c[0] + s0[s];
@@ -31,28 +49,28 @@ __attribute__((noinline)) void RunSections(const double* coef, const double* x, 
       s1[s] = v * c[2] - out * c[4];
       v = out;
     }
-    StoreU(y, v);
+    L::Put(y, v);
   }
   for (int s = 0; s < S; ++s) {
-    StoreU(state + 2 * s * channels, s0[s]);
-    StoreU(state + (2 * s + 1) * channels, s1[s]);
+    L::Put(state + 2 * s * channels, s0[s]);
+    L::Put(state + (2 * s + 1) * channels, s1[s]);
   }
 }
 
-template <class V>
+template <class L>
 void SectionsOf(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
                 double* state, double* y) {
   while (sections > 0) {
     const int32_t some = sections < 8 ? sections : 8;
     switch (some) {
-      case 1: RunSections<1, V>(coef, x, n, step, channels, state, y); break;
-      case 2: RunSections<2, V>(coef, x, n, step, channels, state, y); break;
-      case 3: RunSections<3, V>(coef, x, n, step, channels, state, y); break;
-      case 4: RunSections<4, V>(coef, x, n, step, channels, state, y); break;
-      case 5: RunSections<5, V>(coef, x, n, step, channels, state, y); break;
-      case 6: RunSections<6, V>(coef, x, n, step, channels, state, y); break;
-      case 7: RunSections<7, V>(coef, x, n, step, channels, state, y); break;
-      default: RunSections<8, V>(coef, x, n, step, channels, state, y); break;
+      case 1: RunSections<1, L>(coef, x, n, step, channels, state, y); break;
+      case 2: RunSections<2, L>(coef, x, n, step, channels, state, y); break;
+      case 3: RunSections<3, L>(coef, x, n, step, channels, state, y); break;
+      case 4: RunSections<4, L>(coef, x, n, step, channels, state, y); break;
+      case 5: RunSections<5, L>(coef, x, n, step, channels, state, y); break;
+      case 6: RunSections<6, L>(coef, x, n, step, channels, state, y); break;
+      case 7: RunSections<7, L>(coef, x, n, step, channels, state, y); break;
+      default: RunSections<8, L>(coef, x, n, step, channels, state, y); break;
     }
     sections -= some;
     coef += 5 * some;
@@ -64,14 +82,14 @@ void SectionsOf(const double* coef, int32_t sections, const double* x, int64_t n
 void Sections(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
               double* state, double* y) {
   int64_t c = 0;
-  for (; c + W <= channels; c += W) SectionsOf<VD>(coef, sections, x + c, n, step, channels, state + c, y + c);
+  for (; c + W <= channels; c += W) SectionsOf<Lanes<VD>>(coef, sections, x + c, n, step, channels, state + c, y + c);
 #if ZOO_VECTOR_BYTES >= 64
-  if (c + 4 <= channels) SectionsOf<D4>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 4;
+  if (c + 4 <= channels) SectionsOf<Lanes<D4>>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 4;
 #endif
 #if ZOO_VECTOR_BYTES >= 32
-  if (c + 2 <= channels) SectionsOf<D2>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
+  if (c + 2 <= channels) SectionsOf<Lanes<D2>>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
 #endif
-  if (c < channels) SectionsOf<double>(coef, sections, x + c, n, step, channels, state + c, y + c);
+  if (c < channels) SectionsOf<Lanes<Single>>(coef, sections, x + c, n, step, channels, state + c, y + c);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- FIR
@@ -99,6 +117,30 @@ void Fir(const double* taps, int64_t count, const double* x, int64_t n, int64_t 
   for (; i + kWide * W <= n; i += kWide * W) FirTile<kWide>(taps, count, x + i, channels, y + i, kWide * W);
   for (; i + 2 * W <= n; i += 2 * W) FirTile<2>(taps, count, x + i, channels, y + i, 2 * W);
   for (; i < n; i += W) FirTile<1>(taps, count, x + i, channels, y + i, n - i);
+}
+
+void Gather(const double* const* lanes, int64_t n, int64_t stride, double* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    VD v;
+    for (int l = 0; l < W; ++l) v[l] = lanes[l][i * stride];
+    Store(out + i * W, v);
+  }
+}
+
+void Fold(const double* spectrum, const double* response, int64_t n, double* packed) {
+  for (int64_t k = 0; 2 * k <= n; ++k) {
+    const VD re = Load<VD>(spectrum + 2 * k * W) * response[k], im = Load<VD>(spectrum + (2 * k + 1) * W) * response[k];
+    Store(packed + k * W, re + im);
+    if (k > 0 && 2 * k < n) Store(packed + (n - k) * W, re - im);
+  }
+}
+
+void Unfold(const double* spectrum, int64_t n, double* packed) {
+  for (int64_t k = 0; 2 * k <= n; ++k) {
+    const VD re = Load<VD>(spectrum + 2 * k * W), im = Load<VD>(spectrum + (2 * k + 1) * W);
+    Store(packed + k * W, re + im);
+    if (k > 0 && 2 * k < n) Store(packed + (n - k) * W, re - im);
+  }
 }
 
 // --------------------------------------------------------------------------------------------------------- band power
@@ -156,6 +198,29 @@ void Bands(const double* power, const double* weight, int64_t bins, int64_t band
   }
 }
 
+typedef int64_t VL __attribute__((vector_size(ZOO_VECTOR_BYTES)));
+
+int64_t FindNonfinite(const double* x, int64_t n) {
+  const int64_t mask = 0x7ff0000000000000, one = 0x0010000000000000;
+  int64_t i = 0;
+  for (; i + 16 * W <= n; i += 16 * W) {
+    VL seen[4] = {};  // the sign bit of exponent + 1 is set only when the exponent is all ones
+    for (int u = 0; u < 16; u += 4) {
+      for (int v = 0; v < 4; ++v) seen[v] |= (LoadU<VL>(x + i + (u + v) * W) & mask) + one;
+    }
+    seen[0] |= seen[1] | seen[2] | seen[3];
+    int64_t any = 0;
+    for (int l = 0; l < W; ++l) any |= seen[0][l];
+    if (any < 0) break;
+  }
+  for (; i < n; ++i) {
+    int64_t b;
+    __builtin_memcpy(&b, x + i, 8);
+    if ((b & mask) == mask) return i;
+  }
+  return -1;
+}
+
 void Accumulate(const double* x, int64_t n, double* sum) {
   for (int64_t i = 0; i < n; i += W) Store(sum + i, Load<VD>(sum + i) + Load<VD>(x + i));
 }
@@ -163,7 +228,7 @@ void Accumulate(const double* x, int64_t n, double* sum) {
 }  // namespace
 
 extern const EegKernels kEegKernels;
-const EegKernels kEegKernels = {Sections, Fir, Pack, DirectTransform, Bands, Accumulate};
+const EegKernels kEegKernels = {Sections, Fir, Gather, Fold, Unfold, Pack, DirectTransform, Bands, FindNonfinite, Accumulate};
 
 }  // namespace ZOO_TARGET
 }  // namespace zoo

@@ -101,10 +101,10 @@ bool Triangulation::Build(std::vector<Point> points) {
   if (n < 3) return false;
   std::vector<int32_t> order(static_cast<size_t>(n));
   for (int32_t i = 0; i < n; ++i) order[static_cast<size_t>(i)] = i;
-  std::sort(order.begin(), order.end(), [this](int32_t a, int32_t b) {
-    return std::make_pair(points_[a].x, points_[a].y) < std::make_pair(points_[b].x, points_[b].y);
-  });
-  // From left to right: the first points may lie on a line; the next one makes a fan with them. Then each point sees a part
+  // In an order along a direction that no cap's rows run across: the points of a row, equal but for rounding, keep theirs.
+  const auto along = [this](int32_t i) { return 0.83147 * points_[i].x + 0.55557 * points_[i].y; };
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return std::make_pair(along(a), a) < std::make_pair(along(b), b); });
+  // From one side to the other: the first points may lie on a line; the next one makes a fan with them. Then each point sees a part
   // of the hull and is joined to it.
   long double extent = 0;
   for (const Point& p : points_) extent = std::max({extent, std::fabs(static_cast<long double>(p.x)), std::fabs(static_cast<long double>(p.y))});

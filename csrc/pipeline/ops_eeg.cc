@@ -113,7 +113,7 @@ class FilterOp final : public Op {
     return Status::Ok();
   }
   bool ranged() const override { return !recursive(); }
-  bool streams() const override { return !recursive() || plans_.options().phase == FilterPhase::kCausal; }
+  bool streams() const override { return plans_.options().phase == FilterPhase::kCausal; }
   Range Needed(const Extent& in, Range out) const override {
     std::shared_ptr<const Filter> f;
     return plans_.Get(in.rate, &f).ok() ? f->Needed(out, in.dim[0]) : Range{0, in.dim[0]};
@@ -126,7 +126,7 @@ class FilterOp final : public Op {
   Status Prepare(const Extent& in, Range out, OpState& state) const override {
     RateState<Filter>& s = static_cast<RateState<Filter>&>(state);
     ZOO_RETURN_IF_ERROR(Named(s.Use(plans_, in.rate)));
-    return s.core->Reserve(out.size(), in.row(), *s.state);
+    return s.core->Reserve(out, in.row(), *s.state);
   }
   Status Run(const ConstView& in, Range rows, void* out, OpState& state) const noexcept override {
     RateState<Filter>& s = static_cast<RateState<Filter>&>(state);

@@ -74,7 +74,7 @@ class Filter {
   int64_t MinSamples() const noexcept;
 
   Result<std::unique_ptr<State>> NewState() const;
-  Status Reserve(int64_t outputs, int64_t channels, State& state) const noexcept;
+  Status Reserve(Range out, int64_t channels, State& state) const noexcept;
   // in: samples `held` of a signal of `total`, all of Needed(out). to: out.size() * channels.
   Status Compute(Span<const double> in, Range held, int64_t total, int64_t channels, Range out, Span<double> to,
                  State& state) const noexcept;
