@@ -136,7 +136,7 @@ def test_extremes(name: str) -> None:
 
 
 def test_denormals_cost_nothing() -> None:
-    """A filter that rings out over an hour of silence: its state sinks through the denormals."""
+    """A filter that rings out over an hour of zeros: its state sinks through the denormals."""
     x = np.zeros((400000, 8))
     x[0] = 1
     pipeline = Pipeline([Filter(freqs=(4.0, 8.0))])
@@ -145,9 +145,9 @@ def test_denormals_cost_nothing() -> None:
     def seconds(data: Array) -> float:
         best = np.inf
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.thread_time()
             pipeline(data, RATE)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     assert seconds(x) < 3 * seconds(noise)

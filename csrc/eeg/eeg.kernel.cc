@@ -9,39 +9,44 @@ namespace {
 
 enum { W = kD };
 typedef double D2 __attribute__((vector_size(16)));
-typedef double D4 __attribute__((vector_size(32)));
 
 // ------------------------------------------------------------------------------------------------- recursive filters
 
+// Channels that fill a vector.
+template <class V>
+struct Full {
+  typedef V Type;
+  __attribute__((always_inline)) V Get(const double* p) const { return LoadU<V>(p); }
+  __attribute__((always_inline)) void Put(double* p, V v) const { StoreU(p, v); }
+};
+#if defined(__AVX512F__)
+struct Some {
+  typedef VD Type;
+  __mmask8 mask;
+  __attribute__((always_inline)) VD Get(const double* p) const { return _mm512_maskz_loadu_pd(mask, p); }
+  __attribute__((always_inline)) void Put(double* p, VD v) const { _mm512_mask_storeu_pd(p, mask, v); }
+};
+#else
 // A single channel runs in half of a vector: scalar code would be free to fuse other products, and give other bits.
 struct Single {
-  D2 v;
-};
-template <class V>
-struct Lanes {
-  typedef V Type;
-  static inline __attribute__((always_inline)) V Get(const double* p) { return LoadU<V>(p); }
-  static inline __attribute__((always_inline)) void Put(double* p, V v) { StoreU(p, v); }
-};
-template <>
-struct Lanes<Single> {
   typedef D2 Type;
-  static inline __attribute__((always_inline)) D2 Get(const double* p) { return D2{*p, 0.0}; }
-  static inline __attribute__((always_inline)) void Put(double* p, D2 v) { *p = v[0]; }
+  __attribute__((always_inline)) D2 Get(const double* p) const { return D2{*p, 0.0}; }
+  __attribute__((always_inline)) void Put(double* p, D2 v) const { *p = v[0]; }
 };
+#endif
 
 // S sections over one vector of channels, states in registers. Direct form II transposed, as SciPy's.
 template <int S, class L>
-__attribute__((noinline)) void RunSections(const double* coef, const double* x, int64_t n, int64_t step, int64_t channels,
+__attribute__((noinline)) void RunSections(L lanes, const double* coef, const double* x, int64_t n, int64_t step, int64_t channels,
                                            double* state, double* y) {
   typedef typename L::Type V;
   V s0[S], s1[S];
   for (int s = 0; s < S; ++s) {
-    s0[s] = L::Get(state + 2 * s * channels);
-    s1[s] = L::Get(state + (2 * s + 1) * channels);
+    s0[s] = lanes.Get(state + 2 * s * channels);
+    s1[s] = lanes.Get(state + (2 * s + 1) * channels);
   }
   for (int64_t t = 0; t < n; ++t, x += step, y += step) {
-    V v = L::Get(x);
+    V v = lanes.Get(x);
     for (int s = 0; s < S; ++s) {
       const double* c = coef + 5 * s;
       const V out = v * c[0] + s0[s];
@@ -49,28 +54,28 @@ __attribute__((noinline)) void RunSections(const double* coef, const double* x, 
       s1[s] = v * c[2] - out * c[4];
       v = out;
     }
-    L::Put(y, v);
+    lanes.Put(y, v);
   }
   for (int s = 0; s < S; ++s) {
-    L::Put(state + 2 * s * channels, s0[s]);
-    L::Put(state + (2 * s + 1) * channels, s1[s]);
+    lanes.Put(state + 2 * s * channels, s0[s]);
+    lanes.Put(state + (2 * s + 1) * channels, s1[s]);
   }
 }
 
 template <class L>
-void SectionsOf(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
+void SectionsOf(L lanes, const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
                 double* state, double* y) {
   while (sections > 0) {
     const int32_t some = sections < 8 ? sections : 8;
     switch (some) {
-      case 1: RunSections<1, L>(coef, x, n, step, channels, state, y); break;
-      case 2: RunSections<2, L>(coef, x, n, step, channels, state, y); break;
-      case 3: RunSections<3, L>(coef, x, n, step, channels, state, y); break;
-      case 4: RunSections<4, L>(coef, x, n, step, channels, state, y); break;
-      case 5: RunSections<5, L>(coef, x, n, step, channels, state, y); break;
-      case 6: RunSections<6, L>(coef, x, n, step, channels, state, y); break;
-      case 7: RunSections<7, L>(coef, x, n, step, channels, state, y); break;
-      default: RunSections<8, L>(coef, x, n, step, channels, state, y); break;
+      case 1: RunSections<1, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 2: RunSections<2, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 3: RunSections<3, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 4: RunSections<4, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 5: RunSections<5, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 6: RunSections<6, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 7: RunSections<7, L>(lanes, coef, x, n, step, channels, state, y); break;
+      default: RunSections<8, L>(lanes, coef, x, n, step, channels, state, y); break;
     }
     sections -= some;
     coef += 5 * some;
@@ -82,14 +87,16 @@ void SectionsOf(const double* coef, int32_t sections, const double* x, int64_t n
 void Sections(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
               double* state, double* y) {
   int64_t c = 0;
-  for (; c + W <= channels; c += W) SectionsOf<Lanes<VD>>(coef, sections, x + c, n, step, channels, state + c, y + c);
-#if ZOO_VECTOR_BYTES >= 64
-  if (c + 4 <= channels) SectionsOf<Lanes<D4>>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 4;
-#endif
+  for (; c + W <= channels; c += W) SectionsOf(Full<VD>{}, coef, sections, x + c, n, step, channels, state + c, y + c);
+#if defined(__AVX512F__)
+  const __mmask8 rest = static_cast<__mmask8>((1u << (channels - c)) - 1);
+  if (c < channels) SectionsOf(Some{rest}, coef, sections, x + c, n, step, channels, state + c, y + c);
+#else
 #if ZOO_VECTOR_BYTES >= 32
-  if (c + 2 <= channels) SectionsOf<Lanes<D2>>(coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
+  if (c + 2 <= channels) SectionsOf(Full<D2>{}, coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
 #endif
-  if (c < channels) SectionsOf<Lanes<Single>>(coef, sections, x + c, n, step, channels, state + c, y + c);
+  if (c < channels) SectionsOf(Single{}, coef, sections, x + c, n, step, channels, state + c, y + c);
+#endif
 }
 
 // ---------------------------------------------------------------------------------------------------------------- FIR
