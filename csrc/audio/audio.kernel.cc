@@ -227,6 +227,21 @@ void First(const SpectrumPlan* plan, const float* const* frames, const Filter& f
   }
 }
 
+// First pass of frames in float64 that lie in the lanes.
+template <int R>
+__attribute__((noinline)) void FirstPacked(const SpectrumPlan* plan, const double* packed, double* z) {
+  const int64_t m = plan->half / R, stride = plan->block_stride;
+  const double* tw = plan->twiddle[0];
+  for (int64_t j = 0; j < m; ++j, tw += 2 * (R - 1)) {
+    C x[R];
+    for (int q = 0; q < R; ++q) {
+      const int64_t at = 2 * (j + q * m);
+      x[q] = {Load<VD>(packed + at * W) * plan->window[at], Load<VD>(packed + (at + 1) * W) * plan->window[at + 1]};
+    }
+    Finish<R>(x, tw, z + j * 2 * W, stride);
+  }
+}
+
 // The remaining passes of one block, which stays in the first-level cache.
 void TransformBlock(const SpectrumPlan* plan, double* z) {
   int64_t blocks = 1, length = plan->half / plan->radix[0];
@@ -298,6 +313,14 @@ void Untangle(const SpectrumPlan* plan, double* z, int64_t lo, int64_t hi, doubl
   }
 }
 
+void UntangleKind(const SpectrumPlan* plan, double* work, int32_t kind, int32_t lo, int32_t hi, double* out) {
+  switch (kind) {
+    case kSpectrumPower: Untangle<kSpectrumPower>(plan, work, lo, hi, out); break;
+    case kSpectrumMagnitude: Untangle<kSpectrumMagnitude>(plan, work, lo, hi, out); break;
+    default: Untangle<kSpectrumComplex>(plan, work, lo, hi, out); break;
+  }
+}
+
 template <class Filter>
 ZOO_INLINE void FilteredSpectrum(const SpectrumPlan* plan, const float* const* frames, const Filter& filter, double* work, int32_t kind,
                                  int32_t lo, int32_t hi, double* out) {
@@ -308,11 +331,19 @@ ZOO_INLINE void FilteredSpectrum(const SpectrumPlan* plan, const float* const* f
     case 5: First<5>(plan, frames, filter, work); break;
     default: First<3>(plan, frames, filter, work); break;
   }
-  switch (kind) {
-    case kSpectrumPower: Untangle<kSpectrumPower>(plan, work, lo, hi, out); break;
-    case kSpectrumMagnitude: Untangle<kSpectrumMagnitude>(plan, work, lo, hi, out); break;
-    default: Untangle<kSpectrumComplex>(plan, work, lo, hi, out); break;
+  UntangleKind(plan, work, kind, lo, hi, out);
+}
+
+void SpectrumPacked(const SpectrumPlan* plan, const double* packed, double* work, int32_t kind, int32_t lo, int32_t hi,
+                    double* out) {
+  switch (plan->radix[0]) {
+    case 8: FirstPacked<8>(plan, packed, work); break;
+    case 4: FirstPacked<4>(plan, packed, work); break;
+    case 2: FirstPacked<2>(plan, packed, work); break;
+    case 5: FirstPacked<5>(plan, packed, work); break;
+    default: FirstPacked<3>(plan, packed, work); break;
   }
+  UntangleKind(plan, work, kind, lo, hi, out);
 }
 
 void Spectrum(const SpectrumPlan* plan, const float* const* frames, double* work, int32_t kind, int32_t lo, int32_t hi, double* out) {
@@ -670,7 +701,7 @@ void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<
 
 extern const AudioKernels kAudioKernels;
 const AudioKernels kAudioKernels = {
-    Spectrum, EmphasizedSpectrum, ToRowsF64, ToRowsF32, Bands, Decibel, Raise, Project, Resample, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+    Spectrum, EmphasizedSpectrum, ToRowsF64, ToRowsF32, SpectrumPacked, Bands, Decibel, Raise, Project, Resample, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

@@ -62,6 +62,9 @@ struct AudioKernels {
   // in[col][lane] -> out[lane][col] for the first `rows` lanes.
   void (*to_rows_f64)(const double* in, int64_t cols, int64_t rows, float* out);
   void (*to_rows_f32)(const float* in, int64_t cols, int64_t rows, float* out);
+  // The same of frames in float64 that already lie in the lanes: packed[n][lanes].
+  void (*spectrum_packed)(const SpectrumPlan* plan, const double* packed, double* work, int32_t kind, int32_t bin_lo,
+                          int32_t bin_hi, double* out);
   // in[bin][lane] (bin 0 first) -> out[band][lane]
   void (*bands)(const BandPlan* plan, const double* in, float* out);
   // x <- 10 log10(max(amin, x)) - subtract, in place; returns the largest result. n is a multiple of 16.

@@ -18,6 +18,7 @@
 #include "audio/kernels.h"
 #include "core/buffer.h"
 #include "core/parallel.h"
+#include "eeg/kernels.h"
 #include "pipeline/op.h"
 #include "zoo/audio_io.h"
 #include "zoo/isa.h"
@@ -94,13 +95,6 @@ nb::object FromParam(const ParamValue& v) {
   return nb::none();
 }
 
-bool AllFinite(const double* x, int64_t n, int64_t* bad) {
-  for (*bad = 0; *bad < n; ++*bad) {
-    if (!std::isfinite(x[*bad])) return false;
-  }
-  return true;
-}
-
 int32_t ToRate(double rate) {
   if (!(rate >= 1 && rate <= 768000 && rate == std::floor(rate))) {
     char text[32];
@@ -173,7 +167,8 @@ class Input {
       x = wide_.data();
     }
     out->data = x;
-    if (!AllFinite(x, count, &bad)) {
+    bad = kernels_->eeg.find_nonfinite(x, count);
+    if (bad >= 0) {
       return InvalidSignal("sample " + std::to_string(need.begin + bad / whole.row()) + " of channel " + std::to_string(bad % whole.row()) + " is not finite (NaN or Inf)");
     }
     return Status::Ok();

@@ -8,6 +8,7 @@ namespace ZOO_TARGET {
 
 extern const AudioKernels kAudioKernels;
 extern const SpeechKernels kSpeechKernels;
+extern const EegKernels kEegKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -23,6 +24,7 @@ const Kernels kKernels = {
     kD,
     kAudioKernels,
     kSpeechKernels,
+    kEegKernels,
 };
 
 }  // namespace ZOO_TARGET

@@ -340,7 +340,7 @@ class StandardizeOp final : public Op {
   bool streams() const override { return ranged(); }
   Range Needed(const Extent& in, Range out) const override { return ranged() ? out : Range{0, in.dim[0]}; }
   Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
-    const int64_t cols = in.extent.dim[1], count = rows.size() * cols;
+    const int64_t cols = in.extent.row(), count = rows.size() * cols;
     const float* from = static_cast<const float*>(in.data) + (rows.begin - in.range.begin) * cols;
     return core_.Compute({from, static_cast<size_t>(count)}, cols, As<float>(out, count));
   }
@@ -355,12 +355,14 @@ Result<std::unique_ptr<Op>> MakeStandardize(const Params& p, const OpContext& c)
   o.mean = p.List("mean");
   o.std = p.List("std");
   o.epsilon = p.Float("epsilon");
-  if (c.input.shape.size() != 2 || c.input.shape[1] < 1) return InvalidPipeline("it needs rows of a fixed number of values");
+  int64_t columns = c.input.shape.size() < 2 ? -1 : 1;
+  for (size_t i = 1; i < c.input.shape.size(); ++i) columns = columns < 0 || c.input.shape[i] < 1 ? -1 : columns * c.input.shape[i];
+  if (columns < 1) return InvalidPipeline("it needs rows of a fixed number of values");
   auto core = Standardize::Create(o, c.isa);
   if (!core.ok()) return core.status();
-  if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != c.input.shape[1]) {
+  if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != columns) {
     return InvalidPipeline("mean and std have " + std::to_string(o.mean.size()) + " values, the input has " +
-                           std::to_string(c.input.shape[1]) + " columns");
+                           std::to_string(columns) + " columns");
   }
   return std::unique_ptr<Op>(new StandardizeOp(std::move(core.value()), c.input));
 }

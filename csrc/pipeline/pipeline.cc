@@ -29,7 +29,7 @@ const char* DTypeName(DType type) noexcept {
 
 std::vector<const OpSpec*> OpSpecs() {
   std::vector<const OpSpec*> all;
-  for (const auto* family : {&AudioOpSpecs(), &SpeechOpSpecs()}) {
+  for (const auto* family : {&AudioOpSpecs(), &SpeechOpSpecs(), &EegOpSpecs()}) {
     for (const OpSpec& s : *family) all.push_back(&s);
   }
   return all;
@@ -167,10 +167,10 @@ Status Pipeline::Impl::CheckInput(const Extent& in) const noexcept {
   const char* what = port.kind == PortKind::kAudio || port.kind == PortKind::kEeg ? "signal" : "input";
   if (in.dim[0] < 1) return InvalidSignal(std::string("the ") + what + " has 0 " + unit);
   const bool sampled = port.kind == PortKind::kAudio || port.kind == PortKind::kEeg;
-  const bool whole = port.kind != PortKind::kAudio || in.rate == std::floor(in.rate);
-  if (sampled && !(in.rate >= 1 && in.rate <= 768000 && whole)) {
+  const bool whole = in.rate == std::floor(in.rate), fraction = !whole && port.kind == PortKind::kAudio;
+  if (sampled && !(in.rate >= 1 && in.rate <= 768000 && !fraction)) {
     return InvalidSignal("the rate is " + Show(whole ? ParamValue(static_cast<int64_t>(std::min(std::max(in.rate, -9e18), 9e18))) : ParamValue(in.rate)) +
-                         " Hz; it must lie between 1 and 768000" + (whole ? "" : " and be a whole number"));
+                         " Hz; it must lie between 1 and 768000" + (fraction ? " and be a whole number" : ""));
   }
   bool fits = static_cast<size_t>(in.rank) == port.shape.size();
   for (size_t i = 0; fits && i < port.shape.size(); ++i) {

@@ -29,6 +29,7 @@ from zoo.ops.speech import (
     kaldi_mfcc,
     wave_normalize,
 )
+from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
 
 __all__ = [
     "AudioInfo",
@@ -38,6 +39,11 @@ __all__ = [
     "context",
     "dct",
     "deepspeech_mfcc",
+    "bandpower",
+    "dct",
+    "demean",
+    "filter",
+    "filter_coefficients",
     "fit",
     "isa",
     "isas",
@@ -47,9 +53,11 @@ __all__ = [
     "mel",
     "mfcc",
     "power_to_db",
+    "project_positions",
     "read_audio",
     "resample",
     "standardize",
     "stft",
     "wave_normalize",
+    "topomap",
 ]

@@ -429,7 +429,8 @@ def standardize(
 
     Parameters
     ----------
-    rows : float32, shape (n, columns)
+    rows : float32, shape (n, columns) or (n, bands, channels)
+        Every value of a row is a column, band after band.
     mean, std : sequence of float
         A value each column. Both empty: the statistics of ``rows`` itself (population standard deviation).
     epsilon : float

@@ -27,6 +27,7 @@ from zoo.pipeline.speech import (
     WaveNormalize,
 )
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 #: Every op; a family of ops is a module with one struct an op and their union.
 Op: TypeAlias = AudioOp | SpeechOp
+Op: TypeAlias = AudioOp | EegOp
 
 
 class Pipeline:
@@ -211,6 +213,11 @@ __all__ = [
     "Dct",
     "Fit",
     "Log",
+    "Bandpower",
+    "Dct",
+    "Demean",
+    "Filter",
+    "Fit",
     "Mel",
     "Mfcc",
     "Op",
@@ -220,4 +227,5 @@ __all__ = [
     "Standardize",
     "Stft",
     "WaveNormalize",
+    "Topomap",
 ]
