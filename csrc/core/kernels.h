@@ -17,6 +17,7 @@ enum { kMaxStages = 20, kMaxLanes = 8, kMaxFloatLanes = 16 };
 struct AudioKernels;
 struct SpeechKernels;
 struct EegKernels;
+struct FlowKernels;
 
 struct Kernels {
   const char* name;
@@ -24,6 +25,7 @@ struct Kernels {
   const AudioKernels& audio;
   const SpeechKernels& speech;
   const EegKernels& eeg;
+  const FlowKernels& flow;
 };
 
 }  // namespace zoo

@@ -9,6 +9,7 @@ namespace ZOO_TARGET {
 extern const AudioKernels kAudioKernels;
 extern const SpeechKernels kSpeechKernels;
 extern const EegKernels kEegKernels;
+extern const FlowKernels kFlowKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -25,6 +26,7 @@ const Kernels kKernels = {
     kAudioKernels,
     kSpeechKernels,
     kEegKernels,
+    kFlowKernels,
 };
 
 }  // namespace ZOO_TARGET

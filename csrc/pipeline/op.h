@@ -120,6 +120,7 @@ struct OpSpec {
 const std::vector<OpSpec>& AudioOpSpecs();
 const std::vector<OpSpec>& SpeechOpSpecs();
 const std::vector<OpSpec>& EegOpSpecs();
+const std::vector<OpSpec>& FlowOpSpecs();
 
 // Shorthand for those tables.
 constexpr double kIntMax = 2147483647.0;

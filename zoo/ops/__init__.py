@@ -30,6 +30,7 @@ from zoo.ops.speech import (
     wave_normalize,
 )
 from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
+from zoo.ops.flow import flow_dis, optical_flow
 
 __all__ = [
     "AudioInfo",
@@ -45,6 +46,7 @@ __all__ = [
     "filter",
     "filter_coefficients",
     "fit",
+    "flow_dis",
     "isa",
     "isas",
     "kaldi_fbank",
@@ -52,6 +54,7 @@ __all__ = [
     "log",
     "mel",
     "mfcc",
+    "optical_flow",
     "power_to_db",
     "project_positions",
     "read_audio",

@@ -28,6 +28,7 @@ from zoo.pipeline.speech import (
 )
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
+from zoo.pipeline.flow import FlowDis, FlowOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 #: Every op; a family of ops is a module with one struct an op and their union.
 Op: TypeAlias = AudioOp | SpeechOp
 Op: TypeAlias = AudioOp | EegOp
+Op: TypeAlias = AudioOp | FlowOp
 
 
 class Pipeline:
@@ -218,6 +220,9 @@ __all__ = [
     "Demean",
     "Filter",
     "Fit",
+    "Dct",
+    "Fit",
+    "FlowDis",
     "Mel",
     "Mfcc",
     "Op",
