@@ -180,7 +180,10 @@ def flow_tvl1(
 
 
 def optical_flow(
-    prev: NDArray[np.uint8], next: NDArray[np.uint8], method: Literal["dis"] = "dis", preset: Preset = "medium"
+    prev: NDArray[np.uint8],
+    next: NDArray[np.uint8],
+    method: Literal["dis"] = "dis",
+    preset: Preset = "medium",
 ) -> NDArray[np.float32]:
     """Optical flow from one frame to another.
 
