@@ -17,6 +17,7 @@ enum { kMaxStages = 20, kMaxLanes = 8, kMaxFloatLanes = 16 };
 struct AudioKernels;
 struct SpeechKernels;
 struct EegKernels;
+struct DenseFlowKernels;
 struct FlowKernels;
 
 struct Kernels {
@@ -25,6 +26,7 @@ struct Kernels {
   const AudioKernels& audio;
   const SpeechKernels& speech;
   const EegKernels& eeg;
+  const DenseFlowKernels& dense_flow;
   const FlowKernels& flow;
 };
 

@@ -9,6 +9,7 @@ namespace ZOO_TARGET {
 extern const AudioKernels kAudioKernels;
 extern const SpeechKernels kSpeechKernels;
 extern const EegKernels kEegKernels;
+extern const DenseFlowKernels kDenseFlowKernels;
 extern const FlowKernels kFlowKernels;
 
 extern const Kernels kKernels;
@@ -26,6 +27,7 @@ const Kernels kKernels = {
     kAudioKernels,
     kSpeechKernels,
     kEegKernels,
+    kDenseFlowKernels,
     kFlowKernels,
 };
 

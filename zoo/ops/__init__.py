@@ -31,6 +31,7 @@ from zoo.ops.speech import (
 )
 from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
 from zoo.ops.flow import flow_dis, optical_flow
+from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
 
 __all__ = [
     "AudioInfo",
@@ -47,6 +48,8 @@ __all__ = [
     "filter_coefficients",
     "fit",
     "flow_dis",
+    "flow_farneback",
+    "flow_tvl1",
     "isa",
     "isas",
     "kaldi_fbank",

@@ -29,6 +29,7 @@ from zoo.pipeline.speech import (
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowOp
+from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,6 +224,8 @@ __all__ = [
     "Dct",
     "Fit",
     "FlowDis",
+    "FlowFarneback",
+    "FlowTvl1",
     "Mel",
     "Mfcc",
     "Op",
