@@ -19,6 +19,7 @@ struct SpeechKernels;
 struct EegKernels;
 struct DenseFlowKernels;
 struct FlowKernels;
+struct LldKernels;
 
 struct Kernels {
   const char* name;
@@ -28,6 +29,7 @@ struct Kernels {
   const EegKernels& eeg;
   const DenseFlowKernels& dense_flow;
   const FlowKernels& flow;
+  const LldKernels& lld;
 };
 
 }  // namespace zoo

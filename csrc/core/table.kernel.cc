@@ -11,6 +11,7 @@ extern const SpeechKernels kSpeechKernels;
 extern const EegKernels kEegKernels;
 extern const DenseFlowKernels kDenseFlowKernels;
 extern const FlowKernels kFlowKernels;
+extern const LldKernels kLldKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -29,6 +30,7 @@ const Kernels kKernels = {
     kEegKernels,
     kDenseFlowKernels,
     kFlowKernels,
+    kLldKernels,
 };
 
 }  // namespace ZOO_TARGET

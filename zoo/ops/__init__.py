@@ -32,8 +32,10 @@ from zoo.ops.speech import (
 from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
 from zoo.ops.flow import flow_dis, optical_flow
 from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
+from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
+    "LLD_NAMES",
     "AudioInfo",
     "audio_info",
     "cmvn",
@@ -55,6 +57,7 @@ __all__ = [
     "kaldi_fbank",
     "kaldi_mfcc",
     "log",
+    "lld",
     "mel",
     "mfcc",
     "optical_flow",

@@ -30,6 +30,7 @@ from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Res
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowOp
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
+from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 Op: TypeAlias = AudioOp | SpeechOp
 Op: TypeAlias = AudioOp | EegOp
 Op: TypeAlias = AudioOp | FlowOp
+Op: TypeAlias = AudioOp | LldOp
 
 
 class Pipeline:
@@ -237,3 +239,4 @@ __all__ = [
     "WaveNormalize",
     "Topomap",
 ]
+__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
