@@ -19,12 +19,15 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
 
 __all__ = [
+    "FUNCTIONAL_NAMES",
     "AudioInfo",
     "audio_info",
     "dct",
     "fit",
+    "functionals",
     "isa",
     "isas",
     "mel",
@@ -32,6 +35,7 @@ __all__ = [
     "power_to_db",
     "read_audio",
     "resample",
+    "sliding_functionals",
     "standardize",
     "stft",
 ]
