@@ -116,7 +116,7 @@ def sliding_functionals(
     Source: fact sheet 5, "Audio, 1582"; openSMILE's functionals in frame mode. Descriptors are those of the whole signal: an openSMILE
     that was run on the cut-out signal of each window would start its smoothing, deltas and pitch tracking anew. Against
     ``functionals(rows[w * hop : w * hop + window], tail=0)`` only the last two values differ: the duration is window * period,
-    and the number of onsets counts all `window` rows of the contour of pitch, recovered from the rows up to 1 s before (100 rows);
+    and the number of onsets counts all `window` rows of the contour of pitch, recovered from the rows up to 3 s before (300 rows);
     where none of those is 0, each row above 0 counts as voiced. openSMILE leaves out the last window when it ends with the
     last row, which the contour lacks.
     """
