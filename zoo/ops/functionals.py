@@ -22,10 +22,24 @@ def _names() -> tuple[str, ...]:
         "voicingFinalUnclipped_sma{}",
     ]
     group_b = ["F0final_sma{}", "jitterLocal_sma{}", "jitterDDP_sma{}", "shimmerLocal_sma{}"]
-    common = (
-        "maxPos minPos amean linregc1 linregc2 linregerrA linregerrQ stddev skewness kurtosis "
-        "quartile1 quartile2 quartile3 iqr1-2 iqr2-3 iqr1-3"
-    ).split()
+    common = [
+        "maxPos",
+        "minPos",
+        "amean",
+        "linregc1",
+        "linregc2",
+        "linregerrA",
+        "linregerrQ",
+        "stddev",
+        "skewness",
+        "kurtosis",
+        "quartile1",
+        "quartile2",
+        "quartile3",
+        "iqr1-2",
+        "iqr2-3",
+        "iqr1-3",
+    ]
     levels = ["upleveltime75", "upleveltime90"]
     return (
         *(
