@@ -8,6 +8,7 @@ namespace ZOO_TARGET {
 
 extern const AudioKernels kAudioKernels;
 extern const FunctionalsKernels kFunctionalsKernels;
+extern const LldKernels kLldKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -23,6 +24,7 @@ const Kernels kKernels = {
     kD,
     kAudioKernels,
     kFunctionalsKernels,
+    kLldKernels,
 };
 
 }  // namespace ZOO_TARGET

@@ -23,6 +23,10 @@ from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functiona
 
 __all__ = [
     "FUNCTIONAL_NAMES",
+from zoo.ops.lld import LLD_NAMES, lld
+
+__all__ = [
+    "LLD_NAMES",
     "AudioInfo",
     "audio_info",
     "dct",
@@ -30,6 +34,7 @@ __all__ = [
     "functionals",
     "isa",
     "isas",
+    "lld",
     "mel",
     "mfcc",
     "power_to_db",

@@ -17,6 +17,7 @@ import msgspec
 from zoo import _native
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
+from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Every op; a family of ops is a module with one struct an op and their union.
 Op: TypeAlias = AudioOp | FunctionalsOp
+Op: TypeAlias = AudioOp | LldOp
 
 
 class Pipeline:
@@ -203,3 +205,4 @@ __all__ = [
     "Standardize",
     "Stft",
 ]
+__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
