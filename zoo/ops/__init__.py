@@ -20,12 +20,10 @@ from zoo.ops.audio import (
     stft,
 )
 from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
-
-__all__ = [
-    "FUNCTIONAL_NAMES",
 from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
+    "FUNCTIONAL_NAMES",
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",

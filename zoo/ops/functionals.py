@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo.ops._call import run_tensor
+from zoo.ops.lld import LLD_NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,15 +14,6 @@ if TYPE_CHECKING:
 
 
 def _names() -> tuple[str, ...]:
-    group_a = [
-        "pcm_loudness_sma{}",
-        *(f"pcm_fftMag_mfcc_sma{{}}[{i}]" for i in range(15)),
-        *(f"logMelFreqBand_sma{{}}[{i}]" for i in range(8)),
-        *(f"lspFreq_sma{{}}[{i}]" for i in range(8)),
-        "F0finEnv_sma{}",
-        "voicingFinalUnclipped_sma{}",
-    ]
-    group_b = ["F0final_sma{}", "jitterLocal_sma{}", "jitterDDP_sma{}", "shimmerLocal_sma{}"]
     common = [
         "maxPos",
         "minPos",
@@ -41,20 +33,12 @@ def _names() -> tuple[str, ...]:
         "iqr1-3",
     ]
     levels = ["upleveltime75", "upleveltime90"]
-    return (
-        *(
-            f"{column.format(delta)}_{functional}"
-            for group, functionals in (
-                (group_a, [*common, "percentile1.0", "percentile99.0", "pctlrange0-1", *levels]),
-                (group_b, [*common, "percentile99.0", *levels]),
-            )
-            for delta in ("", "_de")
-            for column in group
-            for functional in functionals
-        ),
-        "F0final__Turn_numOnsets",
-        "F0final__Turn_duration",
-    )
+    group_a = [*common, "percentile1.0", "percentile99.0", "pctlrange0-1", *levels]
+    group_b = [*common, "percentile99.0", *levels]
+    columns = [(name, group_a) for name in (*LLD_NAMES[:34], *LLD_NAMES[38:72])]
+    columns += [(name, group_b) for name in (*LLD_NAMES[34:38], *LLD_NAMES[72:])]
+    values = tuple(f"{name}_{functional}" for name, functionals in columns for functional in functionals)
+    return (*values, "F0final__Turn_numOnsets", "F0final__Turn_duration")
 
 
 #: openSMILE's names of the 1582 values of :func:`functionals`, in order.

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp | FunctionalsOp
-Op: TypeAlias = AudioOp | LldOp
+Op: TypeAlias = AudioOp | LldOp | FunctionalsOp
 
 
 class Pipeline:
@@ -195,6 +194,7 @@ __all__ = [
     "Dct",
     "Fit",
     "Functionals",
+    "Lld",
     "Mel",
     "Mfcc",
     "Op",
@@ -205,4 +205,3 @@ __all__ = [
     "Standardize",
     "Stft",
 ]
-__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
