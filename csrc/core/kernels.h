@@ -19,6 +19,7 @@ struct SpeechKernels;
 struct EegKernels;
 struct DenseFlowKernels;
 struct FlowKernels;
+struct FunctionalsKernels;
 struct LldKernels;
 
 struct Kernels {
@@ -29,6 +30,7 @@ struct Kernels {
   const EegKernels& eeg;
   const DenseFlowKernels& dense_flow;
   const FlowKernels& flow;
+  const FunctionalsKernels& functionals;
   const LldKernels& lld;
 };
 

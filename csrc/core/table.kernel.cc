@@ -11,6 +11,7 @@ extern const SpeechKernels kSpeechKernels;
 extern const EegKernels kEegKernels;
 extern const DenseFlowKernels kDenseFlowKernels;
 extern const FlowKernels kFlowKernels;
+extern const FunctionalsKernels kFunctionalsKernels;
 extern const LldKernels kLldKernels;
 
 extern const Kernels kKernels;
@@ -30,6 +31,7 @@ const Kernels kKernels = {
     kEegKernels,
     kDenseFlowKernels,
     kFlowKernels,
+    kFunctionalsKernels,
     kLldKernels,
 };
 

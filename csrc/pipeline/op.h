@@ -121,6 +121,7 @@ const std::vector<OpSpec>& AudioOpSpecs();
 const std::vector<OpSpec>& SpeechOpSpecs();
 const std::vector<OpSpec>& EegOpSpecs();
 const std::vector<OpSpec>& FlowOpSpecs();
+const std::vector<OpSpec>& FunctionalsOpSpecs();
 const std::vector<OpSpec>& LldOpSpecs();
 
 // Shorthand for those tables.

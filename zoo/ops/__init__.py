@@ -32,9 +32,11 @@ from zoo.ops.speech import (
 from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
 from zoo.ops.flow import flow_dis, optical_flow
 from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
+from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
 from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
+    "FUNCTIONAL_NAMES",
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",
@@ -52,6 +54,7 @@ __all__ = [
     "flow_dis",
     "flow_farneback",
     "flow_tvl1",
+    "functionals",
     "isa",
     "isas",
     "kaldi_fbank",
@@ -65,6 +68,7 @@ __all__ = [
     "project_positions",
     "read_audio",
     "resample",
+    "sliding_functionals",
     "standardize",
     "stft",
     "wave_normalize",

@@ -30,6 +30,7 @@ from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Res
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowOp
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
+from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
 from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ Op: TypeAlias = AudioOp | SpeechOp
 Op: TypeAlias = AudioOp | EegOp
 Op: TypeAlias = AudioOp | FlowOp
 Op: TypeAlias = AudioOp | LldOp
+Op: TypeAlias = AudioOp | LldOp | FunctionalsOp
 
 
 class Pipeline:
@@ -228,6 +230,10 @@ __all__ = [
     "FlowDis",
     "FlowFarneback",
     "FlowTvl1",
+    "Dct",
+    "Fit",
+    "Functionals",
+    "Lld",
     "Mel",
     "Mfcc",
     "Op",
@@ -240,3 +246,7 @@ __all__ = [
     "Topomap",
 ]
 __all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+    "SlidingFunctionals",
+    "Standardize",
+    "Stft",
+]
