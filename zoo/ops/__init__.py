@@ -20,6 +20,10 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap
+from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
+from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
+from zoo.ops.lld import LLD_NAMES, lld
 from zoo.ops.speech import (
     cmvn,
     cmvn_sliding,
@@ -29,24 +33,18 @@ from zoo.ops.speech import (
     kaldi_mfcc,
     wave_normalize,
 )
-from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
-from zoo.ops.flow import flow_dis, optical_flow
-from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
-from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
-from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
     "FUNCTIONAL_NAMES",
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",
+    "bandpower",
     "cmvn",
     "cmvn_sliding",
     "context",
     "dct",
     "deepspeech_mfcc",
-    "bandpower",
-    "dct",
     "demean",
     "filter",
     "filter_coefficients",
@@ -59,8 +57,8 @@ __all__ = [
     "isas",
     "kaldi_fbank",
     "kaldi_mfcc",
-    "log",
     "lld",
+    "log",
     "mel",
     "mfcc",
     "optical_flow",
@@ -71,6 +69,6 @@ __all__ = [
     "sliding_functionals",
     "standardize",
     "stft",
-    "wave_normalize",
     "topomap",
+    "wave_normalize",
 ]

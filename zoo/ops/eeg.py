@@ -131,7 +131,11 @@ def filter_coefficients(
     InputError
         A parameter outside its range.
     """
-    for name, value, known in (("kind", kind, _KINDS), ("design", design, _DESIGNS), ("window", window, _WINDOWS)):
+    for name, value, known in (
+        ("kind", kind, _KINDS),
+        ("design", design, _DESIGNS),
+        ("window", window, _WINDOWS),
+    ):
         if value not in known:
             raise InputError(f"filter: {name} is {value!r}; it must be one of {', '.join(known)}")
     found = _native.filter_coefficients(

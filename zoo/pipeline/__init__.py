@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from zoo import _native
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
+from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
+from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
+from zoo.pipeline.lld import Lld, LldOp
 from zoo.pipeline.speech import (
     Cmvn,
     CmvnSliding,
@@ -26,12 +30,6 @@ from zoo.pipeline.speech import (
     SpeechOp,
     WaveNormalize,
 )
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
-from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
-from zoo.pipeline.flow import FlowDis, FlowOp
-from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
-from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
-from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,11 +38,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp | SpeechOp
-Op: TypeAlias = AudioOp | EegOp
-Op: TypeAlias = AudioOp | FlowOp
-Op: TypeAlias = AudioOp | LldOp
-Op: TypeAlias = AudioOp | LldOp | FunctionalsOp
+Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | LldOp | SpeechOp
 
 
 class Pipeline:
@@ -209,44 +203,32 @@ class Pipeline:
 
 
 __all__ = [
+    "Bandpower",
     "Cmvn",
     "CmvnSliding",
     "Context",
     "Dct",
     "DeepspeechMfcc",
-    "Fit",
-    "KaldiFbank",
-    "KaldiMfcc",
-    "Dct",
-    "Fit",
-    "Log",
-    "Bandpower",
-    "Dct",
     "Demean",
     "Filter",
-    "Fit",
-    "Dct",
     "Fit",
     "FlowDis",
     "FlowFarneback",
     "FlowTvl1",
-    "Dct",
-    "Fit",
     "Functionals",
+    "KaldiFbank",
+    "KaldiMfcc",
     "Lld",
+    "Log",
     "Mel",
     "Mfcc",
     "Op",
     "Pipeline",
     "PowerToDb",
     "Resample",
-    "Standardize",
-    "Stft",
-    "WaveNormalize",
-    "Topomap",
-]
-__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
     "SlidingFunctionals",
     "Standardize",
     "Stft",
+    "Topomap",
+    "WaveNormalize",
 ]
