@@ -2,7 +2,7 @@
 # ruff: noqa: E402
 """Every op beside its peer: one process, one thread, taking turns, equality checked before anything is timed.
 
-    python benchmarks/micro/run.py [FAMILY ...] [--match TEXT] [--isa NAME] [--seconds 1.0] [--json]
+    python benchmarks/micro/run.py [FAMILY ...] [--match TEXT] [--isa NAME] [--seconds 1.0] [--json] [--out FILE.md]
 
 A family is a module beside this file with ``rows() -> Iterator[Row]``. Both sides see the same distinct inputs in turn. A
 round times a block of calls of each side, in changing order; the ratio is the median over rounds of peer / zoo, with the
@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,6 +112,30 @@ def cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def markdown(results: list[dict[str, Any]]) -> str:
+    """The table for `benchmarks/results`."""
+    lines = [
+        f"# Ops beside their peers, {ops.isa()} kernels, {date.today().isoformat()}",
+        "",
+        f"{cpu_name()}, one thread, made by `benchmarks/micro/run.py`: both sides in one process, in turn, on the same inputs, equality",
+        "checked first. The ratio is the median over rounds of peer / zoo, in brackets its 10th and 90th percentile.",
+        "",
+        "| op | peer | zoo ms | peer ms | ratio | goal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        goal = (
+            "-"
+            if r["goal"] is None
+            else f"{r['goal']:g} {'met' if r['ratio'] >= r['goal'] else '**missed**'}"
+        )
+        lines.append(
+            f"| {r['op']} | {r['peer']} | {r['zoo_ms']:.4g} | {r['peer_ms']:.4g} | "
+            f"{r['ratio']:.2f} [{r['ratio_p10']:.2f}-{r['ratio_p90']:.2f}] | {goal} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure and print."""
     sys.modules.setdefault("run", sys.modules["__main__"])  # families import Row from here
@@ -122,6 +147,7 @@ def main() -> None:
     parser.add_argument("--isa", default="", help="instruction set; default: the fastest")
     parser.add_argument("--seconds", type=float, default=1.0, help="a row")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path, help="also write the table as Markdown")
     args = parser.parse_args()
     if args.isa:
         _native.set_isa(args.isa)
@@ -159,6 +185,8 @@ def main() -> None:
                 )
     if args.json:
         print(json.dumps({"schema": 1, "cpu": cpu_name(), "isa": ops.isa(), "rows": results, "wrong": wrong}))
+    if args.out:
+        args.out.write_text(markdown(results))
     if wrong:
         sys.exit(6)
 
