@@ -222,6 +222,6 @@ def rows() -> Iterator[Row]:
             ),
             1e-5,
         ),
-        goal=4,
+        goal=2,
     )
     yield from tensor_rows()

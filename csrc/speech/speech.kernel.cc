@@ -83,7 +83,7 @@ void NaturalLog(float* x, int64_t n, float floor) {
 // single(c) for each column when there are fewer than kD. A column's value does not depend on its group.
 template <int N>
 struct Constant {
-  enum { value = N };
+  static constexpr int value = N;
 };
 template <class V, class S>
 ZOO_INLINE void OverColumns(int64_t cols, V vectors, S single) {
@@ -103,11 +103,12 @@ void ColumnSums(const float* x, int64_t rows, int64_t cols, int64_t stride, doub
   OverColumns(
       cols,
       [=](int64_t c, auto count) {
-        VD acc[count.value] = {};
+        constexpr int n = decltype(count)::value;
+        VD acc[n] = {};
         for (int64_t r = 0; r < rows; ++r) {
-          for (int v = 0; v < count.value; ++v) acc[v] += LoadDouble(x + r * stride + c + v * kD);
+          for (int v = 0; v < n; ++v) acc[v] += LoadDouble(x + r * stride + c + v * kD);
         }
-        for (int v = 0; v < count.value; ++v) StoreU(sum + c + v * kD, acc[v]);
+        for (int v = 0; v < n; ++v) StoreU(sum + c + v * kD, acc[v]);
       },
       [=](int64_t c) {
         double acc = 0;
@@ -120,15 +121,16 @@ void ColumnSquares(const float* x, int64_t rows, int64_t cols, int64_t stride, c
   OverColumns(
       cols,
       [=](int64_t c, auto count) {
-        VD acc[count.value] = {}, m[count.value];
-        for (int v = 0; v < count.value; ++v) m[v] = LoadU<VD>(mean + c + v * kD);
+        constexpr int n = decltype(count)::value;
+        VD acc[n] = {}, m[n];
+        for (int v = 0; v < n; ++v) m[v] = LoadU<VD>(mean + c + v * kD);
         for (int64_t r = 0; r < rows; ++r) {
-          for (int v = 0; v < count.value; ++v) {
+          for (int v = 0; v < n; ++v) {
             const VD d = LoadDouble(x + r * stride + c + v * kD) - m[v];
             acc[v] += d * d;
           }
         }
-        for (int v = 0; v < count.value; ++v) StoreU(sum + c + v * kD, acc[v]);
+        for (int v = 0; v < n; ++v) StoreU(sum + c + v * kD, acc[v]);
       },
       [=](int64_t c) {
         double acc = 0;
@@ -144,10 +146,11 @@ void Affine(const float* x, int64_t rows, int64_t cols, int64_t stride, const do
   OverColumns(
       cols,
       [=](int64_t c, auto count) {
-        VD m[count.value], s[count.value];
-        for (int v = 0; v < count.value; ++v) m[v] = LoadU<VD>(shift + c + v * kD), s[v] = LoadU<VD>(scale + c + v * kD);
+        constexpr int n = decltype(count)::value;
+        VD m[n], s[n];
+        for (int v = 0; v < n; ++v) m[v] = LoadU<VD>(shift + c + v * kD), s[v] = LoadU<VD>(scale + c + v * kD);
         for (int64_t r = 0; r < rows; ++r) {
-          for (int v = 0; v < count.value; ++v) {
+          for (int v = 0; v < n; ++v) {
             const int64_t at = r * stride + c + v * kD;
             StoreFloat(out + at, (LoadDouble(x + at) - m[v]) * s[v]);
           }
