@@ -161,7 +161,14 @@ __attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* 
   const double* tw = plan->twiddle[0];
   for (int64_t j = 0; j < m; j += W / 2) {
     VD v[R][W];
-    for (int q = 0; q < R; ++q) LoadBlock(frames, plan->window, 2 * (j + q * m), v[q]);
+    for (int q = 0; q < R; ++q) {
+      const int64_t at = 2 * (j + q * m);
+      if (at + W > plan->window_first && at < plan->window_end) {
+        LoadBlock(frames, plan->window, at, v[q]);
+      } else {
+        for (int i = 0; i < W; ++i) v[q][i] = VD{};
+      }
+    }
     for (int c = 0; c < W / 2; ++c, tw += 2 * (R - 1)) {
       C x[R];
       for (int q = 0; q < R; ++q) x[q] = {v[q][2 * c], v[q][2 * c + 1]};
@@ -208,6 +215,18 @@ void TransformBlock(const SpectrumPlan* plan, double* z) {
   }
 }
 
+// Within 2^-28, enough for values that are rounded to float32 in the end; 0 gives 1e-145.
+ZOO_INLINE VD SquareRoot(VD p) {
+#if ZOO_VECTOR_BYTES == 64
+  const VD q = p > 1e-290 ? p : 1e-290 - VD{};
+  const VD y = _mm512_rsqrt14_pd(q), s = q * y;
+  return s + 0.5 * y * (q - s * s);
+#else
+  for (int l = 0; l < W; ++l) p[l] = __builtin_sqrt(p[l]);
+  return p;
+#endif
+}
+
 template <int kKind>
 ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
   if (kKind == kSpectrumComplex) {
@@ -215,11 +234,8 @@ ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
     Store(out + index * 2 * W + W, im);
     return;
   }
-  VD p = re * re + im * im;
-  if (kKind == kSpectrumMagnitude) {
-    for (int l = 0; l < W; ++l) p[l] = __builtin_sqrt(p[l]);
-  }
-  Store(out + index * W, p);
+  const VD p = re * re + im * im;
+  Store(out + index * W, kKind == kSpectrumMagnitude ? SquareRoot(p) : p);
 }
 
 // From the spectrum Z of the complex signal x[2j] + i x[2j+1] (halved) to the real signal's bins: block q holds the

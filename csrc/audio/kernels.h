@@ -20,6 +20,7 @@ struct SpectrumPlan {
   int32_t block_stride;
   const int32_t* position;  // [half / radix[0]] where bin j of a block's own transform lies
   const double* window;     // [n], halved: the real-to-complex step needs no further scale
+  int32_t window_first, window_end;  // it is zero elsewhere
   const double* untangle;   // [half][2]: -i * exp(-2 pi i k / n), re and im
 };
 

@@ -204,6 +204,8 @@ Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(const FrameOption
     t->window_[left + i] = length_w == 1 ? 0.5 : 0.5 * (a - (1.0 - a) * c);
   }
   p.window = t->window_.data();
+  p.window_first = left;
+  p.window_end = left + length_w;
   return t;
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
