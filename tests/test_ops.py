@@ -139,6 +139,21 @@ def test_nonfinite_samples_are_named(n: int, bad: float, data: st.DataObject) ->
             on_isa(isa, call)
 
 
+@QUICK
+@given(
+    n=st.integers(1, 300), isa=st.sampled_from(ISAS), base=st.sampled_from(["e", "10", "2"]), data=st.data()
+)
+def test_log_of_a_value_does_not_depend_on_its_place(
+    n: int, isa: str, base: Any, data: st.DataObject
+) -> None:
+    values = np.random.default_rng(n).uniform(-1, 9, n).astype(np.float32)
+    lo = data.draw(st.integers(0, n - 1))
+    hi = data.draw(st.integers(lo + 1, n))
+    whole = on_isa(isa, ops.log, values, base=base)
+    np.testing.assert_array_equal(ops.log(values[lo:hi].copy(), base=base), whole[lo:hi])
+    np.testing.assert_array_equal(ops.log(np.tile(values, (2, 1)), base=base), np.tile(whole, (2, 1)))
+
+
 def test_denormals_take_no_slow_path() -> None:
     import time
 
@@ -217,6 +232,10 @@ def test_full_scale_integers() -> None:
         (lambda: ops.dct(np.zeros((2, 9)), 3), "the input must be float32"),  # type: ignore[arg-type]
         (lambda: ops.power_to_db(np.array([1, np.nan], np.float32)), "value 1 is not finite"),
         (lambda: ops.power_to_db(np.zeros(0, np.float32)), r"power_to_db: the input has shape \(0,\)"),
+        (lambda: ops.log(np.array([1, np.inf], np.float32)), "value 1 is not finite"),
+        (lambda: ops.log(np.ones(1, np.float32), amin=0.0), "amin is 0; it must lie between 1e-37 and"),
+        (lambda: ops.log(np.ones(1, np.float32), base="3"), "base is '3'; it must be one of e, 10, 2"),  # type: ignore[arg-type]
+        (lambda: ops.log(np.ones(1)), "the input must be float32"),  # type: ignore[arg-type]
         (
             lambda: ops.power_to_db(np.ones(1, np.float32), amin=0.0),
             "amin is 0; it must lie between 1e-37 and",

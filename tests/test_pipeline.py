@@ -228,7 +228,7 @@ def test_a_part_of_the_signal_gives_the_same_bits(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    total=st.integers(1, 20000), rates=st.sampled_from([(16000, 22050), (48000, 22050), (22050, 16001), (8, 2000), (3, 2)]),
+    total=st.integers(1, 20000), rates=st.sampled_from([(16000, 22050), (48000, 22050), (22050, 16001), (8, 2000), (3, 2), (1, 2), (2, 1), (3, 1)]),
     cuts=st.lists(st.integers(0, 10**9), max_size=5), isa=st.sampled_from(_native.isas()),
 )  # fmt: skip
 def test_resample_in_pieces_gives_the_same_bits(

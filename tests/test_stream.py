@@ -28,6 +28,9 @@ STREAMS: dict[str, tuple[tuple[Op, ...], Callable[[int, int], Array], float]] = 
     "resample down": ((Resample(rate=8000),), wave, 44100),
     "resample twice": ((Resample(rate=16000), Resample(rate=22050)), wave, 48000),
     "same rate": ((Resample(rate=16000),), wave, 16000),
+    "resample to twice the rate": ((Resample(rate=32000),), wave, 16000),
+    "resample to half the rate": ((Resample(rate=8000),), wave, 16000),
+    "resample to a third of the rate": ((Resample(rate=16000),), wave, 48000),
     "resample up in two stages": ((Resample(rate=48000),), wave, 16000),
     "resample down in two stages": ((Resample(rate=16000),), wave, 192000),
     "resample between odd rates": ((Resample(rate=16001),), wave, 22050),
@@ -86,12 +89,20 @@ def test_a_stream_equals_the_whole(name: str, n: int, sizes: list[int], seed: in
     np.testing.assert_array_equal(in_chunks(pipeline, data, rate, sizes), whole)
 
 
-def test_a_stream_answers_as_early_as_it_can() -> None:
-    stream = Pipeline([Resample(rate=22050)]).stream(16000)
-    data = wave(16000, 0)
-    done = len(stream.push(data))
-    assert 22050 - 110 <= done < 22050  # all but the half width of the filter: 72 samples
-    assert done + len(stream.finish()) == 22050
+@pytest.mark.parametrize(
+    ("rate_in", "rate_out", "held"),
+    [
+        (16000, 22050, 72),  # the half width of the sharp filter, input samples
+        (48000, 44100, 79),
+        (16000, 48000, 80),  # that of both stages
+        (48000, 16000, 238),
+    ],
+)
+def test_a_stream_answers_as_early_as_it_can(rate_in: int, rate_out: int, held: int) -> None:
+    stream = Pipeline([Resample(rate=rate_out)]).stream(rate_in)
+    done = len(stream.push(wave(rate_in, 0)))
+    assert rate_out - held * rate_out / rate_in - 1 <= done <= rate_out - (held - 2) * rate_out / rate_in
+    assert done + len(stream.finish()) == rate_out
 
 
 def test_frames_come_as_early_as_they_can() -> None:

@@ -182,11 +182,16 @@ __attribute__((noinline)) void FirstPass(const SpectrumPlan* plan, const float* 
     VD v[R][W];
     for (int q = 0; q < R; ++q) {
       const int64_t at = 2 * (j + q * m);
-      LoadBlock(frames, at, v[q]);
-      for (int i = 0; i < W; ++i) {
-        const VD x = v[q][i];
-        v[q][i] = filter.Sample(x, before[q]) * plan->window[at + i];
-        before[q] = x;
+      if (at + W > plan->window_first && at < plan->window_end) {
+        LoadBlock(frames, at, v[q]);
+        for (int i = 0; i < W; ++i) {
+          const VD x = v[q][i];
+          v[q][i] = filter.Sample(x, before[q]) * plan->window[at + i];
+          before[q] = x;
+        }
+      } else {
+        for (int i = 0; i < W; ++i) v[q][i] = VD{};
+        before[q] = Filter::Before(frames, at + W);
       }
     }
     for (int c = 0; c < W / 2; ++c, tw += 2 * (R - 1)) {
@@ -253,6 +258,17 @@ void TransformBlock(const SpectrumPlan* plan, double* z) {
   }
 }
 
+// Within 2^-28, enough for values that are rounded to float32 in the end; 0 gives 1e-145.
+ZOO_INLINE VD SquareRoot(VD p) {
+#if ZOO_VECTOR_BYTES == 64
+  const VD q = p > 1e-290 ? p : 1e-290 - VD{};
+  const VD y = _mm512_rsqrt14_pd(q), s = q * y;
+  return s + 0.5 * y * (q - s * s);
+#else
+  return Sqrt(p);
+#endif
+}
+
 template <int kKind>
 ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
   if (kKind == kSpectrumComplex) {
@@ -260,9 +276,8 @@ ZOO_INLINE void Emit(double* out, int64_t index, VD re, VD im) {
     Store(out + index * 2 * W + W, im);
     return;
   }
-  VD p = re * re + im * im;
-  if (kKind == kSpectrumMagnitude) p = Sqrt(p);
-  Store(out + index * W, p);
+  const VD p = re * re + im * im;
+  Store(out + index * W, kKind == kSpectrumMagnitude ? SquareRoot(p) : p);
 }
 
 // From the spectrum Z of the complex signal x[2j] + i x[2j+1] (halved) to the real signal's bins: block q holds the
@@ -655,6 +670,116 @@ void Resample(const ResamplePlan* p, const float* x, int64_t x_first, int64_t be
   }
 }
 
+// Neighbouring sums at a time, as registers hold them: two accumulators each, since one would wait for itself, and the rows of
+// both sides.
+#if ZOO_VECTOR_BYTES == 64 || defined(__aarch64__)
+enum { kNear = 4, kTurn = 4 };
+#else
+enum { kNear = 3, kTurn = 6 };
+#endif
+
+// Sums of c[k] * (f[k] + b[-k]), f and b moving away from each other by one row of lanes a step; neighbouring sums lie one
+// such row apart, so that the rows slide through the registers. Even and odd k have accumulators of their own.
+ZOO_INLINE void AddPairs(VF (&acc)[2][kNear], const float* f, const float* b, const float* c, int32_t pairs, int64_t row) {
+  VF wf[kNear], wb[kNear];
+  for (int r = 0; r < kNear; ++r) wf[r] = Load<VF>(f + r * row), wb[r] = Load<VF>(b + r * row);
+  f += kNear * row;
+  b -= row;
+  for (int32_t k = 0; k < pairs; k += kTurn) {
+    for (int u = 0; u < kTurn; ++u) {
+      const float w = c[k + u];
+      for (int r = 0; r < kNear; ++r) acc[u % 2][r] += (wf[(r + u) % kNear] + wb[(r + 2 * kTurn - u) % kNear]) * w;
+      wf[u % kNear] = Load<VF>(f);
+      wb[kNear - 1 - u % kNear] = Load<VF>(b);
+      f += row;
+      b -= row;
+    }
+  }
+}
+
+// to[j][l] = x[l * apart + j] for indices in [lo, hi), else 0.
+void ToLanes(const float* x, int64_t lo, int64_t hi, int64_t apart, int64_t rows, float* to) {
+  for (int64_t l = 0; l < kF; l += 4) {
+    for (int64_t j = 0; j < rows; j += 4) {
+      const int64_t at = l * apart + j;
+      float* t = to + j * kF + l;
+      if (at >= lo && at + 3 * apart + 4 <= hi) {
+        F4 r[4];
+        for (int i = 0; i < 4; ++i) r[i] = LoadU<F4>(x + at + i * apart);
+        Transpose(r);
+        for (int i = 0; i < 4; ++i) Store(t + i * kF, r[i]);
+      } else {
+        for (int64_t i = 0; i < 4; ++i) {
+          for (int64_t m = 0; m < 4; ++m) {
+            const int64_t from = at + i * apart + m;
+            t[m * kF + i] = from >= lo && from < hi ? x[from] : 0.0f;
+          }
+        }
+      }
+    }
+  }
+}
+
+// to[l * rows + j] = from[j][l] for indices of `to` in [lo, hi).
+void FromLanes(const float* from, int64_t rows, int64_t lo, int64_t hi, float* to) {
+  for (int64_t l = 0; l < kF; l += 4) {
+    for (int64_t j = 0; j < rows; j += 4) {
+      F4 r[4];
+      for (int i = 0; i < 4; ++i) r[i] = Load<F4>(from + (j + i) * kF + l);
+      Transpose(r);
+      for (int64_t i = 0; i < 4; ++i) {
+        const int64_t at = (l + i) * rows + j;
+        if (at >= lo && at + 4 <= hi) {
+          StoreU(to + at, r[i]);
+        } else {
+          for (int64_t m = 0; m < 4; ++m) {
+            if (at + m >= lo && at + m < hi) to[at + m] = r[i][m];
+          }
+        }
+      }
+    }
+  }
+}
+
+// Each lane takes a part of the outputs by itself. Every sum has the same order wherever its output lies: same bits.
+void ResamplePairs(const ResamplePlan* p, const float* x, int64_t x_first, int64_t begin, int64_t end, float* work, float* out) {
+  const int64_t up = p->phases == 2 ? 1 : 0, pairs = p->pairs;
+  const float* even = p->coef;
+  const float* odd = p->coef + pairs;
+  // rows before an output's own: what its pairs reach, and what is loaded ahead
+  const int64_t lead = up ? pairs + 4 : 2 * pairs + 4, most = up ? 2 * kPairSpan : kPairSpan / 2, unit = up ? 24 : 12;
+  const int64_t last = (up ? (end - 1) >> 1 : 2 * (end - 1)) - p->before + p->window;
+  float* const lanes = work;
+  float* const sums = work + kPairRows * kF;
+  for (int64_t at = begin; at < end;) {
+    const int64_t start = up ? at & ~int64_t{1} : at, count = end - start;  // outputs to come, from an even one on
+    const int64_t whole = (count + kF - 1) / kF;
+    const int64_t each = whole < most ? (whole + unit - 1) / unit * unit : most;  // a lane's
+    const int64_t span = up ? each / 2 : 2 * each;
+    const int64_t first = (up ? start >> 1 : 2 * start) - lead, readable = (up ? at >> 1 : 2 * at) - p->before;
+    ToLanes(x + (first - x_first), readable - first, last - first, span, span + 2 * lead, lanes);
+    const float* c = lanes + lead * kF;
+    for (int64_t i = 0; i < each; i += up ? 2 * kNear : kNear, c += (up ? 1 : 2) * kNear * kF) {
+      VF a[2][kNear] = {};
+      AddPairs(a, c, c, even, p->pairs, up ? kF : 2 * kF);
+      if (up) {
+        VF b[2][kNear] = {};
+        AddPairs(b, c + kF, c, odd, p->pairs, kF);
+        for (int r = 0; r < kNear; ++r) {
+          Store(sums + (i + 2 * r) * kF, a[0][r] + a[1][r]);
+          Store(sums + (i + 2 * r + 1) * kF, b[0][r] + b[1][r]);
+        }
+      } else {
+        AddPairs(a, c + kF, c - kF, odd, p->pairs, 2 * kF);
+        for (int r = 0; r < kNear; ++r) Store(sums + (i + r) * kF, a[0][r] + a[1][r]);
+      }
+    }
+    const int64_t done = count < each * kF ? count : each * kF;
+    FromLanes(sums, each, at - start, done, out + (start - begin));
+    at = start + done;
+  }
+}
+
 // ---------------------------------------------------------------------------------------- conversion and checks
 
 int64_t FindNonfinite(const float* x, int64_t n) {
@@ -701,7 +826,7 @@ void MixI32(const int32_t* x, int64_t n, int32_t c, double s, float* out) { Mix<
 
 extern const AudioKernels kAudioKernels;
 const AudioKernels kAudioKernels = {
-    Spectrum, EmphasizedSpectrum, ToRowsF64, ToRowsF32, SpectrumPacked, Bands, Decibel, Raise, Project, Resample, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
+    Spectrum, EmphasizedSpectrum, ToRowsF64, ToRowsF32, SpectrumPacked, Bands, Decibel, Raise, Project, Resample, ResamplePairs, Logarithm, FindNonfinite, MixF32, MixF64, MixI16, MixI32,
 };
 
 }  // namespace ZOO_TARGET

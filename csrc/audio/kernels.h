@@ -20,6 +20,7 @@ struct SpectrumPlan {
   int32_t block_stride;
   const int32_t* position;  // [half / radix[0]] where bin j of a block's own transform lies
   const double* window;     // [n], halved: the real-to-complex step needs no further scale
+  int32_t window_first, window_end;  // it is zero elsewhere
   const double* untangle;   // [half][2]: -i * exp(-2 pi i k / n), re and im
 };
 
@@ -49,7 +50,14 @@ struct ResamplePlan {
   const float* coef;     // [tiles][window][kTile]
   // Ratios too fine for a table of all phases: tiles = 0, coef is [rows][window] on a grid that is interpolated linearly.
   int32_t rows;
+  // Ratios of 2 and 1/2: tiles = 0, pairs > 0, a multiple of 12. Each filter is symmetric: samples at equal distances are added,
+  // then multiplied. coef is [2][pairs], distances 0, 2, 4 .. and 1, 3, 5 .. of the input (half), or of the even and the odd
+  // outputs (double); the first of an output that lies on an input is halved.
+  int32_t pairs;
 };
+
+// Room that resample_pairs needs: inputs of all lanes, and their outputs.
+enum { kPairSpan = 480, kMaxPairs = 72, kPairRows = kPairSpan + 4 * (kMaxPairs + 2), kPairWork = kMaxFloatLanes * (kPairRows + 2 * kPairSpan) };
 
 struct AudioKernels {
   // frames: `lanes` pointers to n samples. work: 2 * radix[0] * block_stride * lanes doubles, aligned to 64 bytes.
@@ -79,6 +87,9 @@ struct AudioKernels {
   // that hold these outputs must be readable. The bits do not depend on how outputs are divided into ranges.
   void (*resample)(const ResamplePlan* plan, const float* x, int64_t x_first, int64_t begin, int64_t end,
                    float* out);
+  // The same for plans with pairs. work: kPairWork floats, aligned to 64 bytes. Of x, the taps of the outputs are read only.
+  void (*resample_pairs)(const ResamplePlan* plan, const float* x, int64_t x_first, int64_t begin, int64_t end, float* work,
+                         float* out);
   // out <- log(max(x, floor)) * scale, in float64. n is a multiple of 16.
   void (*logarithm)(const float* x, int64_t n, float floor, double scale, float* out);
   // Index of the first NaN or Inf, or -1.

@@ -169,6 +169,22 @@ Status StageTables::Init(const Stage& s) {
     p.coef = coef_.data();
     return Status::Ok();
   }
+  if (s.phases * s.step == 2) {
+    const bool up = s.phases == 2;
+    const int32_t filled = taps / (up ? 2 : 4);
+    p.pairs = (filled + 11) / 12 * 12;
+    p.window = taps;
+    if (!coef_.Reserve(2 * static_cast<size_t>(p.pairs))) return OutOfMemory();
+    for (int32_t odd = 0; odd < 2; ++odd) {
+      fill(up && odd ? 0.5 : 0.0);
+      for (int32_t k = 0; k < filled; ++k) {
+        const double h = row[static_cast<size_t>(p.before + (up ? k : 2 * k) + odd)];
+        coef_[static_cast<size_t>(odd * p.pairs + k)] = static_cast<float>(k == 0 && odd == 0 ? 0.5 * h : h);
+      }
+    }
+    p.coef = coef_.data();
+    return Status::Ok();
+  }
   const auto tiles_of = [](int64_t outputs) { return (outputs + kTile - 1) / kTile; };
   const int32_t reach = taps + static_cast<int32_t>(FloorMul(kTile - 1, s.step, s.phases)) + 1;
   // as many turns through the phases as fill the tiles best, within a table that stays in cache
@@ -201,16 +217,27 @@ Status StageTables::Init(const Stage& s) {
 
 struct ResampleState : Resample::State {
   Buffer<float> edge;  // what tiles read around the ends of the signal
+  Buffer<float> lanes;  // work of resample_pairs
   Buffer<float> middle;  // between two stages
 };
 
 // Inputs that fit into the scratch for edges.
 int64_t EdgeRoom(const ResamplePlan& p) { return 4 * static_cast<int64_t>(p.window) + 4 * kTile * (p.step / p.phases + 1); }
 
+void RunPlan(const AudioKernels& k, const ResamplePlan& p, const float* x, int64_t x_first, Range out, float* to,
+             const ResampleState& s) {
+  if (p.pairs > 0) {
+    k.resample_pairs(&p, x, x_first, out.begin, out.end, s.lanes.data(), to);
+  } else {
+    k.resample(&p, x, x_first, out.begin, out.end, to);
+  }
+}
+
 // Outputs `out` of one stage, to[0] the first; part holds inputs from `first` on, and beyond it are zeros.
 void RunStage(const AudioKernels& k, const StageTables& t, const float* part, int64_t first, int64_t stop, Range out,
-              float* to, float* edge) {
+              float* to, const ResampleState& s) {
   const ResamplePlan& p = t.plan();
+  float* const edge = s.edge.data();
   // tiles that lie within the part read it where it is
   Range body = {t.TileEnd(CeilMul(first + p.before, p.phases, p.step)),
                 t.TileStart(FloorMul(stop - p.window + p.before, p.phases, p.step))};
@@ -224,12 +251,12 @@ void RunStage(const AudioKernels& k, const StageTables& t, const float* part, in
       std::memset(edge, 0, static_cast<size_t>(lo - touched.begin) * sizeof(float));
       if (hi > lo) std::memcpy(edge + (lo - touched.begin), part + (lo - first), static_cast<size_t>(hi - lo) * sizeof(float));
       std::memset(edge + (hi - touched.begin), 0, static_cast<size_t>(touched.end - hi) * sizeof(float));
-      k.resample(&p, edge, touched.begin, some.begin, some.end, to + (i - out.begin));
+      RunPlan(k, p, edge, touched.begin, some, to + (i - out.begin), s);
       i = some.end;
     }
   };
   edges({out.begin, body.begin});
-  if (body.size() > 0) k.resample(&p, part, first, body.begin, body.end, to + (body.begin - out.begin));
+  if (body.size() > 0) RunPlan(k, p, part, first, body, to + (body.begin - out.begin), s);
   edges({body.end, out.end});
 }
 
@@ -265,7 +292,7 @@ Result<Resample> Resample::Create(const ResampleOptions& options, const std::str
   impl->design = DesignOf(options);
   for (int32_t s = 0; s < impl->design.count; ++s) ZOO_RETURN_IF_ERROR(impl->stage[s].Init(impl->design.stage[s]));
   if (impl->design.count == 2) {
-    const int64_t block = 24 * impl->stage[1].plan().outputs;  // whole blocks of tiles for every instruction set
+    const int64_t block = 24 * std::max<int64_t>(1, impl->stage[1].plan().outputs);  // whole blocks of tiles for every instruction set
     impl->chunk = std::max<int64_t>(1, kChunk / block) * block;
   }
   return Resample(std::move(impl));
@@ -302,7 +329,9 @@ Result<std::unique_ptr<Resample::State>> Resample::NewState() const {
   std::unique_ptr<ResampleState> s(new (std::nothrow) ResampleState);
   if (!s) return OutOfMemory();
   for (int32_t i = 0; i < impl_->design.count; ++i) {
-    if (!s->edge.Reserve(static_cast<size_t>(EdgeRoom(impl_->stage[i].plan())))) return OutOfMemory();
+    const ResamplePlan& p = impl_->stage[i].plan();
+    if (!s->edge.Reserve(static_cast<size_t>(EdgeRoom(p)))) return OutOfMemory();
+    if (p.pairs > 0 && !s->lanes.Reserve(kPairWork)) return OutOfMemory();
   }
   if (impl_->design.count == 2 && !s->middle.Reserve(static_cast<size_t>(impl_->MiddleRoom()))) return OutOfMemory();
   return std::unique_ptr<State>(std::move(s));
@@ -327,7 +356,7 @@ Status Resample::Compute(Span<const float> part, int64_t first, int64_t total, R
   const AudioKernels& k = impl_->kernels->audio;
   ResampleState& s = static_cast<ResampleState&>(state);
   if (impl_->design.count == 1) {
-    RunStage(k, impl_->stage[0], part.data(), first, stop, out, to.data(), s.edge.data());
+    RunStage(k, impl_->stage[0], part.data(), first, stop, out, to.data(), s);
     return Status::Ok();
   }
   float* const middle = s.middle.data();
@@ -343,9 +372,9 @@ Status Resample::Compute(Span<const float> part, int64_t first, int64_t total, R
     }
     // coefficients are zero where a tile reads more than its outputs need
     std::memset(middle, 0, static_cast<size_t>(wanted.begin - touched.begin) * sizeof(float));
-    RunStage(k, impl_->stage[0], part.data(), first, stop, {have, wanted.end}, middle + (have - touched.begin), s.edge.data());
+    RunStage(k, impl_->stage[0], part.data(), first, stop, {have, wanted.end}, middle + (have - touched.begin), s);
     if (touched.end > wanted.end) std::memset(middle + (wanted.end - touched.begin), 0, static_cast<size_t>(touched.end - wanted.end) * sizeof(float));
-    k.resample(&impl_->stage[1].plan(), middle, touched.begin, some.begin, some.end, to.data() + (i - out.begin));
+    RunPlan(k, impl_->stage[1].plan(), middle, touched.begin, some, to.data() + (i - out.begin), s);
     held_first = touched.begin;
     held_end = wanted.end;
     i = some.end;

@@ -211,6 +211,9 @@ Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(int32_t n, const 
 
   for (size_t i = 0; i < window.size(); ++i) t->window_[i] = 0.5 * window[i];
   p.window = t->window_.data();
+  const auto used = [](double w) { return w != 0.0; };
+  p.window_first = static_cast<int32_t>(std::find_if(window.begin(), window.end(), used) - window.begin());
+  p.window_end = static_cast<int32_t>(window.rend() - std::find_if(window.rbegin(), window.rend(), used));
   return t;
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
