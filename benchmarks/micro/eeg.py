@@ -42,7 +42,9 @@ def close(ours: Array, theirs: Array, bound: float) -> str | None:
     return None if worst <= bound else f"worst difference {worst:.3g} of the largest value, bound {bound:g}"
 
 
-def row(name: str, peer: str, ops: list[Op], inputs: list[Array], theirs: Callable[[Array], Array], goal: float) -> Row:
+def row(
+    name: str, peer: str, ops: list[Op], inputs: list[Array], theirs: Callable[[Array], Array], goal: float
+) -> Row:
     """One chain beside a peer that gets channels first."""
     pipeline = Pipeline(ops, isa=isa())
     turned = [np.ascontiguousarray(x.T) for x in inputs]

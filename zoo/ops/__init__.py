@@ -19,7 +19,7 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
-from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap  # noqa: A004
+from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap
 
 __all__ = [
     "AudioInfo",

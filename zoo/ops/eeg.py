@@ -24,7 +24,7 @@ _DESIGNS = ("butterworth", "fir")
 _WINDOWS = ("hamming", "hann", "blackman")
 
 
-def filter(  # noqa: A001  the op's name
+def filter(
     eeg: ArrayLike,
     rate: float,
     freqs: Sequence[float],
@@ -131,7 +131,11 @@ def filter_coefficients(
     InputError
         A parameter outside its range.
     """
-    for name, value, known in (("kind", kind, _KINDS), ("design", design, _DESIGNS), ("window", window, _WINDOWS)):
+    for name, value, known in (
+        ("kind", kind, _KINDS),
+        ("design", design, _DESIGNS),
+        ("window", window, _WINDOWS),
+    ):
         if value not in known:
             raise InputError(f"filter: {name} is {value!r}; it must be one of {', '.join(known)}")
     found = _native.filter_coefficients(
