@@ -84,7 +84,7 @@ void SectionsOf(L lanes, const double* coef, int32_t sections, const double* x, 
   }
 }
 
-void Sections(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
+void SectionsBlock(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
               double* state, double* y) {
   int64_t c = 0;
   for (; c + W <= channels; c += W) SectionsOf(Full<VD>{}, coef, sections, x + c, n, step, channels, state + c, y + c);
@@ -97,6 +97,15 @@ void Sections(const double* coef, int32_t sections, const double* x, int64_t n, 
 #endif
   if (c < channels) SectionsOf(Single{}, coef, sections, x + c, n, step, channels, state + c, y + c);
 #endif
+}
+
+// Block after block of samples, so that the channels beside a vector's find their lines in the first-level cache.
+void Sections(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
+              double* state, double* y) {
+  const int64_t block = channels < 64 ? 1024 / channels : 16;
+  for (int64_t t = 0; t < n; t += block) {
+    SectionsBlock(coef, sections, x + t * step, n - t < block ? n - t : block, step, channels, state, y + t * step);
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- FIR
