@@ -66,13 +66,13 @@ def test_a_stream_equals_the_whole(
         out.append(stream.push(x[at : at + sizes[i % len(sizes)]]))
         at += sizes[i % len(sizes)]
         i += 1
-    try:
-        whole = pipeline(x, RATE)
-    except InputError as error:
-        assert "fewer than one window" in str(error)
-        with pytest.raises(InputError, match="fewer than one window"):
-            stream.finish()
+    needed = next((op.window_length for op in STREAMS[name] if isinstance(op, Bandpower)), 1)
+    if n < needed:
+        for use in (lambda: pipeline(x, RATE), stream.finish):
+            with pytest.raises(InputError, match="fewer than one window"):
+                use()
         return
+    whole = pipeline(x, RATE)
     np.testing.assert_array_equal(np.concatenate([*out, stream.finish()]), whole)
 
 
@@ -158,7 +158,10 @@ def test_denormals_cost_nothing() -> None:
 def test_short_signals(n: int, channels: int, taps: int) -> None:
     x = recording(n, channels)
     assert ops.filter(x, RATE, [30], kind="lowpass").shape == (n, channels)
-    assert ops.filter(x, RATE, [30], kind="lowpass", design="fir", taps=taps, phase="zero").shape == (n, channels)
+    assert ops.filter(x, RATE, [30], kind="lowpass", design="fir", taps=taps, phase="zero").shape == (
+        n,
+        channels,
+    )
     assert ops.filter(x, RATE, [30], kind="lowpass", phase="zero", pad="none").shape == (n, channels)
     if n > 15:
         assert ops.filter(x, RATE, [30], kind="lowpass", phase="zero").shape == (n, channels)
@@ -166,7 +169,11 @@ def test_short_signals(n: int, channels: int, taps: int) -> None:
         with pytest.raises(InputError, match=f"has {n} samples; forward and backward .* needs 16"):
             ops.filter(x, RATE, [30], kind="lowpass", phase="zero")
     if n >= 16:
-        assert ops.bandpower(x, RATE, bands=(0, 64), window_length=16, hop_length=3).shape == (1 + (n - 16) // 3, 1, channels)
+        assert ops.bandpower(x, RATE, bands=(0, 64), window_length=16, hop_length=3).shape == (
+            1 + (n - 16) // 3,
+            1,
+            channels,
+        )
 
 
 def test_inputs_of_other_kinds() -> None:
@@ -238,7 +245,9 @@ def test_messages(use: Callable[[], Any], message: str) -> None:
     channels=st.integers(4, 40), rows=st.integers(1, 9), bands=st.integers(0, 3), size=st.integers(1, 40),
     method=st.sampled_from(["spline", "clough_tocher"]), isa=st.sampled_from(_native.isas()), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_maps_of_any_shape(channels: int, rows: int, bands: int, size: int, method: Any, isa: str, seed: int) -> None:
+def test_maps_of_any_shape(
+    channels: int, rows: int, bands: int, size: int, method: Any, isa: str, seed: int
+) -> None:
     place = sphere(channels, seed)
     shape = (rows, bands, channels) if bands else (rows, channels)
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -274,7 +283,9 @@ def test_maps_turn_with_the_head(method: Any) -> None:
 
 def test_values_at_electrodes_are_kept() -> None:
     """Clough-Tocher interpolates: the pixel on an electrode has its value."""
-    place = np.array([[0, 0, 1], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0.7, 0.7, 0.3], [-0.6, 0.5, 0.4]], float)
+    place = np.array(
+        [[0, 0, 1], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0.7, 0.7, 0.3], [-0.6, 0.5, 0.4]], float
+    )
     values = np.array([3, -1, 2, 5, 4, 0.5, 1], np.float32)
     image = ops.topomap(values, place, size=203, method="clough_tocher")
     head = 1.01 * max(1, np.hypot(*ops.project_positions(place).T).max())

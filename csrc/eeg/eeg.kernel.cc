@@ -35,10 +35,11 @@ struct Single {
 };
 #endif
 
-// S sections over one vector of channels, states in registers. Direct form II transposed, as SciPy's.
-template <int S, class L>
-__attribute__((noinline)) void RunSections(L lanes, const double* coef, const double* x, int64_t n, int64_t step, int64_t channels,
-                                           double* state, double* y) {
+// S sections over one vector of channels, states in registers. Direct form II transposed, as SciPy's, with b0 taken out of
+// all sections as one gain: an addition where a product was. kUnit: b2 = 1, as it is with all zeros on the unit circle.
+template <int S, bool kUnit, class L>
+__attribute__((noinline)) void RunSections(L lanes, double gain, const double* coef, const double* x, int64_t n, int64_t step,
+                                           int64_t channels, double* state, double* y) {
   typedef typename L::Type V;
   V s0[S], s1[S];
   for (int s = 0; s < S; ++s) {
@@ -46,12 +47,12 @@ __attribute__((noinline)) void RunSections(L lanes, const double* coef, const do
     s1[s] = lanes.Get(state + (2 * s + 1) * channels);
   }
   for (int64_t t = 0; t < n; ++t, x += step, y += step) {
-    V v = lanes.Get(x);
+    V v = lanes.Get(x) * gain;
     for (int s = 0; s < S; ++s) {
-      const double* c = coef + 5 * s;
-      const V out = v * c[0] + s0[s];
-      s0[s] = (v * c[1] + s1[s]) - out * c[3];
-      s1[s] = v * c[2] - out * c[4];
+      const double* c = coef + 4 * s;
+      const V out = v + s0[s];
+      s0[s] = (v * c[0] + s1[s]) - out * c[2];
+      s1[s] = (kUnit ? v : v * c[1]) - out * c[3];
       v = out;
     }
     lanes.Put(y, v);
@@ -62,41 +63,57 @@ __attribute__((noinline)) void RunSections(L lanes, const double* coef, const do
   }
 }
 
-template <class L>
-void SectionsOf(L lanes, const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
-                double* state, double* y) {
+template <bool kUnit, class L>
+void SectionsOf(L lanes, double gain, const double* coef, int32_t sections, const double* x, int64_t n, int64_t step,
+                int64_t channels, double* state, double* y) {
   while (sections > 0) {
     const int32_t some = sections < 8 ? sections : 8;
     switch (some) {
-      case 1: RunSections<1, L>(lanes, coef, x, n, step, channels, state, y); break;
-      case 2: RunSections<2, L>(lanes, coef, x, n, step, channels, state, y); break;
-      case 3: RunSections<3, L>(lanes, coef, x, n, step, channels, state, y); break;
-      case 4: RunSections<4, L>(lanes, coef, x, n, step, channels, state, y); break;
-      case 5: RunSections<5, L>(lanes, coef, x, n, step, channels, state, y); break;
-      case 6: RunSections<6, L>(lanes, coef, x, n, step, channels, state, y); break;
-      case 7: RunSections<7, L>(lanes, coef, x, n, step, channels, state, y); break;
-      default: RunSections<8, L>(lanes, coef, x, n, step, channels, state, y); break;
+      case 1: RunSections<1, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      case 2: RunSections<2, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      case 3: RunSections<3, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      case 4: RunSections<4, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      case 5: RunSections<5, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      case 6: RunSections<6, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      case 7: RunSections<7, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
+      default: RunSections<8, kUnit>(lanes, gain, coef, x, n, step, channels, state, y); break;
     }
     sections -= some;
-    coef += 5 * some;
+    coef += 4 * some;
     state += 2 * some * channels;
+    gain = 1;
     x = y;  // the rest of a long cascade works in place
   }
 }
 
-void Sections(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
+template <bool kUnit>
+void SectionsBlock(double gain, const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
               double* state, double* y) {
   int64_t c = 0;
-  for (; c + W <= channels; c += W) SectionsOf(Full<VD>{}, coef, sections, x + c, n, step, channels, state + c, y + c);
+  for (; c + W <= channels; c += W) SectionsOf<kUnit>(Full<VD>{}, gain, coef, sections, x + c, n, step, channels, state + c, y + c);
 #if defined(__AVX512F__)
   const __mmask8 rest = static_cast<__mmask8>((1u << (channels - c)) - 1);
-  if (c < channels) SectionsOf(Some{rest}, coef, sections, x + c, n, step, channels, state + c, y + c);
+  if (c < channels) SectionsOf<kUnit>(Some{rest}, gain, coef, sections, x + c, n, step, channels, state + c, y + c);
 #else
 #if ZOO_VECTOR_BYTES >= 32
-  if (c + 2 <= channels) SectionsOf(Full<D2>{}, coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
+  if (c + 2 <= channels) SectionsOf<kUnit>(Full<D2>{}, gain, coef, sections, x + c, n, step, channels, state + c, y + c), c += 2;
 #endif
-  if (c < channels) SectionsOf(Single{}, coef, sections, x + c, n, step, channels, state + c, y + c);
+  if (c < channels) SectionsOf<kUnit>(Single{}, gain, coef, sections, x + c, n, step, channels, state + c, y + c);
 #endif
+}
+
+// Block after block of samples, so that the channels beside a vector's find their lines in the first-level cache.
+void Sections(double gain, const double* coef, int32_t sections, int32_t unit, const double* x, int64_t n, int64_t step,
+              int64_t channels, double* state, double* y) {
+  const int64_t block = channels < 64 ? 1024 / channels : 16;
+  for (int64_t t = 0; t < n; t += block) {
+    const int64_t rows = n - t < block ? n - t : block;
+    if (unit) {
+      SectionsBlock<true>(gain, coef, sections, x + t * step, rows, step, channels, state, y + t * step);
+    } else {
+      SectionsBlock<false>(gain, coef, sections, x + t * step, rows, step, channels, state, y + t * step);
+    }
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- FIR

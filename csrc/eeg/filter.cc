@@ -24,10 +24,12 @@ constexpr int64_t kMaxTransform = 65536;
 struct Filter::Impl {
   FilterOptions options;
   const Kernels* kernels;
-  Buffer<double> coef;           // [sections][b0, b1, b2, a1, a2]
+  Buffer<double> coef;           // [sections][b1, b2, a1, a2], b0 = 1
   std::vector<double> steady;    // [sections][2]: state in which a constant 1 passes
   std::vector<double> reversed;  // taps, the last one first
+  double gain = 1;               // all b0
   int32_t sections = 0;
+  int32_t unit = 1;              // b2 = 1 in all sections
   int64_t padding = 0;
   int64_t transform = 0;  // FIR by transforms of so many samples; 0: directly
   std::unique_ptr<SpectrumTables> spectrum;
@@ -144,16 +146,18 @@ Result<Filter> Filter::Create(const FilterOptions& options, const std::string& i
   auto design = DesignFilter(options);
   if (!design.ok()) return design.status();
   const std::vector<double>& sos = design.value().sections;
-  std::unique_ptr<Impl> impl(new Impl{options, kernels.value(), {}, {}, design.value().taps, 0, 0, 0, nullptr, {}});
+  std::unique_ptr<Impl> impl(new Impl{options, kernels.value(), {}, {}, design.value().taps, 1, 0, 1, 0, 0, nullptr, {}});
   std::reverse(impl->reversed.begin(), impl->reversed.end());
   impl->sections = static_cast<int32_t>(sos.size() / 6);
-  if (!impl->coef.Reserve(static_cast<size_t>(impl->sections) * 5)) return OutOfMemory();
+  if (!impl->coef.Reserve(static_cast<size_t>(impl->sections) * 4)) return OutOfMemory();
   double scale = 1;  // what arrives at this section of a constant 1
   int32_t no_b2 = 0, no_a2 = 0;
   for (int32_t s = 0; s < impl->sections; ++s) {
     const double* c = &sos[6 * static_cast<size_t>(s)];
-    double* to = impl->coef.data() + 5 * s;
-    to[0] = c[0], to[1] = c[1], to[2] = c[2], to[3] = c[4], to[4] = c[5];
+    double* to = impl->coef.data() + 4 * s;
+    to[0] = c[1] / c[0], to[1] = c[2] / c[0], to[2] = c[4], to[3] = c[5];
+    impl->gain *= c[0];  // only the first section has another b0 than 1
+    impl->unit = impl->unit && to[1] == 1;
     const double first = c[1] - c[4] * c[0], second = c[2] - c[5] * c[0];
     const double s0 = (first + second) / (1.0 + c[4] + c[5]);
     impl->steady.push_back(scale * s0);
@@ -207,7 +211,7 @@ void Filter::Continue(Span<const double> in, int64_t channels, bool first, doubl
   } else if (first) {
     std::fill_n(memory, MemorySize(channels), 0.0);
   }
-  impl_->kernels->eeg.sections(impl_->coef.data(), impl_->sections, in.data(), n, channels, channels, memory, to);
+  impl_->kernels->eeg.sections(impl_->gain, impl_->coef.data(), impl_->sections, impl_->unit, in.data(), n, channels, channels, memory, to);
 }
 
 Status Filter::Compute(Span<const double> in, Range held, int64_t total, int64_t channels, Range out, Span<double> to,
@@ -240,10 +244,10 @@ Status Filter::Compute(Span<const double> in, Range held, int64_t total, int64_t
     std::memcpy(x + f.padding * channels, at(0), static_cast<size_t>(total * channels) * sizeof(double));
     f.Steady(x, channels, s.memory.data());
     const EegKernels& k = f.kernels->eeg;
-    k.sections(f.coef.data(), f.sections, x, rows, channels, channels, s.memory.data(), x);
+    k.sections(f.gain, f.coef.data(), f.sections, f.unit, x, rows, channels, channels, s.memory.data(), x);
     double* last = x + (rows - 1) * channels;
     f.Steady(last, channels, s.memory.data());
-    k.sections(f.coef.data(), f.sections, last, rows, -channels, channels, s.memory.data(), last);
+    k.sections(f.gain, f.coef.data(), f.sections, f.unit, last, rows, -channels, channels, s.memory.data(), last);
     std::memcpy(to.data(), x + f.padding * channels, static_cast<size_t>(total * channels) * sizeof(double));
     return Status::Ok();
   }

@@ -10,10 +10,10 @@ namespace zoo {
 enum { kFirSlack = 8 };  // values beyond its input that the FIR kernel may read
 
 struct EegKernels {
-  // Second-order sections, [sections][b0, b1, b2, a1, a2], over `n` samples of interleaved channels that lie `step` values
-  // apart (negative: backward). state: [sections][2][channels]. y may be x.
-  void (*sections)(const double* coef, int32_t sections, const double* x, int64_t n, int64_t step, int64_t channels,
-                   double* state, double* y);
+  // A gain and second-order sections, [sections][b1, b2, a1, a2] with b0 = 1, over `n` samples of interleaved channels that
+  // lie `step` values apart (negative: backward). unit: b2 = 1 in all. state: [sections][2][channels]. y may be x.
+  void (*sections)(double gain, const double* coef, int32_t sections, int32_t unit, const double* x, int64_t n, int64_t step,
+                   int64_t channels, double* state, double* y);
   // y[i] = sum_k taps[k] * x[i + k * channels]; x is readable kFirSlack values beyond the last one used.
   void (*fir)(const double* taps, int64_t count, const double* x, int64_t n, int64_t channels, double* y);
   // n samples of each lane's own pointer, `stride` apart -> out[n][lanes].

@@ -19,29 +19,29 @@ Span<float> Floats(void* data, int64_t count) { return {static_cast<float*>(data
 template <class Core, class Options>
 class ByRate {
  public:
-  ByRate(Options options, std::string isa) : options_(std::move(options)), isa_(std::move(isa)) {}
+  ByRate(const char* op, Options options, std::string isa) : op_(op), options_(std::move(options)), isa_(std::move(isa)) {}
   const Options& options() const { return options_; }
-  Status Get(double rate, std::shared_ptr<const Core>* out) const {
+  Status Get(double rate, std::shared_ptr<const Core>* out) const noexcept try {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::shared_ptr<const Core>& core = cores_[rate];
-    if (!core) {
-      if (cores_.size() > kMaxRates) cores_.clear();
-      Options o = options_;
-      o.rate = rate;
-      auto made = Core::Create(o, isa_);
-      if (!made.ok()) {
-        cores_.erase(rate);
-        return made.status();
-      }
-      *out = cores_[rate] = std::make_shared<const Core>(std::move(made.value()));
+    const auto known = cores_.find(rate);
+    if (known != cores_.end()) {
+      *out = known->second;
       return Status::Ok();
     }
-    *out = core;
+    Options o = options_;
+    o.rate = rate;
+    auto made = Core::Create(o, isa_);
+    if (!made.ok()) return Status(made.status().code(), std::string(op_) + ": " + made.status().message());
+    if (cores_.size() >= kMaxRates) cores_.clear();
+    *out = cores_[rate] = std::make_shared<const Core>(std::move(made.value()));
     return Status::Ok();
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
   }
 
  private:
   static constexpr size_t kMaxRates = 16;
+  const char* op_;
   Options options_;
   std::string isa_;
   mutable std::mutex mutex_;
@@ -65,14 +65,6 @@ struct RateState : OpState {
     return Status::Ok();
   }
 };
-
-// The parameters are judged by the signal's rate; what does not depend on it is judged when the pipeline is built.
-template <class Options>
-Status CheckAt(const char* op, Options o, double rate) {
-  o.rate = rate;
-  const Status s = o.Validate();
-  return s.ok() ? s : Status(s.code(), std::string(op) + ": " + s.message());
-}
 
 // ---------------------------------------------------------------------------------------------------------- filter
 
@@ -99,12 +91,11 @@ class FilterStream final : public OpStream {
 
 class FilterOp final : public Op {
  public:
-  FilterOp(FilterOptions o, std::string isa, PortType in) : plans_(std::move(o), std::move(isa)), in_(std::move(in)) {}
+  FilterOp(FilterOptions o, std::string isa, PortType in) : plans_("filter", std::move(o), std::move(isa)), in_(std::move(in)) {}
   PortType output() const override { return in_; }
   Status Infer(const Extent& in, Extent* out) const override {
-    ZOO_RETURN_IF_ERROR(CheckAt("filter", plans_.options(), in.rate));
     std::shared_ptr<const Filter> f;
-    ZOO_RETURN_IF_ERROR(Named(plans_.Get(in.rate, &f)));
+    ZOO_RETURN_IF_ERROR(plans_.Get(in.rate, &f));
     if (in.dim[0] < f->MinSamples()) {
       return InvalidSignal("filter: the signal has " + std::to_string(in.dim[0]) + " samples; forward and backward filtering with this padding needs " +
                            std::to_string(f->MinSamples()) + "; use pad = none or a longer signal");
@@ -125,7 +116,7 @@ class FilterOp final : public Op {
   Result<std::unique_ptr<OpState>> NewState() const override { return std::unique_ptr<OpState>(new RateState<Filter>); }
   Status Prepare(const Extent& in, Range out, OpState& state) const override {
     RateState<Filter>& s = static_cast<RateState<Filter>&>(state);
-    ZOO_RETURN_IF_ERROR(Named(s.Use(plans_, in.rate)));
+    ZOO_RETURN_IF_ERROR(s.Use(plans_, in.rate));
     return s.core->Reserve(out, in.row(), *s.state);
   }
   Status Run(const ConstView& in, Range rows, void* out, OpState& state) const noexcept override {
@@ -136,7 +127,7 @@ class FilterOp final : public Op {
   Result<std::unique_ptr<OpStream>> NewStream(const Extent& format) const override {
     if (!recursive()) return Op::NewStream(format);
     std::shared_ptr<const Filter> f;
-    ZOO_RETURN_IF_ERROR(Named(plans_.Get(format.rate, &f)));
+    ZOO_RETURN_IF_ERROR(plans_.Get(format.rate, &f));
     auto stream = std::make_unique<FilterStream>(std::move(f), format.row());
     if (!stream->Init()) return OutOfMemory();
     return std::unique_ptr<OpStream>(std::move(stream));
@@ -144,7 +135,6 @@ class FilterOp final : public Op {
 
  private:
   bool recursive() const { return plans_.options().design != FilterDesign::kFir; }
-  static Status Named(const Status& s) { return s.ok() ? s : Status(s.code(), "filter: " + s.message()); }
   FilterPlans plans_;
   PortType in_;
 };
@@ -197,14 +187,15 @@ Result<std::unique_ptr<Op>> MakeDemean(const Params&, const OpContext& c) { retu
 
 class BandPowerOp final : public Op {
  public:
-  BandPowerOp(BandPowerOptions o, std::string isa, const PortType& in) : plans_(std::move(o), std::move(isa)), in_(in) {}
+  BandPowerOp(BandPowerOptions o, std::string isa, const PortType& in) : plans_("bandpower", std::move(o), std::move(isa)), in_(in) {}
   PortType output() const override {
     const BandPowerOptions& o = plans_.options();
     return {PortKind::kTensor, 0, {in_.shape[0] < 0 ? -1 : o.Windows(in_.shape[0]), o.band_count(), in_.shape[1]}};
   }
   Status Infer(const Extent& in, Extent* out) const override {
     const BandPowerOptions& o = plans_.options();
-    ZOO_RETURN_IF_ERROR(CheckAt("bandpower", o, in.rate));
+    std::shared_ptr<const BandPower> plan;
+    ZOO_RETURN_IF_ERROR(plans_.Get(in.rate, &plan));
     if (o.Windows(in.dim[0]) < 1) {
       return InvalidSignal("bandpower: the signal has " + std::to_string(in.dim[0]) + " samples, fewer than one window of " + std::to_string(o.window_length));
     }
@@ -225,8 +216,7 @@ class BandPowerOp final : public Op {
   int64_t Ready(const Extent&, int64_t rows) const override { return plans_.options().Windows(rows); }
   Result<std::unique_ptr<OpState>> NewState() const override { return std::unique_ptr<OpState>(new RateState<BandPower>); }
   Status Prepare(const Extent& in, Range, OpState& state) const override {
-    const Status s = static_cast<RateState<BandPower>&>(state).Use(plans_, in.rate);
-    return s.ok() ? s : Status(s.code(), "bandpower: " + s.message());
+    return static_cast<RateState<BandPower>&>(state).Use(plans_, in.rate);
   }
   Status Run(const ConstView& in, Range rows, void* out, OpState& state) const noexcept override {
     RateState<BandPower>& s = static_cast<RateState<BandPower>&>(state);

@@ -24,7 +24,7 @@ _DESIGNS = ("butterworth", "fir")
 _WINDOWS = ("hamming", "hann", "blackman")
 
 
-def filter(  # noqa: A001  the op's name
+def filter(
     eeg: ArrayLike,
     rate: float,
     freqs: Sequence[float],
