@@ -19,16 +19,19 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.flow import flow_dis, optical_flow
 
 __all__ = [
     "AudioInfo",
     "audio_info",
     "dct",
     "fit",
+    "flow_dis",
     "isa",
     "isas",
     "mel",
     "mfcc",
+    "optical_flow",
     "power_to_db",
     "read_audio",
     "resample",
