@@ -16,6 +16,8 @@ namespace {
 
 constexpr int64_t kLine = 16;  // floats; rows begin on cache lines
 constexpr int32_t kMaxSide = 16384;
+// Damping on the full scale, in squared grey levels over a patch. Noise is averaged away towards coarser scales, and so is this.
+constexpr float kDamping = 512.0f;
 
 int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -260,6 +262,7 @@ Status FlowDis::Advance(Span<const uint8_t> grey, Span<float> flow, State& state
     plan.columns = PatchCount(plan.prev.width, plan.stride);
     plan.rows = PatchCount(plan.prev.height, plan.stride);
     plan.steps = o.iterations / 2;
+    plan.damping = std::ldexp(kDamping, -l);
     plan.gx = s.gx;
     plan.gy = s.gy;
     plan.u = s.patch_u;

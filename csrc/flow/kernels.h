@@ -22,6 +22,7 @@ struct FlowImage {
 struct DisPlan {
   int32_t stride, columns, rows;
   int32_t steps;  // of descent at most, a pass
+  float damping;  // added to a patch's structure tensor: one with no more texture than noise stays where it starts
   FlowImage prev, next;
   const float* gx;  // gradients of prev, without border, rows prev.pitch apart
   const float* gy;
