@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dense inverse search over many shapes on every instruction set. Buffers have exactly the promised size, so that
+// AddressSanitizer sees any access beyond them.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "zoo/flow_dis.h"
+#include "zoo/isa.h"
+#include "zoo/pipeline.h"
+
+namespace {
+
+int failures = 0;
+
+#define EXPECT(condition, ...)                               \
+  do {                                                       \
+    if (!(condition)) {                                      \
+      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                              \
+      std::printf("\n");                                     \
+      ++failures;                                            \
+    }                                                        \
+  } while (0)
+
+template <class T>
+T Take(zoo::Result<T> r) {
+  if (!r.ok()) {
+    std::printf("unexpected error: %s\n", r.status().message().c_str());
+    std::exit(1);
+  }
+  return std::move(r.value());
+}
+
+// A smooth pattern moved by (dx, dy), exactly width * height bytes.
+std::unique_ptr<uint8_t[]> Pattern(int width, int height, double dx, double dy) {
+  auto p = std::make_unique<uint8_t[]>(static_cast<size_t>(width) * static_cast<size_t>(height));
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const double u = x - dx, v = y - dy;
+      const double value = 128 + 40 * std::sin(0.31 * u + 0.12 * v) + 40 * std::sin(0.27 * v - 0.17 * u) + 30 * std::sin(0.09 * u * 0.7 + 0.05 * v + 1);
+      p[static_cast<size_t>(y * width + x)] = static_cast<uint8_t>(std::lround(value));
+    }
+  }
+  return p;
+}
+
+void TestShapes() {
+  const int shapes[][2] = {{8, 8}, {9, 8}, {8, 31}, {13, 11}, {16, 16}, {17, 33}, {47, 45}, {48, 48}, {65, 64}, {95, 101}, {200, 8}, {131, 97}, {224, 224}};
+  for (const auto& [width, height] : shapes) {
+    const size_t n = static_cast<size_t>(width) * static_cast<size_t>(height);
+    const auto a = Pattern(width, height, 0, 0), b = Pattern(width, height, 0.8, -0.6);
+    for (const std::string& isa : zoo::SupportedIsas()) {
+      for (int preset = 0; preset < 4; ++preset) {
+        zoo::FlowDisOptions o = zoo::FlowDisOptions::Preset(static_cast<zoo::DisPreset>(preset % 3));
+        if (preset == 3) o.finest_scale = 0;
+        const zoo::FlowDis op = Take(zoo::FlowDis::Create(o, isa));
+        const auto state = Take(op.NewState());
+        const auto flow = std::make_unique<float[]>(2 * n), again = std::make_unique<float[]>(2 * n);
+        EXPECT(!op.Begin({a.get(), n}, *state).ok(), "a state that was not reserved");
+        EXPECT(op.Reserve(width, height, *state).ok(), "reserve");
+        EXPECT(!op.Advance({a.get(), n}, {flow.get(), 2 * n}, *state).ok(), "nothing was taken before");
+        EXPECT(op.Begin({a.get(), n}, *state).ok(), "begin");
+        EXPECT(op.Advance({a.get(), n}, {flow.get(), 2 * n}, *state).ok(), "advance");
+        for (size_t i = 0; i < 2 * n; ++i) EXPECT(flow[i] == 0.0f, "equal frames: %g", flow[i]);
+        EXPECT(op.Advance({b.get(), n}, {flow.get(), 2 * n}, *state).ok(), "advance");
+        double u = 0, v = 0;
+        for (size_t i = 0; i < n; ++i) u += flow[2 * i], v += flow[2 * i + 1];
+        u /= static_cast<double>(n), v /= static_cast<double>(n);
+        EXPECT(std::isfinite(u + v), "%s %d x %d", isa.c_str(), width, height);
+        if (width >= 64 && height >= 64) {
+          EXPECT(std::hypot(u - 0.8, v + 0.6) < 0.15, "%s %d x %d preset %d: %g %g", isa.c_str(), width, height, preset, u, v);
+        }
+        EXPECT(op.Begin({a.get(), n}, *state).ok(), "begin");
+        EXPECT(op.Advance({b.get(), n}, {again.get(), 2 * n}, *state).ok(), "advance");
+        for (size_t i = 0; i < 2 * n; ++i) EXPECT(flow[i] == again[i], "%s: the state leaks into the next run", isa.c_str());
+        EXPECT(!op.Advance({b.get(), n - 1}, {again.get(), 2 * n}, *state).ok(), "a frame of another size");
+        EXPECT(!op.Advance({b.get(), n}, {again.get(), 2 * n - 1}, *state).ok(), "an output of another size");
+      }
+    }
+  }
+}
+
+void TestPipeline() {
+  const int width = 61, height = 50, frames = 4;
+  for (const int channels : {1, 3}) {
+    std::vector<uint8_t> video(static_cast<size_t>(width * height * channels * frames));
+    for (size_t i = 0; i < video.size(); ++i) video[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
+    for (const std::string& isa : zoo::SupportedIsas()) {
+      const zoo::Pipeline p = Take(zoo::Pipeline::Create({{"flow_dis", {{"preset", std::string("fast")}}}}, isa));
+      const auto state = Take(p.NewState());
+      zoo::ConstView in;
+      in.data = video.data();
+      in.dtype = zoo::DType::kU8;
+      in.extent.rank = 4;
+      in.extent.dim[0] = frames, in.extent.dim[1] = height, in.extent.dim[2] = width, in.extent.dim[3] = channels;
+      in.range = {0, frames};
+      const size_t row = static_cast<size_t>(2 * width * height);
+      const auto all = std::make_unique<float[]>(row * (frames - 1)), one = std::make_unique<float[]>(row);
+      EXPECT(p.Run(in, all.get(), *state).ok(), "run");
+      for (int t = 0; t + 1 < frames; ++t) {
+        EXPECT(p.RunRows(in, {t, t + 1}, one.get(), *state).ok(), "rows");
+        for (size_t i = 0; i < row; ++i) EXPECT(one[i] == all[static_cast<size_t>(t) * row + i], "pair %d differs by itself", t);
+      }
+    }
+  }
+}
+
+void TestMessages() {
+  zoo::FlowDisOptions o;
+  o.patch_stride = 5;
+  EXPECT(!zoo::FlowDis::Create(o).ok(), "stride 5");
+  EXPECT(!zoo::FlowDis::CheckSize(7, 99).ok() && !zoo::FlowDis::CheckSize(99, 16385).ok(), "sizes");
+  EXPECT(zoo::FlowDis::CheckSize(8, 16384).ok(), "sizes");
+}
+
+}  // namespace
+
+int main() {
+  TestShapes();
+  TestPipeline();
+  TestMessages();
+  std::printf("%d failures\n", failures);
+  return failures != 0;
+}
