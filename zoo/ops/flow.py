@@ -45,7 +45,10 @@ def flow_dis(frames: NDArray[np.uint8], *, preset: Preset = "medium") -> NDArray
 
 
 def optical_flow(
-    prev: NDArray[np.uint8], next: NDArray[np.uint8], method: Literal["dis"] = "dis", preset: Preset = "medium"
+    prev: NDArray[np.uint8],
+    next: NDArray[np.uint8],
+    method: Literal["dis"] = "dis",
+    preset: Preset = "medium",
 ) -> NDArray[np.float32]:
     """Optical flow from one frame to another.
 
