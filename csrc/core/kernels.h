@@ -21,6 +21,7 @@ struct DenseFlowKernels;
 struct FlowKernels;
 struct FunctionalsKernels;
 struct LldKernels;
+struct FlowKernels;
 
 struct Kernels {
   const char* name;
@@ -32,6 +33,7 @@ struct Kernels {
   const FlowKernels& flow;
   const FunctionalsKernels& functionals;
   const LldKernels& lld;
+  const FlowKernels& flow;
 };
 
 }  // namespace zoo

@@ -13,6 +13,7 @@ extern const DenseFlowKernels kDenseFlowKernels;
 extern const FlowKernels kFlowKernels;
 extern const FunctionalsKernels kFunctionalsKernels;
 extern const LldKernels kLldKernels;
+extern const FlowKernels kFlowKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -33,6 +34,7 @@ const Kernels kKernels = {
     kFlowKernels,
     kFunctionalsKernels,
     kLldKernels,
+    kFlowKernels,
 };
 
 }  // namespace ZOO_TARGET

@@ -16,8 +16,10 @@ namespace {
 
 constexpr int64_t kLine = 16;  // floats; rows begin on cache lines
 constexpr int32_t kMaxSide = 16384;
-// Damping on the full scale, in squared grey levels over a patch. Noise is averaged away towards coarser scales, and so is this.
-constexpr float kDamping = 512.0f;
+// On the full scale: damping of the descent, in squared grey levels over a patch, and the weight of a smooth flow. Towards
+// coarser scales noise is averaged away and flow changes more from pixel to pixel; both shrink, by these factors a scale.
+constexpr float kDamping = 448.0f, kSmoothness = 23.0f;
+constexpr float kDampingRatio = 0.5f, kSmoothnessRatio = 0.8f;
 
 int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -262,7 +264,7 @@ Status FlowDis::Advance(Span<const uint8_t> grey, Span<float> flow, State& state
     plan.columns = PatchCount(plan.prev.width, plan.stride);
     plan.rows = PatchCount(plan.prev.height, plan.stride);
     plan.steps = o.iterations / 2;
-    plan.damping = std::ldexp(kDamping, -l);
+    plan.damping = kDamping * std::pow(kDampingRatio, static_cast<float>(l));
     plan.gx = s.gx;
     plan.gy = s.gy;
     plan.u = s.patch_u;
@@ -280,6 +282,7 @@ Status FlowDis::Advance(Span<const uint8_t> grey, Span<float> flow, State& state
     r.v = level.v;
     r.dense = level.dense;
     r.iterations = o.refinements;
+    r.smoothness = kSmoothness * std::pow(kSmoothnessRatio, static_cast<float>(l));
     r.half = HalfRow(plan.prev.width);
     float** const planes[] = {&r.mean, &r.diff, &r.dx, &r.dy};
     for (size_t i = 0; i < 4; ++i) *planes[i] = s.planes[i] + kFlowBorder;

@@ -38,6 +38,7 @@ struct RefinePlan {
   float* v;
   int64_t dense;
   int32_t iterations;
+  float smoothness;  // its weight against the data's
   int64_t half;
   float* mean;   // of prev and the warped next; rows next.pitch apart with a border, as the next three
   float* diff;   // warped next - prev

@@ -64,10 +64,14 @@ def warped(name: str, frame: Grey, size: float, seed: int) -> Pair:
     flow = smooth_field(height, width, size, rng)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     to_x, to_y = x + flow[..., 0], y + flow[..., 1]
-    first = cv2.remap(frame.astype(np.float32), to_x, to_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    first = cv2.remap(
+        frame.astype(np.float32), to_x, to_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
     if seed % 3 == 1:
         first = first * 1.05 + 4
-    noisy = [np.clip(np.rint(f + rng.normal(0, 1.5, f.shape)), 0, 255).astype(np.uint8) for f in (first, frame)]
+    noisy = [
+        np.clip(np.rint(f + rng.normal(0, 1.5, f.shape)), 0, 255).astype(np.uint8) for f in (first, frame)
+    ]
     known = (to_x >= 0) & (to_x <= width - 1) & (to_y >= 0) & (to_y <= height - 1)
     return Pair(name, noisy[0], noisy[1], flow, known)
 
@@ -105,7 +109,9 @@ def pairs(data_root: Path, motorcycle: Pair) -> list[Pair]:
     for seed, ((name, frame), size) in enumerate(itertools.product(frames, (2.0, 6.0))):
         width, height = next(shapes)
         shrink = frame.shape[1] > width
-        scaled = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+        scaled = cv2.resize(
+            frame, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        )
         made.append(warped(f"{name} {width}x{height} {size:g} px", scaled, size, seed))
     return made
 
@@ -129,8 +135,9 @@ def test_errors_are_no_larger_than_opencv(
     ours = np.array([p.error(optical_flow(p.prev, p.next, preset=preset)) for p in (motorcycle, *pairs)])
     ratio = ours / np.array(peer_errors[preset])
     mean = float(np.exp(np.log(ratio[1:]).mean()))
-    report = f"{isa} {preset}: motorcycle {ratio[0]:.3f}, warped frames {mean:.3f} of OpenCV's error; " + ", ".join(
-        f"{p.name} {r:.2f}" for p, r in zip(pairs, ratio[1:], strict=True)
+    report = (
+        f"{isa} {preset}: motorcycle {ratio[0]:.3f}, warped frames {mean:.3f} of OpenCV's error; "
+        + ", ".join(f"{p.name} {r:.2f}" for p, r in zip(pairs, ratio[1:], strict=True))
     )
     print(report)
     assert ratio[0] <= 1.01, report

@@ -33,6 +33,7 @@ from zoo.ops.speech import (
     kaldi_mfcc,
     wave_normalize,
 )
+from zoo.ops.flow import flow_dis, optical_flow
 
 __all__ = [
     "FUNCTIONAL_NAMES",

@@ -38,8 +38,10 @@ def flow_dis(frames: NDArray[np.uint8], *, preset: Preset = "medium") -> NDArray
 
     Notes
     -----
-    Source: Kroeger et al., ECCV 2016; presets, weights of the refinement and pyramid as OpenCV's ``DISOpticalFlow``. Frames
-    too small for the preset's finest scale are processed on a finer one.
+    Source: Kroeger et al., ECCV 2016; refinement: Brox et al., ECCV 2004; presets and pyramid as OpenCV's
+    ``DISOpticalFlow``. Our choice, for smaller errors: damped Gauss-Newton steps, images smoothed before the refinement
+    differentiates them, its weights, and a second warp half of the way. Frames too small for the preset's finest scale are
+    processed on a finer one.
     """
     return run("flow_dis", frames, preset=preset)
 

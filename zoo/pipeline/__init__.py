@@ -30,6 +30,8 @@ from zoo.pipeline.speech import (
     SpeechOp,
     WaveNormalize,
 )
+from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.flow import FlowDis, FlowOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 #: Every op; a family of ops is a module with one struct an op and their union.
 Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | LldOp | SpeechOp
+Op: TypeAlias = AudioOp | FlowOp
 
 
 class Pipeline:
@@ -220,6 +223,9 @@ __all__ = [
     "KaldiMfcc",
     "Lld",
     "Log",
+    "Dct",
+    "Fit",
+    "FlowDis",
     "Mel",
     "Mfcc",
     "Op",
@@ -231,4 +237,6 @@ __all__ = [
     "Stft",
     "Topomap",
     "WaveNormalize",
+    "Standardize",
+    "Stft",
 ]
