@@ -65,6 +65,7 @@ std::string PathOf(nb::handle path);
 void BindCore(nb::module_& m);
 void BindAudioIo(nb::module_& m);
 void BindPipeline(nb::module_& m);
+void BindVideo(nb::module_& m);
 
 }  // namespace zoo::python
 

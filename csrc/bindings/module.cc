@@ -125,4 +125,5 @@ NB_MODULE(_native, m) {
   zoo::python::BindCore(m);
   zoo::python::BindAudioIo(m);
   zoo::python::BindPipeline(m);
+  zoo::python::BindVideo(m);
 }

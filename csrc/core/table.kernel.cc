@@ -7,6 +7,8 @@ namespace zoo {
 namespace ZOO_TARGET {
 
 extern const AudioKernels kAudioKernels;
+extern const ImageKernels kImageKernels;
+extern const VideoKernels kVideoKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -21,6 +23,8 @@ const Kernels kKernels = {
 #endif
     kD,
     kAudioKernels,
+    kImageKernels,
+    kVideoKernels,
 };
 
 }  // namespace ZOO_TARGET

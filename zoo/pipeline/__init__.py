@@ -16,6 +16,27 @@ import msgspec
 
 from zoo import _native
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.image import (
+    Crop,
+    FaceAlign,
+    GreyToRgb,
+    ImageOp,
+    MoveChannels,
+    Normalize,
+    Resize,
+    ResizeNormalize,
+    SquareCrop,
+    ToGrey,
+)
+from zoo.pipeline.video import (
+    FlowEncode,
+    FlowStack,
+    FrameDifference,
+    Motion,
+    SampleFps,
+    SceneOffset,
+    VideoOp,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +45,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp
+Op: TypeAlias = AudioOp | ImageOp | VideoOp
 
 
 class Pipeline:
@@ -188,4 +209,30 @@ class Pipeline:
         return f"Pipeline({names}, isa={self.isa!r})"
 
 
-__all__ = ["Dct", "Fit", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+__all__ = [
+    "Crop",
+    "Dct",
+    "FaceAlign",
+    "Fit",
+    "FlowEncode",
+    "FlowStack",
+    "FrameDifference",
+    "GreyToRgb",
+    "Mel",
+    "Mfcc",
+    "Motion",
+    "MoveChannels",
+    "Normalize",
+    "Op",
+    "Pipeline",
+    "PowerToDb",
+    "Resample",
+    "Resize",
+    "ResizeNormalize",
+    "SampleFps",
+    "SceneOffset",
+    "SquareCrop",
+    "Standardize",
+    "Stft",
+    "ToGrey",
+]
