@@ -66,6 +66,7 @@ void BindCore(nb::module_& m);
 void BindAudioIo(nb::module_& m);
 void BindEeg(nb::module_& m);
 void BindPipeline(nb::module_& m);
+void BindVideo(nb::module_& m);
 
 }  // namespace zoo::python
 

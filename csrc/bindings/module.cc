@@ -126,4 +126,5 @@ NB_MODULE(_native, m) {
   zoo::python::BindAudioIo(m);
   zoo::python::BindEeg(m);
   zoo::python::BindPipeline(m);
+  zoo::python::BindVideo(m);
 }

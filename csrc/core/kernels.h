@@ -22,6 +22,8 @@ struct FlowKernels;
 struct FunctionalsKernels;
 struct LldKernels;
 struct FlowKernels;
+struct ImageKernels;
+struct VideoKernels;
 
 struct Kernels {
   const char* name;
@@ -34,6 +36,8 @@ struct Kernels {
   const FunctionalsKernels& functionals;
   const LldKernels& lld;
   const FlowKernels& flow;
+  const ImageKernels& image;
+  const VideoKernels& video;
 };
 
 }  // namespace zoo

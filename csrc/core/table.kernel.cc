@@ -14,6 +14,8 @@ extern const FlowKernels kFlowKernels;
 extern const FunctionalsKernels kFunctionalsKernels;
 extern const LldKernels kLldKernels;
 extern const FlowKernels kFlowKernels;
+extern const ImageKernels kImageKernels;
+extern const VideoKernels kVideoKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -35,6 +37,8 @@ const Kernels kKernels = {
     kFunctionalsKernels,
     kLldKernels,
     kFlowKernels,
+    kImageKernels,
+    kVideoKernels,
 };
 
 }  // namespace ZOO_TARGET

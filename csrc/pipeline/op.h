@@ -123,6 +123,8 @@ const std::vector<OpSpec>& EegOpSpecs();
 const std::vector<OpSpec>& FlowOpSpecs();
 const std::vector<OpSpec>& FunctionalsOpSpecs();
 const std::vector<OpSpec>& LldOpSpecs();
+const std::vector<OpSpec>& ImageOpSpecs();
+const std::vector<OpSpec>& VideoOpSpecs();
 
 // Shorthand for those tables.
 constexpr double kIntMax = 2147483647.0;

@@ -29,7 +29,7 @@ const char* DTypeName(DType type) noexcept {
 
 std::vector<const OpSpec*> OpSpecs() {
   std::vector<const OpSpec*> all;
-  for (const auto* family : {&AudioOpSpecs(), &SpeechOpSpecs(), &EegOpSpecs(), &FlowOpSpecs(), &LldOpSpecs(), &FunctionalsOpSpecs()}) {
+  for (const auto* family : {&AudioOpSpecs(), &SpeechOpSpecs(), &EegOpSpecs(), &FlowOpSpecs(), &LldOpSpecs(), &FunctionalsOpSpecs(), &ImageOpSpecs(), &VideoOpSpecs()}) {
     for (const OpSpec& s : *family) all.push_back(&s);
   }
   return all;

@@ -34,6 +34,26 @@ from zoo.ops.speech import (
     wave_normalize,
 )
 from zoo.ops.flow import flow_dis, optical_flow
+from zoo.ops.image import (
+    crop,
+    face_align,
+    grey_to_rgb,
+    layout,
+    normalize,
+    resize,
+    resize_normalize,
+    square_crop,
+    to_grey,
+)
+from zoo.ops.video import (
+    flow_encode,
+    flow_stack,
+    frame_difference,
+    motion,
+    sample_fps,
+    sample_times,
+    scene_offset,
+)
 
 __all__ = [
     "FUNCTIONAL_NAMES",
@@ -63,6 +83,21 @@ __all__ = [
     "mel",
     "mfcc",
     "optical_flow",
+    "crop",
+    "dct",
+    "face_align",
+    "fit",
+    "flow_encode",
+    "flow_stack",
+    "frame_difference",
+    "grey_to_rgb",
+    "isa",
+    "isas",
+    "layout",
+    "mel",
+    "mfcc",
+    "motion",
+    "normalize",
     "power_to_db",
     "project_positions",
     "read_audio",
@@ -72,4 +107,13 @@ __all__ = [
     "stft",
     "topomap",
     "wave_normalize",
+    "resize",
+    "resize_normalize",
+    "sample_fps",
+    "sample_times",
+    "scene_offset",
+    "square_crop",
+    "standardize",
+    "stft",
+    "to_grey",
 ]

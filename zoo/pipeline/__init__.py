@@ -32,6 +32,27 @@ from zoo.pipeline.speech import (
 )
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 from zoo.pipeline.flow import FlowDis, FlowOp
+from zoo.pipeline.image import (
+    Crop,
+    FaceAlign,
+    GreyToRgb,
+    ImageOp,
+    MoveChannels,
+    Normalize,
+    Resize,
+    ResizeNormalize,
+    SquareCrop,
+    ToGrey,
+)
+from zoo.pipeline.video import (
+    FlowEncode,
+    FlowStack,
+    FrameDifference,
+    Motion,
+    SampleFps,
+    SceneOffset,
+    VideoOp,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +63,7 @@ if TYPE_CHECKING:
 #: Every op; a family of ops is a module with one struct an op and their union.
 Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | LldOp | SpeechOp
 Op: TypeAlias = AudioOp | FlowOp
+Op: TypeAlias = AudioOp | ImageOp | VideoOp
 
 
 class Pipeline:
@@ -228,6 +250,19 @@ __all__ = [
     "FlowDis",
     "Mel",
     "Mfcc",
+    "Crop",
+    "Dct",
+    "FaceAlign",
+    "Fit",
+    "FlowEncode",
+    "FlowStack",
+    "FrameDifference",
+    "GreyToRgb",
+    "Mel",
+    "Mfcc",
+    "Motion",
+    "MoveChannels",
+    "Normalize",
     "Op",
     "Pipeline",
     "PowerToDb",
@@ -239,4 +274,12 @@ __all__ = [
     "WaveNormalize",
     "Standardize",
     "Stft",
+    "Resize",
+    "ResizeNormalize",
+    "SampleFps",
+    "SceneOffset",
+    "SquareCrop",
+    "Standardize",
+    "Stft",
+    "ToGrey",
 ]
