@@ -103,8 +103,22 @@ Status CheckWave(const char* op, Span<const float> wave, const FrameOptions& opt
 
 Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(const FrameOptions& options) try {
   ZOO_RETURN_IF_ERROR(options.Validate());
+  const int32_t n = options.n_fft, length = options.win_length == 0 ? n : options.win_length, left = (n - length) / 2;
+  std::vector<double> window(static_cast<size_t>(n));
+  for (int32_t i = 0; i < length; ++i) {
+    double c, s;
+    CosSin(i, length, &c, &s);
+    const double a = options.window == Window::kHann ? 0.5 : 0.54;
+    window[left + i] = length == 1 ? 1.0 : a - (1.0 - a) * c;
+  }
+  return Create(n, window);
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
+}
+
+Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(int32_t n, const std::vector<double>& window) try {
   auto t = std::unique_ptr<SpectrumTables>(new SpectrumTables);
-  const int32_t n = options.n_fft, half = n / 2;
+  const int32_t half = n / 2;
   SpectrumPlan& p = t->plan_;
   p.n = n;
   p.half = half;
@@ -155,14 +169,7 @@ Result<std::unique_ptr<SpectrumTables>> SpectrumTables::Create(const FrameOption
   }
   p.untangle = t->untangle_.data();
 
-  const int32_t length_w = options.win_length == 0 ? n : options.win_length;
-  const int32_t left = (n - length_w) / 2;
-  for (int32_t i = 0; i < length_w; ++i) {
-    double c, s;
-    CosSin(i, length_w, &c, &s);
-    const double a = options.window == Window::kHann ? 0.5 : 0.54;
-    t->window_[left + i] = length_w == 1 ? 0.5 : 0.5 * (a - (1.0 - a) * c);
-  }
+  for (size_t i = 0; i < window.size(); ++i) t->window_[i] = 0.5 * window[i];
   p.window = t->window_.data();
   return t;
 } catch (const std::bad_alloc&) {
@@ -202,27 +209,34 @@ double MelToHz(double m, bool htk) {
 
 Result<std::unique_ptr<BandTables>> BandTables::CreateMel(const MelOptions& options) try {
   ZOO_RETURN_IF_ERROR(options.Validate());
-  auto t = std::unique_ptr<BandTables>(new BandTables);
-  const int32_t bins = options.n_fft / 2 + 1;
   const double top = options.fmax.value_or(options.rate / 2.0);
   const double lo = HzToMel(options.fmin, options.htk), hi = HzToMel(top, options.htk);
   std::vector<double> edge(static_cast<size_t>(options.n_mels) + 2);
   const double step = (hi - lo) / (options.n_mels + 1);
   for (size_t i = 0; i < edge.size(); ++i) edge[i] = MelToHz(i + 1 == edge.size() ? hi : lo + static_cast<double>(i) * step, options.htk);
   const double resolution = static_cast<double>(options.rate) / options.n_fft;
+  return Create(options.n_mels, options.n_fft / 2 + 1, [&](int32_t b, int32_t k) {
+    const double f = k * resolution, norm = options.norm == MelNorm::kSlaney ? 2.0 / (edge[b + 2] - edge[b]) : 1.0;
+    const double lower = (f - edge[b]) / (edge[b + 1] - edge[b]), upper = (edge[b + 2] - f) / (edge[b + 2] - edge[b + 1]);
+    return static_cast<float>(static_cast<double>(static_cast<float>(std::max(0.0, std::min(lower, upper)))) * norm);
+  });
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
+}
+
+Result<std::unique_ptr<BandTables>> BandTables::Create(int32_t bands, int32_t bins,
+                                                       const std::function<float(int32_t, int32_t)>& weight) try {
+  auto t = std::unique_ptr<BandTables>(new BandTables);
   t->bin_lo = bins;
-  for (int32_t b = 0; b < options.n_mels; ++b) {
+  for (int32_t b = 0; b < bands; ++b) {
     int32_t first = 0, count = 0;
     const size_t offset = t->weight_.size();
-    const double norm = options.norm == MelNorm::kSlaney ? 2.0 / (edge[b + 2] - edge[b]) : 1.0;
     for (int32_t k = 0; k < bins; ++k) {
-      const double f = k * resolution;
-      const double lower = (f - edge[b]) / (edge[b + 1] - edge[b]), upper = (edge[b + 2] - f) / (edge[b + 2] - edge[b + 1]);
-      const float w = static_cast<float>(std::max(0.0, std::min(lower, upper)));
+      const float w = weight(b, k);
       if (w == 0.0f) continue;
       if (count == 0) first = k;
       while (first + count < k) t->weight_.push_back(0.0f), ++count;
-      t->weight_.push_back(static_cast<float>(static_cast<double>(w) * norm));
+      t->weight_.push_back(w);
       ++count;
     }
     if (count > 0) {
@@ -235,7 +249,7 @@ Result<std::unique_ptr<BandTables>> BandTables::CreateMel(const MelOptions& opti
   }
   if (t->bin_lo >= t->bin_hi) t->bin_lo = 0, t->bin_hi = 1;
   for (size_t b = 0; b < t->first_.size(); ++b) t->first_[b] = t->count_[b] > 0 ? t->first_[b] - t->bin_lo : 0;
-  t->plan_ = {options.n_mels, t->first_.data(), t->count_.data(), t->offset_.data(), t->weight_.data()};
+  t->plan_ = {bands, t->first_.data(), t->count_.data(), t->offset_.data(), t->weight_.data()};
   return t;
 } catch (const std::bad_alloc&) {
   return OutOfMemory();

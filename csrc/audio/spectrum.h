@@ -3,6 +3,7 @@
 #ifndef ZOO_AUDIO_SPECTRUM_H_
 #define ZOO_AUDIO_SPECTRUM_H_
 
+#include <functional>
 #include <vector>
 
 #include "core/buffer.h"
@@ -17,6 +18,8 @@ bool FftSizeSupported(int64_t n);
 class SpectrumTables {
  public:
   static Result<std::unique_ptr<SpectrumTables>> Create(const FrameOptions& options);
+  // Frames of n samples (FftSizeSupported) weighted by `window`, of which the missing end is zero.
+  static Result<std::unique_ptr<SpectrumTables>> Create(int32_t n, const std::vector<double>& window);
   const SpectrumPlan& plan() const { return plan_; }
 
  private:
@@ -28,6 +31,8 @@ class SpectrumTables {
 class BandTables {
  public:
   static Result<std::unique_ptr<BandTables>> CreateMel(const MelOptions& options);
+  // weight(band, bin), where most are zero.
+  static Result<std::unique_ptr<BandTables>> Create(int32_t bands, int32_t bins, const std::function<float(int32_t, int32_t)>& weight);
   const BandPlan& plan() const { return plan_; }
   int32_t bin_lo = 0, bin_hi = 0;  // bins that any band uses
 

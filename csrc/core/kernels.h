@@ -15,11 +15,13 @@ enum { kMaxStages = 20, kMaxLanes = 8, kMaxFloatLanes = 16 };
 // A family of ops declares its kernels in <family>/kernels.h, defines them in <family>/*.kernel.cc as kXKernels and
 // has one line here and one in core/table.kernel.cc.
 struct AudioKernels;
+struct LldKernels;
 
 struct Kernels {
   const char* name;
   int32_t lanes;  // doubles a vector: frames per spectrum batch
   const AudioKernels& audio;
+  const LldKernels& lld;
 };
 
 }  // namespace zoo

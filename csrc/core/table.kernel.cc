@@ -7,6 +7,7 @@ namespace zoo {
 namespace ZOO_TARGET {
 
 extern const AudioKernels kAudioKernels;
+extern const LldKernels kLldKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -21,6 +22,7 @@ const Kernels kKernels = {
 #endif
     kD,
     kAudioKernels,
+    kLldKernels,
 };
 
 }  // namespace ZOO_TARGET

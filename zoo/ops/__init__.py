@@ -19,14 +19,17 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
+    "LLD_NAMES",
     "AudioInfo",
     "audio_info",
     "dct",
     "fit",
     "isa",
     "isas",
+    "lld",
     "mel",
     "mfcc",
     "power_to_db",

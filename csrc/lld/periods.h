@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Jitter and shimmer: the waveform is cut into pitch periods by correlation of each stretch with the next.
+#ifndef ZOO_LLD_PERIODS_H_
+#define ZOO_LLD_PERIODS_H_
+
+#include <cstdint>
+
+#include "core/buffer.h"
+#include "lld/kernels.h"
+#include "zoo/status.h"
+
+namespace zoo {
+
+struct PeriodRow {
+  float jitter = 0, jitter_ddp = 0, shimmer = 0;
+};
+
+class PeriodTracker {
+ public:
+  // f0_min: Hz, lowest pitch that can occur. step: samples that a frame moves on, rounded up.
+  Status Init(double rate, double hop_seconds, double search_range, double f0_min, const LldKernels* kernels);
+  void Start() noexcept;
+  // Samples before a frame's start that the next call may read.
+  int64_t backlog() const noexcept { return behind_; }
+  // start: first sample of the frame; at(i): samples up to 2 * longest() + backlog() after it are readable through `wave`,
+  // whose first value is sample `first`. f0: Hz, 0 where unvoiced.
+  PeriodRow Next(const float* wave, int64_t first, int64_t start, float f0) noexcept;
+  // Samples of the longest period that is tried.
+  int64_t longest() const noexcept { return longest_; }
+
+ private:
+  const LldKernels* kernels_ = nullptr;
+  double period_ = 0, range_ = 0;  // s of a sample; relative
+  int64_t step_ = 0, longest_ = 0;
+  Buffer<float> samples_;
+  Buffer<double> centred_, sums_, squares_, products_;
+
+  int64_t position_ = 0;  // where the last frame's search ended
+  int64_t behind_ = 0;    // samples between it and the end of what that frame was to cover
+  float last_period_ = 0, last_difference_ = 0;  // s
+  float threshold_ = 0.5f;
+  PeriodRow last_;
+};
+
+}  // namespace zoo
+
+#endif  // ZOO_LLD_PERIODS_H_
