@@ -175,12 +175,11 @@ class Pass {
     k_.lld.power(s_.bins.data(), bins, s_.power.data());
     Mel(count);
     LogBands(count);
-    double r[(kLpcOrder + 1) * kMaxLanes + 7];
-    double* aligned = reinterpret_cast<double*>((reinterpret_cast<uintptr_t>(r) + 63) / 64 * 64);
-    k_.lld.autocorrelation(&p_.resample, s_.bins.data(), s_.scratch.data(), aligned);
+    alignas(64) double r[(kLpcOrder + 1) * kMaxLanes];
+    k_.lld.autocorrelation(&p_.resample, s_.bins.data(), s_.scratch.data(), r);
     for (int64_t l = 0; l < count; ++l) {
-      float lags[kLpcOrder + 1];
-      for (int lag = 0; lag <= kLpcOrder; ++lag) lags[lag] = static_cast<float>(aligned[lag * lanes + l]);
+      double lags[kLpcOrder + 1];
+      for (int lag = 0; lag <= kLpcOrder; ++lag) lags[lag] = r[lag * lanes + l];
       float* row = s_.spectral[s_.spectral_rows + l];
       LineSpectralFrequencies(lags, row + kLspAt);
       // openSMILE's loudness, when asked for without the intensity, looks at the first sample of a frame only

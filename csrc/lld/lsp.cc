@@ -10,23 +10,18 @@ namespace {
 constexpr int kHalf = kLpcOrder / 2;
 
 // Levinson-Durbin. a: predictor of order kLpcOrder, signs as in 1 + sum a z^-i.
-void Predictor(const float* r, float* a) {
-  std::fill(a, a + kLpcOrder, 0.0f);
-  if (r[0] == 0.0f) return;
-  float error = r[0];
-  for (int m = 0; m < kLpcOrder; ++m) {
-    float sum = r[m + 1];
+void Predictor(const double* r, double* a) {
+  std::fill(a, a + kLpcOrder, 0.0);
+  double error = r[0];
+  for (int m = 0; m < kLpcOrder && error != 0.0; ++m) {
+    double sum = r[m + 1];
     for (int i = 0; i < m; ++i) sum += a[i] * r[m - i];
-    const float k = -1.0f / error * sum;
-    float next[kLpcOrder];
+    const double k = -sum / error;
+    double next[kLpcOrder];
     for (int i = 0; i < m; ++i) next[i] = a[i] + k * a[m - 1 - i];
     std::copy(next, next + m, a);
     a[m] = k;
-    error *= 1.0f - k * k;
-    if (error == 0.0f) {
-      std::fill(a + m, a + kLpcOrder, 0.0f);
-      return;
-    }
+    error *= 1.0 - k * k;
   }
 }
 
@@ -83,9 +78,11 @@ int Search(const float (&series)[2][kHalf + 1], float step, float* frequencies) 
 
 }  // namespace
 
-void LineSpectralFrequencies(const float* autocorrelation, float* frequencies) noexcept {
+void LineSpectralFrequencies(const double* autocorrelation, float* frequencies) noexcept {
+  double predictor[kLpcOrder];
   float a[kLpcOrder], series[2][kHalf + 1];
-  Predictor(autocorrelation, a);
+  Predictor(autocorrelation, predictor);
+  std::copy(predictor, predictor + kLpcOrder, a);
   series[0][0] = series[1][0] = 1.0f;
   for (int i = 0; i < kHalf; ++i) {
     series[0][i + 1] = a[i] + a[kLpcOrder - 1 - i] - series[0][i];

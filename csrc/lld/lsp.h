@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linear prediction and line spectral frequencies, in float32 step by step as openSMILE: the frequencies are found by
+// Linear prediction in float64; line spectral frequencies in float32 step by step as openSMILE: they are found by
 // bisection, so that other rounding would move them by whole steps.
 #ifndef ZOO_LLD_LSP_H_
 #define ZOO_LLD_LSP_H_
@@ -9,7 +9,7 @@
 namespace zoo {
 
 // autocorrelation: lags 0 .. kLpcOrder. frequencies: kLpcOrder angles in radians, 0 where one was not found.
-void LineSpectralFrequencies(const float* autocorrelation, float* frequencies) noexcept;
+void LineSpectralFrequencies(const double* autocorrelation, float* frequencies) noexcept;
 
 }  // namespace zoo
 
