@@ -233,14 +233,15 @@ class Pass {
     s_.smooth_rows = std::max(s_.smooth_rows, stop);
   }
 
-  // Rows of the output that are determined; false when a value is not finite.
+  // Rows of the output that are determined; false when a value is not finite. The first delta does not see the last
+  // smoothed row, which matters to signals of two or three rows.
   bool Emit(bool last, float** out) noexcept {
     const int64_t stop = last ? s_.smooth_rows : s_.smooth_rows - 2;
     bool finite = true;
     for (; s_.rows < stop; ++s_.rows, *out += Lld::kColumns) {
-      const int64_t i = s_.rows;
-      const float *now = s_.smooth[i], *a = SmoothRowAt(i - 2, i < 2), *b = SmoothRowAt(i - 1, i < 2), *c = SmoothRowAt(i + 1, i < 2),
-                  *d = SmoothRowAt(i + 2, i < 2);
+      const int64_t i = s_.rows, seen = last && i == 0 ? s_.smooth_rows - 1 : s_.smooth_rows;
+      const float *now = s_.smooth[i], *a = SmoothRowAt(i - 2, seen, i < 2), *b = SmoothRowAt(i - 1, seen, i < 2),
+                  *c = SmoothRowAt(i + 1, seen, i < 2), *d = SmoothRowAt(i + 2, seen, i < 2);
       float* delta = *out + Lld::kValues;
       for (int v = 0; v < Lld::kValues; ++v) {
         (*out)[v] = now[v];
@@ -268,9 +269,9 @@ class Pass {
     if (i >= s_.pitch_rows) return starts ? kZero : s_.pitch[s_.pitch_rows - 1];
     return s_.pitch[std::max<int64_t>(i, 0)];
   }
-  const float* SmoothRowAt(int64_t i, bool starts) {
+  const float* SmoothRowAt(int64_t i, int64_t seen, bool starts) {
     static constexpr float kZero[Lld::kValues] = {};
-    if (i >= s_.smooth_rows) return starts ? kZero : s_.smooth[s_.smooth_rows - 1];
+    if (i >= seen) return starts ? kZero : s_.smooth[seen - 1];
     return s_.smooth[std::max<int64_t>(i, 0)];
   }
 

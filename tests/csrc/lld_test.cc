@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the LLD over many rates, lengths and chunks on every instruction set. Buffers have exactly the promised size, so that
+// AddressSanitizer sees any access beyond them; chunks must give the bits of the whole.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "zoo/isa.h"
+#include "zoo/lld.h"
+
+namespace {
+
+int failures = 0;
+
+#define EXPECT(condition, ...)                                    \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                   \
+      std::printf("\n");                                          \
+      ++failures;                                                 \
+    }                                                             \
+  } while (0)
+
+template <class T>
+T Take(zoo::Result<T> r) {
+  if (!r.ok()) {
+    std::printf("unexpected error: %s\n", r.status().message().c_str());
+    std::exit(1);
+  }
+  return std::move(r.value());
+}
+
+// Voiced stretches of changing pitch, noise and silence in turn.
+std::vector<float> Signal(std::mt19937& rng, int64_t n, int32_t rate) {
+  std::uniform_real_distribution<double> u(-1, 1);
+  std::vector<float> x(static_cast<size_t>(n));
+  double phase = 0, f0 = 120;
+  int kind = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i % (rate / 7) == 0) kind = static_cast<int>(rng() % 4), f0 = 330 + 270 * u(rng);
+    phase += f0 * (1 + 0.01 * u(rng)) / rate;
+    phase -= std::floor(phase);
+    x[static_cast<size_t>(i)] = static_cast<float>(kind == 0 ? 0.0 : kind == 1 ? 0.3 * u(rng) : 0.5 * (2 * phase - 1) + 0.01 * u(rng));
+  }
+  return x;
+}
+
+// Pushes chunks of `chunk` samples; what is passed holds no sample more or less than promised.
+std::vector<float> Run(const zoo::Lld& lld, zoo::Lld::State& state, const std::vector<float>& x, int64_t chunk) {
+  std::vector<float> out;
+  lld.Start(state);
+  const int64_t n = static_cast<int64_t>(x.size());
+  for (int64_t end = std::min(chunk, n);; end = std::min(end + chunk, n)) {
+    const bool last = end == n;
+    const int64_t first = std::min(lld.Needed(state), end), rows = std::max<int64_t>(0, (last ? lld.Frames(n) : lld.Ready(end)) - lld.Rows(state));
+    const size_t held = static_cast<size_t>(end - first), values = static_cast<size_t>(rows) * zoo::Lld::kColumns;
+    std::unique_ptr<float[]> wave(new float[held]), to(new float[values]);
+    std::copy(x.begin() + first, x.begin() + end, wave.get());
+    const zoo::Status status = lld.Push({wave.get(), held}, first, last, {to.get(), values}, state);
+    EXPECT(status.ok() == (!last || lld.Frames(n) > 0), "%lld samples: %s", static_cast<long long>(n), status.message().c_str());
+    out.insert(out.end(), to.get(), to.get() + values);
+    if (last) return out;
+  }
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 rng(1);
+  for (const std::string& isa : zoo::SupportedIsas()) {
+    for (const int32_t rate : {4000, 8000, 11025, 16000, 22050, 44100, 96000, 384000}) {
+      zoo::LldOptions options;
+      options.rate = rate;
+      const zoo::Lld lld = Take(zoo::Lld::Create(options, isa));
+      const auto state = Take(lld.NewState());
+      const int64_t shortest = lld.Shortest(), hop = (rate + 50) / 100;
+      std::vector<int64_t> lengths = {1, shortest - 1};
+      for (int64_t rows = 2; rows < 14; ++rows) lengths.push_back(shortest + (rows - 2) * hop + static_cast<int64_t>(rng() % static_cast<uint32_t>(hop)));
+      lengths.push_back(rate < 50000 ? 2 * rate + 7 : rate / 4);
+      for (const int64_t n : lengths) {
+        const std::vector<float> x = Signal(rng, n, rate), whole = Run(lld, *state, x, n);
+        EXPECT(static_cast<int64_t>(whole.size()) == lld.Frames(n) * zoo::Lld::kColumns, "%zu values", whole.size());
+        for (const int64_t chunk : {hop / 3, hop * 5 + 1, shortest}) {
+          const std::vector<float> parts = Run(lld, *state, x, chunk);
+          EXPECT(parts.size() == whole.size() && (whole.empty() || std::memcmp(parts.data(), whole.data(), whole.size() * sizeof(float)) == 0),
+                 "%s, %d Hz, %lld samples in chunks of %lld", isa.c_str(), rate, static_cast<long long>(n), static_cast<long long>(chunk));
+        }
+      }
+    }
+  }
+  std::printf("lld_test: %d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
