@@ -8,7 +8,7 @@
 
 namespace zoo {
 
-enum { kLpcOrder = 8, kMaxHarmonics = 16, kResampleTile = 8 };
+enum { kMaxLagGroup = 16, kLpcOrder = 8, kMaxHarmonics = 16, kResampleTile = 8 };
 
 // Samples of a band-limited signal from its spectrum: y[i] = re[0] + nyquist[i] re[half] + sum over k = 1 .. harmonics of
 // re[k] cos(angle) - im[k] sin(angle), where `wave` holds the factors of re and im for tiles of kResampleTile samples:
@@ -48,8 +48,9 @@ struct LldKernels {
   void (*harmonics)(const HarmonicPlan* plan, const double* in, double* out, double* mean);
   // The last three of the growing series of peaks of each lane, latest first: where[3][lane], -1: none.
   void (*peaks)(const double* in, int32_t points, double* where);
-  // out[lag - low] = sum of x[i] x[i + lag] over 0 <= i < lag, for lags low .. high.
-  void (*lagged)(const double* x, int32_t low, int32_t high, double* out);
+  // Correlation coefficient of x[0 .. lag) with x[lag .. 2 lag), for lags low .. high and up to kMaxLagGroup - 1 more: out
+  // has a whole number of groups, and 2 (high + kMaxLagGroup) values of x and of their running sums must be readable.
+  void (*correlate)(const double* x, const double* sums, int32_t low, int32_t high, double* out);
 };
 
 }  // namespace zoo

@@ -5,6 +5,9 @@
 
 namespace zoo {
 namespace ZOO_TARGET {
+
+void Correlate(const double* x, const double* sums, int32_t low, int32_t high, double* out);  // periods.exact.kernel.cc
+
 namespace {
 
 enum { W = kD };
@@ -114,27 +117,10 @@ void Peaks(const double* in, int32_t points, double* where) {
   for (int c = 0; c < 3; ++c) Store(where + c * W, at[c]);
 }
 
-void Lagged(const double* x, int32_t low, int32_t high, double* out) {
-  for (int32_t lag = low; lag <= high; ++lag) {
-    const double* y = x + lag;
-    VD a = {}, b = {};
-    int32_t i = 0;
-    for (; i + 2 * W <= lag; i += 2 * W) {
-      a += LoadU<VD>(x + i) * LoadU<VD>(y + i);
-      b += LoadU<VD>(x + i + W) * LoadU<VD>(y + i + W);
-    }
-    a += b;
-    double sum = 0;
-    for (int l = 0; l < W; ++l) sum += a[l];
-    for (; i < lag; ++i) sum += x[i] * y[i];
-    out[lag - low] = sum;
-  }
-}
-
 }  // namespace
 
 extern const LldKernels kLldKernels;
-const LldKernels kLldKernels = {Power, Autocorrelation, Octave, Harmonics, Peaks, Lagged};
+const LldKernels kLldKernels = {Power, Autocorrelation, Octave, Harmonics, Peaks, Correlate};
 
 }  // namespace ZOO_TARGET
 }  // namespace zoo

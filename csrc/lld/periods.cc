@@ -30,11 +30,8 @@ Status PeriodTracker::Init(double rate, double hop_seconds, double search_range,
   step_ = static_cast<int64_t>(std::ceil(hop_seconds / period_));
   longest_ = static_cast<int64_t>(std::ceil((1.0 + search_range) * rate / f0_min)) + 1;
   // a frame spans at most two periods, or its step and what the frame before left over, which is less than two periods
-  const size_t span = static_cast<size_t>(4 * longest_ + 2 * step_ + 8), lags = static_cast<size_t>(longest_ + 2);
-  if (!samples_.Reserve(span) || !centred_.Reserve(2 * lags) || !sums_.Reserve(2 * lags + 1) || !squares_.Reserve(2 * lags + 1) ||
-      !products_.Reserve(lags)) {
-    return OutOfMemory();
-  }
+  const size_t span = static_cast<size_t>(4 * longest_ + 2 * step_ + 8), lags = static_cast<size_t>(longest_ + 2 * kMaxLagGroup);
+  if (!samples_.Reserve(span) || !wide_.Reserve(span + 2 * lags) || !sums_.Reserve(2 * lags) || !correlations_.Reserve(lags)) return OutOfMemory();
   return Status::Ok();
 }
 
@@ -60,29 +57,16 @@ PeriodRow PeriodTracker::Next(const float* wave, int64_t first, int64_t start, f
   const int64_t high = static_cast<int64_t>(std::ceil((1.0 + range_) * expected));
   const int64_t span = std::max(due, 2 * high + 2);
   float* x = samples_.data();
-  for (int64_t i = 0; i < span; ++i) x[i] = FullScale(wave[position_ - first + i]);
+  double* wide = wide_.data();
+  for (int64_t i = 0; i < span; ++i) wide[i] = x[i] = FullScale(wave[position_ - first + i]);
 
   float lowest = -2.0f;  // of the correlations so far
   float period_sum = 0, periods = 0, difference_sum = 0, differences = 0, second_sum = 0, seconds = 0, swing_sum = 0, swing_change = 0;
   int64_t at = 0, reached = 0;
   while (at < span - 2 * high - 1) {
-    // correlation coefficient of the `lag` samples from `at` on with the `lag` samples that follow, from running sums
-    double* z = centred_.data();
-    double *sums = sums_.data(), *squares = squares_.data(), *cc = products_.data();
-    for (int64_t i = 0; i < 2 * high; ++i) {
-      z[i] = static_cast<double>(x[at + i]) - static_cast<double>(x[at]);
-      sums[i + 1] = sums[i] + z[i];
-      squares[i + 1] = squares[i] + z[i] * z[i];
-    }
-    kernels_->lagged(z, static_cast<int32_t>(low), static_cast<int32_t>(high), cc);
-    for (int64_t lag = low; lag <= high; ++lag) {
-      const double n = static_cast<double>(lag), s0 = sums[lag], s1 = sums[2 * lag] - s0, q0 = squares[lag], q1 = squares[2 * lag] - q0;
-      double v0 = q0 - s0 * s0 / n, v1 = q1 - s1 * s1 / n;
-      // a constant stretch: no correlation is defined (NaN), nor a peak found
-      if (v0 < 1e-13 * q0) v0 = 0.0;
-      if (v1 < 1e-13 * q1) v1 = 0.0;
-      cc[lag - low] = v0 == 0.0 || v1 == 0.0 ? std::nan("") : (cc[lag - low] - s0 * s1 / n) / (std::sqrt(v0) * std::sqrt(v1));
-    }
+    double *sums = sums_.data(), *cc = correlations_.data();
+    for (int64_t i = 0; i < high + kMaxLagGroup; ++i) sums[i + 1] = sums[i] + wide[at + i];
+    kernels_->correlate(wide + at, sums, static_cast<int32_t>(low), static_cast<int32_t>(high), cc);
     int64_t peak = -1;
     for (int64_t i = 1; i < high - low - 1; ++i) {
       if (cc[i - 1] < cc[i] && cc[i] > cc[i + 1] && (peak < 0 || cc[i] > cc[peak])) peak = i;
@@ -93,7 +77,7 @@ PeriodRow PeriodTracker::Next(const float* wave, int64_t first, int64_t start, f
       const int64_t length = low + peak, next = at + length;
       const float swing = Swing(x + at, length), next_swing = Swing(x + next, length);
       const double index = static_cast<double>(peak);
-      const Vertex top = Parabola({index - 1.0, index, index + 1.0}, cc[peak - 1], cc[peak], cc[peak + 1]);
+      const Vertex top = Parabola({index - 1.0, index, index + 1.0}, {cc[peak - 1], cc[peak], cc[peak + 1]});
       const float correlation = static_cast<float>(top.y);
       if (lowest == -2.0f || lowest > correlation) lowest = correlation;
       // as openSMILE by default: the threshold is the lowest correlation of the frame so far, rounded to float32. The first

@@ -33,7 +33,7 @@ class PeriodTracker {
   double period_ = 0, range_ = 0;  // s of a sample; relative
   int64_t step_ = 0, longest_ = 0;
   Buffer<float> samples_;
-  Buffer<double> centred_, sums_, squares_, products_;
+  Buffer<double> wide_, sums_, correlations_;  // the samples as doubles, their running sums, one value a lag
 
   int64_t position_ = 0;  // where the last frame's search ended
   int64_t behind_ = 0;    // samples between it and the end of what that frame was to cover

@@ -18,7 +18,7 @@ PitchCandidate BestCandidate(const double* sum, int64_t stride, const double* pe
     const float i = static_cast<float>(at);
     const double x[3] = {(i - 1.0f) * step + first, i * step + first, (i + 1.0f) * step + first};
     const double* y = sum + at * stride;
-    const Vertex top = Parabola(x, y[-stride], y[0], y[stride]);
+    const Vertex top = Parabola(x, {y[-stride], y[0], y[stride]});
     PitchCandidate p;
     p.f0 = static_cast<float>(std::exp(top.x * std::log(2.0)));
     p.score = static_cast<float>(top.y);
