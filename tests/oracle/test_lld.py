@@ -41,7 +41,13 @@ SMOOTHER = {
 }
 #: name, component, levels read, level written, parameters
 COMPONENTS: list[tuple[str, str, str, str, dict[str, Any]]] = [
-    ("frames60", "cFramer", "wave", "f60", {"frameSize": 0.06, "frameStep": 0.01, "frameCenterSpecial": "left"}),
+    (
+        "frames60",
+        "cFramer",
+        "wave",
+        "f60",
+        {"frameSize": 0.06, "frameStep": 0.01, "frameCenterSpecial": "left"},
+    ),
     ("window60", "cWindower", "f60", "windowed60", {"winFunc": "gauss", "sigma": 0.25, "gain": 1.0}),
     ("fft60", "cTransformFFT", "windowed60", "complex60", {"zeroPadSymmetric": 0}),
     ("abs60", "cFFTmagphase", "complex60", "spectrum60", {}),
@@ -51,7 +57,15 @@ COMPONENTS: list[tuple[str, str, str, str, dict[str, Any]]] = [
         "cPitchShs",
         "octave60",
         "candidates",
-        {"F0raw": 0, "voicingClip": 0, "voicingC1": 0, "scores": 1, "voicing": 1, "nCandidates": 3, "octaveCorrection": 0},
+        {
+            "F0raw": 0,
+            "voicingClip": 0,
+            "voicingC1": 0,
+            "scores": 1,
+            "voicing": 1,
+            "nCandidates": 3,
+            "octaveCorrection": 0,
+        },
     ),
     (
         "contour",
@@ -83,7 +97,13 @@ COMPONENTS: list[tuple[str, str, str, str, dict[str, Any]]] = [
             "inputMaxDelaySec": 2.0,
         },
     ),
-    ("frames25", "cFramer", "wave", "f25", {"frameSize": 0.025, "frameStep": 0.01, "frameCenterSpecial": "left"}),
+    (
+        "frames25",
+        "cFramer",
+        "wave",
+        "f25",
+        {"frameSize": 0.025, "frameStep": 0.01, "frameCenterSpecial": "left"},
+    ),
     ("emphasis", "cVectorPreemphasis", "f25", "emphasised", {"k": 0.97}),
     ("window25", "cWindower", "emphasised", "windowed25", {"winFunc": "ham", "gain": 1.0}),
     ("fft25", "cTransformFFT", "windowed25", "complex25", {"zeroPadSymmetric": 0}),
@@ -128,7 +148,7 @@ COMPONENTS: list[tuple[str, str, str, str, dict[str, Any]]] = [
 
 
 def configuration() -> str:
-    """openSMILE's configuration file: the list of components, then the section of each."""
+    """Text of openSMILE's configuration file: the list of components, then the section of each."""
     lines = [
         "[componentInstances:cComponentManager]",
         "instance[dataMemory].type=cDataMemory",
@@ -193,7 +213,8 @@ class Comparison:
         table = smile(wave, rate)
         assert tuple(table.columns) == ops.LLD_NAMES
         got = ops.lld(wave, rate)
-        assert got.dtype == np.float32 and got.shape == table.shape
+        assert got.dtype == np.float32
+        assert got.shape == table.shape
         self.got.append(got.astype(np.float64))
         self.want.append(table.to_numpy(np.float64))
 
@@ -318,7 +339,9 @@ def synthetic() -> dict[str, F32]:
         "glide": 0.4 * saw(60 + 250 * t),
         "octave jumps": 0.4 * saw(np.where(t % 0.4 < 0.2, 110.0, 220.0)),
         "voice after digital silence": np.where(t % 0.5 < 0.25, 0.3 * saw(130.0), 0),
-        "film: voice, music, noise": 0.2 * saw(140 + 30 * np.sin(3 * t)) * (t % 0.7 < 0.4) + 0.1 * saw(notes) + 0.02 * drums,
+        "film: voice, music, noise": 0.2 * saw(140 + 30 * np.sin(3 * t)) * (t % 0.7 < 0.4)
+        + 0.1 * saw(notes)
+        + 0.02 * drums,
         "noise": 0.1 * rng.standard_normal(n),
         "loud noise": rng.uniform(-1, 1, n),
         "quiet noise": rng.standard_normal(n) / 16384,
