@@ -10,13 +10,15 @@ namespace zoo {
 
 enum { kMaxLagGroup = 16, kLpcOrder = 8, kMaxHarmonics = 16, kResampleTile = 8 };
 
-// Samples of a band-limited signal from its spectrum: y[i] = re[0] + nyquist[i] re[half] + sum over k = 1 .. harmonics of
-// re[k] cos(angle) - im[k] sin(angle), where `wave` holds the factors of re and im for tiles of kResampleTile samples:
+// Samples of a band-limited signal from its spectrum, y[i] = re[0] + nyquist[i] re[half] + sum over k = 1 .. harmonics of
+// re[k] cos(k a i) - im[k] sin(k a i). Two samples at the same distance from the middle share their products: `turn` moves
+// the origin there, and `wave` has the factors of re and im for tiles of kResampleTile distances:
 // [tile][harmonic][kResampleTile][2].
 struct ResampleSpectrumPlan {
-  int32_t samples;    // outputs; memory holds a whole number of tiles
+  int32_t samples;
   int32_t harmonics;
-  int32_t half;       // the bin of `nyquist`
+  int32_t half;        // the bin of `nyquist`
+  const double* turn;  // [harmonics][2]: re and im
   const double* wave;
   const double* nyquist;  // [samples], or null: not used
 };
@@ -40,7 +42,8 @@ struct HarmonicPlan {
 struct LldKernels {
   // spectrum[bin][2][lane] -> power[bin][lane]
   void (*power)(const double* spectrum, int32_t bins, double* out);
-  // Autocorrelation of the resampled signal at lags 0 .. kLpcOrder, r[lag][lane]. work: whole tiles of samples, [lane].
+  // Autocorrelation of the resampled signal at lags 0 .. kLpcOrder, r[lag][lane]. work: [2 harmonics +
+  // samples][lane].
   void (*autocorrelation)(const ResampleSpectrumPlan* plan, const double* spectrum, double* work, double* r);
   // magnitude[bin][lane] -> out[point][lane]. work: 2 * bins * lanes.
   void (*octave)(const OctavePlan* plan, const double* magnitude, double* work, double* out);

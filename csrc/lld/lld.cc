@@ -74,7 +74,7 @@ static_assert(kLspAt + kLpcOrder == Lld::kSpectral);
 
 struct LldState : Lld::State {
   explicit LldState(double cutoff) : smoother(cutoff) {}
-  Buffer<float> frames, mel;
+  Buffer<float> scaled, frames, mel;
   Buffer<double> work, bins, power, octave, scratch;
   const float* pointers[kMaxLanes] = {};
 
@@ -121,8 +121,9 @@ Result<std::unique_ptr<Lld::State>> Lld::NewState() const {
   if (!s) return OutOfMemory();
   const size_t lanes = static_cast<size_t>(impl_->kernels->lanes), fft = static_cast<size_t>(std::max(p.fft, p.pitch_fft));
   const size_t points = static_cast<size_t>(p.pitch_fft) / 2 + 1;
-  const size_t resampled = static_cast<size_t>(p.resample.samples + kResampleTile);
-  if (!s->frames.Reserve(fft * lanes) || !s->work.Reserve((fft + 16) * lanes) ||
+  const size_t resampled = static_cast<size_t>(p.resample.samples + 2 * p.resample.harmonics);
+  const size_t span = lanes * static_cast<size_t>(p.hop) + static_cast<size_t>(p.pitch_frame);
+  if (!s->scaled.Reserve(span) || !s->frames.Reserve(fft * lanes) || !s->work.Reserve((fft + 16) * lanes) ||
       !s->bins.Reserve((fft + 2) * lanes) || !s->power.Reserve(fft * lanes) || !s->mel.Reserve(P::kMel * lanes) ||
       !s->octave.Reserve(points * lanes) || !s->scratch.Reserve(std::max(2 * points, resampled) * lanes)) {
     return OutOfMemory();
@@ -155,6 +156,15 @@ class Pass {
   Pass(const LldOptions& o, const LldPlans& p, const Kernels& k, const float* wave, int64_t first, LldState& s)
       : o_(o), p_(p), k_(k), wave_(wave), first_(first), s_(s) {}
 
+  // Brings the samples of the next batch's frames to openSMILE's scale, once for all frames that share them.
+  void Scale(int64_t spectral, int64_t pitch) noexcept {
+    scaled_first_ = std::min(s_.spectral_rows, s_.pitch_frames) * p_.hop;
+    const int64_t end = std::max(spectral == 0 ? 0 : (s_.spectral_rows + spectral - 1) * p_.hop + p_.frame,
+                                 pitch == 0 ? 0 : (s_.pitch_frames + pitch - 1) * p_.hop + p_.pitch_frame);
+    const float* from = wave_ + (scaled_first_ - first_);
+    for (int64_t i = 0; i < end - scaled_first_; ++i) s_.scaled[static_cast<size_t>(i)] = FullScale(from[i]);
+  }
+
   // Spectral descriptors of the next `count` frames, at most a vector's lanes.
   void Spectra(int64_t count) noexcept {
     const int32_t lanes = k_.lanes, bins = p_.fft / 2 + 1;
@@ -162,13 +172,8 @@ class Pass {
     for (int64_t l = 0; l < count; ++l) {
       const float* x = Frame(s_.spectral_rows + l);
       float* y = Scratch(l, p_.fft, p_.frame);
-      float before = FullScale(x[0]);
-      y[0] = (1.0f - keep) * before;
-      for (int32_t i = 1; i < p_.frame; ++i) {
-        const float sample = FullScale(x[i]);
-        y[i] = sample - keep * before;
-        before = sample;
-      }
+      y[0] = (1.0f - keep) * x[0];
+      for (int32_t i = 1; i < p_.frame; ++i) y[i] = x[i] - keep * x[i - 1];
     }
     Spread(count);
     k_.audio.spectrum(&p_.spectrum->plan(), s_.pointers, s_.work.data(), kSpectrumComplex, 0, bins, s_.bins.data());
@@ -183,7 +188,7 @@ class Pass {
       float* row = s_.spectral[s_.spectral_rows + l];
       LineSpectralFrequencies(lags, row + kLspAt);
       // openSMILE's loudness, when asked for without the intensity, looks at the first sample of a frame only
-      const float sample = FullScale(Frame(s_.spectral_rows + l)[0]);
+      const float sample = Frame(s_.spectral_rows + l)[0];
       row[0] = std::pow(p_.loudness * sample * sample, 0.3f);
     }
     s_.spectral_rows += count;
@@ -195,7 +200,7 @@ class Pass {
     for (int64_t l = 0; l < count; ++l) {
       const float* x = Frame(s_.pitch_frames + l);
       float* y = Scratch(l, p_.pitch_fft, p_.pitch_frame);
-      for (int32_t i = 0; i < p_.pitch_frame; ++i) y[i] = FullScale(x[i]);
+      std::copy(x, x + p_.pitch_frame, y);
     }
     Spread(count);
     k_.audio.spectrum(&p_.pitch_spectrum->plan(), s_.pointers, s_.work.data(), kSpectrumMagnitude, 0, points, s_.bins.data());
@@ -253,7 +258,7 @@ class Pass {
   }
 
  private:
-  const float* Frame(int64_t i) const { return wave_ + (i * p_.hop - first_); }
+  const float* Frame(int64_t i) const { return s_.scaled.data() + (i * p_.hop - scaled_first_); }
   float* Scratch(int64_t lane, int32_t fft, int32_t length) {
     float* y = s_.frames.data() + lane * fft;
     std::fill(y + length, y + fft, 0.0f);
@@ -303,7 +308,7 @@ class Pass {
   const LldPlans& p_;
   const Kernels& k_;
   const float* wave_;
-  int64_t first_;
+  int64_t first_, scaled_first_ = 0;
   LldState& s_;
 };
 
@@ -332,8 +337,10 @@ Status Lld::Push(Span<const float> wave, int64_t first, bool last, Span<float> o
   bool finite = true;
   const int64_t lanes = impl_->kernels->lanes;
   while (s.spectral_rows < frames || s.pitch_frames < pitch_frames) {
-    if (s.spectral_rows < frames) pass.Spectra(std::min(lanes, frames - s.spectral_rows));
-    if (s.pitch_frames < pitch_frames) pass.Pitch(std::min(lanes, pitch_frames - s.pitch_frames));
+    const int64_t spectral = std::min(lanes, frames - s.spectral_rows), pitch = std::min(lanes, pitch_frames - s.pitch_frames);
+    pass.Scale(spectral, pitch);
+    if (spectral > 0) pass.Spectra(spectral);
+    if (pitch > 0) pass.Pitch(pitch);
     pass.Smooth(false);
     finite = pass.Emit(false, &to) && finite;
   }

@@ -22,19 +22,31 @@ void Power(const double* spectrum, int32_t bins, double* out) {
 }
 
 void Autocorrelation(const ResampleSpectrumPlan* plan, const double* spectrum, double* work, double* r) {
+  const int32_t harmonics = plan->harmonics, samples = plan->samples;
+  double* turned = work;
+  for (int32_t k = 0; k < harmonics; ++k) {
+    const double c = plan->turn[2 * k], s = plan->turn[2 * k + 1];
+    const VD re = Load<VD>(spectrum + 2 * (k + 1) * W), im = Load<VD>(spectrum + (2 * (k + 1) + 1) * W);
+    Store(turned + 2 * k * W, re * c - im * s);
+    Store(turned + (2 * k + 1) * W, re * s + im * c);
+  }
+  work += 2 * harmonics * W;
   const VD dc = Load<VD>(spectrum);
   const double* wave = plan->wave;
-  for (int32_t i = 0; i < plan->samples; i += kResampleTile) {
-    VD y[kResampleTile];
-    for (int t = 0; t < kResampleTile; ++t) y[t] = dc;
-    for (int32_t k = 1; k <= plan->harmonics; ++k, wave += 2 * kResampleTile) {
-      const VD re = Load<VD>(spectrum + 2 * k * W), im = Load<VD>(spectrum + (2 * k + 1) * W);
+  for (int32_t j = 0; 2 * j < samples; j += kResampleTile) {
+    VD even[kResampleTile], odd[kResampleTile] = {};
+    for (int t = 0; t < kResampleTile; ++t) even[t] = dc;
+    for (int32_t k = 0; k < harmonics; ++k, wave += 2 * kResampleTile) {
+      const VD re = Load<VD>(turned + 2 * k * W), im = Load<VD>(turned + (2 * k + 1) * W);
       for (int t = 0; t < kResampleTile; ++t) {
-        y[t] += re * wave[2 * t];
-        y[t] += im * wave[2 * t + 1];
+        even[t] += re * wave[2 * t];
+        odd[t] += im * wave[2 * t + 1];
       }
     }
-    for (int t = 0; t < kResampleTile; ++t) Store(work + (i + t) * W, y[t]);
+    for (int t = 0; t < kResampleTile && samples / 2 + j + t < samples; ++t) {
+      Store(work + ((samples - 1) / 2 - j - t) * W, even[t] - odd[t]);
+      Store(work + (samples / 2 + j + t) * W, even[t] + odd[t]);
+    }
   }
   if (plan->nyquist != nullptr) {
     const VD top = Load<VD>(spectrum + 2 * plan->half * W);

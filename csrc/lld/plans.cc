@@ -65,19 +65,26 @@ void LldPlans::MakeResample(const LldOptions& o, double padded_seconds) {
   const double samples = std::round(fft * ratio * share);
   const double circle = fft == frame ? samples : fft * (samples / (fft * share));
   const int32_t n = static_cast<int32_t>(samples), limit = std::min(fft, n) / 2 * 2;
-  const int32_t tiles = (n + kResampleTile - 1) / kResampleTile, harmonics = limit / 2 - 1;
-  const auto angle = [&](int64_t k, int64_t i) { return 2.0 * kPi * static_cast<double>(k * i) / circle; };
-  resample = {n, harmonics, fft / 2, nullptr, nullptr};
+  const int32_t half = (n + 1) / 2, tiles = (half + kResampleTile - 1) / kResampleTile, harmonics = limit / 2 - 1;
+  const auto angle = [&](int64_t k, double at) { return 2.0 * kPi * static_cast<double>(k) * at / circle; };
+  const double middle = (n - 1) / 2.0, nearest = n % 2 == 0 ? 0.5 : 0.0;
+  resample = {n, harmonics, fft / 2, nullptr, nullptr, nullptr};
   if (!wave_.Reserve(static_cast<size_t>(tiles) * harmonics * kResampleTile * 2)) throw std::bad_alloc();
+  for (int32_t k = 1; k <= harmonics; ++k) {
+    turn_.push_back(std::cos(angle(k, middle)));
+    turn_.push_back(std::sin(angle(k, middle)));
+  }
   double* w = wave_.data();
   for (int32_t tile = 0; tile < tiles; ++tile) {
     for (int32_t k = 1; k <= harmonics; ++k) {
       for (int32_t t = 0; t < kResampleTile; ++t, w += 2) {
-        w[0] = std::cos(angle(k, tile * kResampleTile + t));
-        w[1] = -std::sin(angle(k, tile * kResampleTile + t));
+        const double distance = nearest + tile * kResampleTile + t;
+        w[0] = std::cos(angle(k, distance));
+        w[1] = -std::sin(angle(k, distance));
       }
     }
   }
+  resample.turn = turn_.data();
   resample.wave = wave_.data();
   if (n >= fft) {
     for (int32_t i = 0; i < n; ++i) nyquist_.push_back(std::cos(angle(fft / 2, i)));

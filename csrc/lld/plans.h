@@ -33,7 +33,7 @@ struct LldPlans {
   void MakeResample(const LldOptions& o, double padded_seconds);
   void MakeOctave(const LldOptions& o, double padded_seconds);
   Buffer<double> wave_;
-  std::vector<double> nyquist_, forward_, back_, weight_;
+  std::vector<double> turn_, nyquist_, forward_, back_, weight_;
   std::vector<int32_t> knot_;
 };
 
