@@ -24,6 +24,7 @@ struct LldKernels;
 struct FlowKernels;
 struct ImageKernels;
 struct VideoKernels;
+struct LldKernels;
 
 struct Kernels {
   const char* name;
@@ -38,6 +39,7 @@ struct Kernels {
   const FlowKernels& flow;
   const ImageKernels& image;
   const VideoKernels& video;
+  const LldKernels& lld;
 };
 
 }  // namespace zoo

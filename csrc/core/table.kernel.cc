@@ -16,6 +16,7 @@ extern const LldKernels kLldKernels;
 extern const FlowKernels kFlowKernels;
 extern const ImageKernels kImageKernels;
 extern const VideoKernels kVideoKernels;
+extern const LldKernels kLldKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -39,6 +40,7 @@ const Kernels kKernels = {
     kFlowKernels,
     kImageKernels,
     kVideoKernels,
+    kLldKernels,
 };
 
 }  // namespace ZOO_TARGET

@@ -57,6 +57,9 @@ from zoo.ops.video import (
 
 __all__ = [
     "FUNCTIONAL_NAMES",
+from zoo.ops.lld import LLD_NAMES, lld
+
+__all__ = [
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",
@@ -80,6 +83,7 @@ __all__ = [
     "kaldi_mfcc",
     "lld",
     "log",
+    "lld",
     "mel",
     "mfcc",
     "optical_flow",

@@ -53,6 +53,7 @@ from zoo.pipeline.video import (
     SceneOffset,
     VideoOp,
 )
+from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | LldOp | SpeechOp
 Op: TypeAlias = AudioOp | FlowOp
 Op: TypeAlias = AudioOp | ImageOp | VideoOp
+Op: TypeAlias = AudioOp | LldOp
 
 
 class Pipeline:
@@ -283,3 +285,4 @@ __all__ = [
     "Stft",
     "ToGrey",
 ]
+__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
