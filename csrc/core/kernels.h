@@ -25,6 +25,7 @@ struct FlowKernels;
 struct ImageKernels;
 struct VideoKernels;
 struct LldKernels;
+struct FunctionalsKernels;
 
 struct Kernels {
   const char* name;
@@ -40,6 +41,7 @@ struct Kernels {
   const ImageKernels& image;
   const VideoKernels& video;
   const LldKernels& lld;
+  const FunctionalsKernels& functionals;
 };
 
 }  // namespace zoo

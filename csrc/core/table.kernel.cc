@@ -17,6 +17,7 @@ extern const FlowKernels kFlowKernels;
 extern const ImageKernels kImageKernels;
 extern const VideoKernels kVideoKernels;
 extern const LldKernels kLldKernels;
+extern const FunctionalsKernels kFunctionalsKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -41,6 +42,7 @@ const Kernels kKernels = {
     kImageKernels,
     kVideoKernels,
     kLldKernels,
+    kFunctionalsKernels,
 };
 
 }  // namespace ZOO_TARGET

@@ -57,9 +57,11 @@ from zoo.ops.video import (
 
 __all__ = [
     "FUNCTIONAL_NAMES",
+from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
 from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
+    "FUNCTIONAL_NAMES",
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",

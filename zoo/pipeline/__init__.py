@@ -53,6 +53,7 @@ from zoo.pipeline.video import (
     SceneOffset,
     VideoOp,
 )
+from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
 from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | LldOp | SpeechOp
 Op: TypeAlias = AudioOp | FlowOp
 Op: TypeAlias = AudioOp | ImageOp | VideoOp
 Op: TypeAlias = AudioOp | LldOp
+Op: TypeAlias = AudioOp | LldOp | FunctionalsOp
 
 
 class Pipeline:
@@ -265,6 +267,12 @@ __all__ = [
     "Motion",
     "MoveChannels",
     "Normalize",
+    "Dct",
+    "Fit",
+    "Functionals",
+    "Lld",
+    "Mel",
+    "Mfcc",
     "Op",
     "Pipeline",
     "PowerToDb",
@@ -286,3 +294,4 @@ __all__ = [
     "ToGrey",
 ]
 __all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+]
