@@ -74,7 +74,20 @@ def test_structs_equal_the_cpp_table() -> None:
 def test_functions_have_the_parameters_of_the_ops() -> None:
     import inspect
 
-    own = {"wave", "rows", "power", "values", "eeg", "rate_in", "rate_out", "rate", "frames", "image", "tensor", "flow"}
+    own = {
+        "wave",
+        "rows",
+        "power",
+        "values",
+        "eeg",
+        "rate_in",
+        "rate_out",
+        "rate",
+        "frames",
+        "image",
+        "tensor",
+        "flow",
+    }
     for spec in _native.op_specs():
         function = inspect.signature(getattr(ops, spec["op"])).parameters
         params = {p["name"]: p for p in spec["params"]}

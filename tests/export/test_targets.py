@@ -30,7 +30,16 @@ fp16 = "no kernels"
 def test_the_targets_that_ship() -> None:
     targets = load_targets()
     assert set(targets) == {
-        *("cpu-x86", "cpu-arm64", "openvino-cpu", "openvino-npu", "cuda", "tensorrt-rtx", "rtx-desktop", "web-wasm"),
+        *(
+            "cpu-x86",
+            "cpu-arm64",
+            "openvino-cpu",
+            "openvino-npu",
+            "cuda",
+            "tensorrt-rtx",
+            "rtx-desktop",
+            "web-wasm",
+        ),
         *("jetson-orin-nano-jp6", "jetson-agx-orin-jp6", "jetson-orin-jp5", "jetson-thor-jp7"),
     }
     for target in targets.values():

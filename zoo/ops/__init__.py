@@ -23,17 +23,6 @@ from zoo.ops.audio import (
 from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap
 from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
 from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
-from zoo.ops.lld import LLD_NAMES, lld
-from zoo.ops.speech import (
-    cmvn,
-    cmvn_sliding,
-    context,
-    deepspeech_mfcc,
-    kaldi_fbank,
-    kaldi_mfcc,
-    wave_normalize,
-)
-from zoo.ops.flow import flow_dis, optical_flow
 from zoo.ops.image import (
     crop,
     face_align,
@@ -44,6 +33,16 @@ from zoo.ops.image import (
     resize_normalize,
     square_crop,
     to_grey,
+)
+from zoo.ops.lld import LLD_NAMES, lld
+from zoo.ops.speech import (
+    cmvn,
+    cmvn_sliding,
+    context,
+    deepspeech_mfcc,
+    kaldi_fbank,
+    kaldi_mfcc,
+    wave_normalize,
 )
 from zoo.ops.video import (
     flow_encode,
@@ -57,11 +56,6 @@ from zoo.ops.video import (
 
 __all__ = [
     "FUNCTIONAL_NAMES",
-from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
-from zoo.ops.lld import LLD_NAMES, lld
-
-__all__ = [
-    "FUNCTIONAL_NAMES",
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",
@@ -69,57 +63,48 @@ __all__ = [
     "cmvn",
     "cmvn_sliding",
     "context",
+    "crop",
     "dct",
     "deepspeech_mfcc",
     "demean",
+    "face_align",
     "filter",
     "filter_coefficients",
     "fit",
     "flow_dis",
+    "flow_encode",
     "flow_farneback",
+    "flow_stack",
     "flow_tvl1",
+    "frame_difference",
     "functionals",
+    "grey_to_rgb",
     "isa",
     "isas",
     "kaldi_fbank",
     "kaldi_mfcc",
+    "layout",
     "lld",
     "log",
-    "lld",
-    "mel",
-    "mfcc",
-    "optical_flow",
-    "crop",
-    "dct",
-    "face_align",
-    "fit",
-    "flow_encode",
-    "flow_stack",
-    "frame_difference",
-    "grey_to_rgb",
-    "isa",
-    "isas",
-    "layout",
     "mel",
     "mfcc",
     "motion",
     "normalize",
+    "optical_flow",
     "power_to_db",
     "project_positions",
     "read_audio",
     "resample",
-    "sliding_functionals",
-    "standardize",
-    "stft",
-    "topomap",
-    "wave_normalize",
     "resize",
     "resize_normalize",
     "sample_fps",
     "sample_times",
     "scene_offset",
+    "sliding_functionals",
     "square_crop",
     "standardize",
     "stft",
     "to_grey",
+    "topomap",
+    "wave_normalize",
 ]

@@ -19,19 +19,6 @@ from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Res
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
-from zoo.pipeline.lld import Lld, LldOp
-from zoo.pipeline.speech import (
-    Cmvn,
-    CmvnSliding,
-    Context,
-    DeepspeechMfcc,
-    KaldiFbank,
-    KaldiMfcc,
-    SpeechOp,
-    WaveNormalize,
-)
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
-from zoo.pipeline.flow import FlowDis, FlowOp
 from zoo.pipeline.image import (
     Crop,
     FaceAlign,
@@ -44,17 +31,18 @@ from zoo.pipeline.image import (
     SquareCrop,
     ToGrey,
 )
-from zoo.pipeline.video import (
-    FlowEncode,
-    FlowStack,
-    FrameDifference,
-    Motion,
-    SampleFps,
-    SceneOffset,
-    VideoOp,
-)
-from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
 from zoo.pipeline.lld import Lld, LldOp
+from zoo.pipeline.speech import (
+    Cmvn,
+    CmvnSliding,
+    Context,
+    DeepspeechMfcc,
+    KaldiFbank,
+    KaldiMfcc,
+    SpeechOp,
+    WaveNormalize,
+)
+from zoo.pipeline.video import FlowEncode, FlowStack, FrameDifference, Motion, SampleFps, SceneOffset, VideoOp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,11 +51,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | LldOp | SpeechOp
-Op: TypeAlias = AudioOp | FlowOp
-Op: TypeAlias = AudioOp | ImageOp | VideoOp
-Op: TypeAlias = AudioOp | LldOp
-Op: TypeAlias = AudioOp | LldOp | FunctionalsOp
+Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | ImageOp | LldOp | SpeechOp | VideoOp
 
 
 class Pipeline:
@@ -236,62 +220,43 @@ __all__ = [
     "Cmvn",
     "CmvnSliding",
     "Context",
+    "Crop",
     "Dct",
     "DeepspeechMfcc",
     "Demean",
+    "FaceAlign",
     "Filter",
     "Fit",
     "FlowDis",
+    "FlowEncode",
     "FlowFarneback",
+    "FlowStack",
     "FlowTvl1",
+    "FrameDifference",
     "Functionals",
+    "GreyToRgb",
     "KaldiFbank",
     "KaldiMfcc",
     "Lld",
     "Log",
-    "Dct",
-    "Fit",
-    "FlowDis",
-    "Mel",
-    "Mfcc",
-    "Crop",
-    "Dct",
-    "FaceAlign",
-    "Fit",
-    "FlowEncode",
-    "FlowStack",
-    "FrameDifference",
-    "GreyToRgb",
     "Mel",
     "Mfcc",
     "Motion",
     "MoveChannels",
     "Normalize",
-    "Dct",
-    "Fit",
-    "Functionals",
-    "Lld",
-    "Mel",
-    "Mfcc",
     "Op",
     "Pipeline",
     "PowerToDb",
     "Resample",
-    "SlidingFunctionals",
-    "Standardize",
-    "Stft",
-    "Topomap",
-    "WaveNormalize",
-    "Standardize",
-    "Stft",
     "Resize",
     "ResizeNormalize",
     "SampleFps",
     "SceneOffset",
+    "SlidingFunctionals",
     "SquareCrop",
     "Standardize",
     "Stft",
     "ToGrey",
-]
-__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+    "Topomap",
+    "WaveNormalize",
 ]
