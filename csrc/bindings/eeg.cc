@@ -43,7 +43,8 @@ void BindEeg(nb::module_& m) {
         return c.taps.empty() ? Matrix(c.sections, 6) : Matrix(c.taps, 1);
       },
       nb::arg("rate"), nb::arg("kind"), nb::arg("design"), nb::arg("freqs"), nb::arg("order"), nb::arg("q"), nb::arg("taps"), nb::arg("window"),
-      nb::sig("def filter_coefficients(rate: float, kind: int, design: int, freqs: Sequence[float], order: int, q: float, taps: int, window: int) -> numpy.typing.NDArray[numpy.float64]"),
+      nb::sig("def filter_coefficients(rate: float, kind: int, design: int, freqs: Sequence[float], order: int, q: float, "
+              "taps: int, window: int) -> numpy.typing.NDArray[numpy.float64]"),
       "Sections [n, 6] or taps [n, 1] of a filter; kind, design and window are indices into the op's choices.");
 }
 

@@ -44,7 +44,8 @@ struct Filter::Impl {
     if (!response.Reserve(static_cast<size_t>(transform / 2 + 1))) return OutOfMemory();
     const int64_t middle = taps() / 2;
     std::vector<double> circle(static_cast<size_t>(transform));
-    for (int64_t i = 0; i < transform; ++i) circle[static_cast<size_t>(i)] = std::cos(2 * 3.14159265358979323846 * static_cast<double>(i) / static_cast<double>(transform));
+    const double turn = 2 * 3.14159265358979323846 / static_cast<double>(transform);  // exact: a power of two
+    for (int64_t i = 0; i < transform; ++i) circle[static_cast<size_t>(i)] = std::cos(turn * static_cast<double>(i));
     for (int64_t k = 0; k <= transform / 2; ++k) {
       double sum = reversed[static_cast<size_t>(middle)];
       for (int64_t i = 1; i <= middle; ++i) sum += 2 * reversed[static_cast<size_t>(middle + i)] * circle[static_cast<size_t>(i * k % transform)];

@@ -131,7 +131,9 @@ Status BuildCloughTocher(const TopomapOptions& o, const std::vector<Point>& elec
     std::vector<double> lengths;
     for (size_t i = 0; i < c; ++i) {
       for (const int32_t j : inner.neighbours()[i]) {
-        if (static_cast<size_t>(j) > i) lengths.push_back(std::hypot(electrodes[i].x - electrodes[static_cast<size_t>(j)].x, electrodes[i].y - electrodes[static_cast<size_t>(j)].y));
+        const Point& a = electrodes[i];
+        const Point& b = electrodes[static_cast<size_t>(j)];
+        if (static_cast<size_t>(j) > i) lengths.push_back(std::hypot(a.x - b.x, a.y - b.y));
       }
     }
     std::sort(lengths.begin(), lengths.end());
@@ -185,9 +187,10 @@ Status BuildCloughTocher(const TopomapOptions& o, const std::vector<Point>& elec
       double* to = &w->at[pixel * c];
       for (size_t v = 0; v < 3; ++v) {
         const size_t vertex = static_cast<size_t>(t.triangles()[static_cast<size_t>(triangle)].v[v]);
-        for (size_t k = 0; k < c; ++k) {
-          to[k] += cubic[v] * values[vertex * c + k] + cubic[3 + 2 * v] * gradients[2 * vertex * c + k] + cubic[4 + 2 * v] * gradients[(2 * vertex + 1) * c + k];
-        }
+        const double* f = &values[vertex * c];
+        const double* gx = &gradients[2 * vertex * c];
+        const double* gy = gx + c;
+        for (size_t k = 0; k < c; ++k) to[k] += cubic[v] * f[k] + cubic[3 + 2 * v] * gx[k] + cubic[4 + 2 * v] * gy[k];
       }
     }
   }
@@ -212,12 +215,17 @@ Result<std::vector<double>> ProjectPositions(const std::vector<double>& position
 
 Status TopomapOptions::Validate() const {
   if (size < 1 || size > kMaxSize) return InvalidArgument("size is " + std::to_string(size) + "; it must lie between 1 and " + std::to_string(kMaxSize));
-  if (positions.size() > 3 * kMaxElectrodes) return InvalidArgument("positions has " + std::to_string(positions.size() / 3) + " electrodes; at most " + std::to_string(kMaxElectrodes) + " are taken");
+  if (positions.size() > 3 * kMaxElectrodes) {
+    return InvalidArgument("positions has " + std::to_string(positions.size() / 3) + " electrodes; at most " +
+                           std::to_string(kMaxElectrodes) + " are taken");
+  }
   if (static_cast<double>(size) * size * static_cast<double>(positions.size() / 3) > 33554432) {
     return InvalidArgument("size * size * electrodes is more than 2^25; make size smaller");
   }
   if (!(smoothing >= 0) || !std::isfinite(smoothing)) return InvalidArgument("smoothing is " + std::to_string(smoothing) + "; it must not be negative");
-  if (spacing && !(*spacing > 1e-3 && *spacing <= 10)) return InvalidArgument("spacing is " + std::to_string(*spacing) + " head radii; it must lie between 0.001 and 10");
+  if (spacing && !(*spacing >= 1e-3 && *spacing <= 10)) {
+    return InvalidArgument("spacing is " + std::to_string(*spacing) + " head radii; it must lie between 0.001 and 10");
+  }
   return Status::Ok();
 }
 
