@@ -33,6 +33,14 @@ def audio_info(path: str | os.PathLike[str]) -> dict[str, object]:
 def read_audio(path: str | os.PathLike[str], start: int = 0, frames: int = -1) -> tuple[numpy.typing.NDArray[numpy.float32], int]:
     """Mono float32 samples of a WAV or FLAC file, and the rate in Hz."""
 
+def project_positions(positions: Sequence[float]) -> numpy.typing.NDArray[numpy.float64]:
+    """Azimuthal equidistant projection of x, y, z of each electrode."""
+
+def filter_coefficients(rate: float, kind: int, design: int, freqs: Sequence[float], order: int, q: float, taps: int, window: int) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Sections [n, 6] or taps [n, 1] of a filter; kind, design and window are indices into the op's choices.
+    """
+
 def op_specs() -> list[dict[str, Any]]:
     """The table of ops that pipelines are validated with."""
 
@@ -80,3 +88,8 @@ class PipelineStream:
 
     def finish(self) -> numpy.typing.NDArray[Any]:
         """Ends the input; returns the last output rows."""
+
+def sample_times(times: numpy.typing.NDArray[numpy.float64], fps: float) -> list[int]:
+    """
+    Indices of the first frame and of each that lies at least 1 / fps s after the last one taken.
+    """

@@ -21,11 +21,8 @@ struct DenseFlowKernels;
 struct FlowKernels;
 struct FunctionalsKernels;
 struct LldKernels;
-struct FlowKernels;
 struct ImageKernels;
 struct VideoKernels;
-struct LldKernels;
-struct FunctionalsKernels;
 
 struct Kernels {
   const char* name;
@@ -37,11 +34,8 @@ struct Kernels {
   const FlowKernels& flow;
   const FunctionalsKernels& functionals;
   const LldKernels& lld;
-  const FlowKernels& flow;
   const ImageKernels& image;
   const VideoKernels& video;
-  const LldKernels& lld;
-  const FunctionalsKernels& functionals;
 };
 
 }  // namespace zoo

@@ -13,11 +13,8 @@ extern const DenseFlowKernels kDenseFlowKernels;
 extern const FlowKernels kFlowKernels;
 extern const FunctionalsKernels kFunctionalsKernels;
 extern const LldKernels kLldKernels;
-extern const FlowKernels kFlowKernels;
 extern const ImageKernels kImageKernels;
 extern const VideoKernels kVideoKernels;
-extern const LldKernels kLldKernels;
-extern const FunctionalsKernels kFunctionalsKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -38,11 +35,8 @@ const Kernels kKernels = {
     kFlowKernels,
     kFunctionalsKernels,
     kLldKernels,
-    kFlowKernels,
     kImageKernels,
     kVideoKernels,
-    kLldKernels,
-    kFunctionalsKernels,
 };
 
 }  // namespace ZOO_TARGET
