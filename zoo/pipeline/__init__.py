@@ -189,4 +189,16 @@ class Pipeline:
         return f"Pipeline({names}, isa={self.isa!r})"
 
 
-__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+__all__ = [
+    "Dct",
+    "Fit",
+    "Lld",
+    "Mel",
+    "Mfcc",
+    "Op",
+    "Pipeline",
+    "PowerToDb",
+    "Resample",
+    "Standardize",
+    "Stft",
+]
