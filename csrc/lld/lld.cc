@@ -32,12 +32,11 @@ struct Ring {
 Status LldOptions::Validate() const {
   const auto positive = [](double v) { return v > 0.0 && std::isfinite(v); };
   if (rate < 4000 || rate > 384000) return InvalidArgument("rate is " + std::to_string(rate) + " Hz; it must lie between 4000 and 384000");
-  if (!(hop >= 0.001 && hop < frame && frame < pitch_frame && pitch_frame <= 0.08)) {
-    return InvalidArgument("frame is " + std::to_string(frame) + " s, hop " + std::to_string(hop) + " s, pitch_frame " +
-                           std::to_string(pitch_frame) + " s; 0.001 <= hop < frame < pitch_frame <= 0.08 must hold");
-  }
   // a row looks one spectral frame past the last pitch frame
-  if (!(hop + frame <= pitch_frame)) return InvalidArgument("pitch_frame must be at least frame + hop");
+  if (!(hop >= 0.001 && hop < frame && frame >= 0.01 && hop + frame <= pitch_frame && pitch_frame <= 0.08)) {
+    return InvalidArgument("frame is " + std::to_string(frame) + " s, hop " + std::to_string(hop) + " s, pitch_frame " +
+                           std::to_string(pitch_frame) + " s; 0.001 <= hop < frame, 0.01 <= frame and frame + hop <= pitch_frame <= 0.08 must hold");
+  }
   if (!(preemphasis >= 0.0 && preemphasis <= 1.0)) return InvalidArgument("preemphasis must lie between 0 and 1");
   if (!(mel_low >= 0.0 && mel_low < mel_high && mel_low < rate / 2.0)) return InvalidArgument("0 <= mel_low < mel_high must hold, mel_low < rate / 2");
   if (!(band_low >= 0.0 && band_low < band_high && band_low < rate / 2.0)) return InvalidArgument("0 <= band_low < band_high must hold, band_low < rate / 2");

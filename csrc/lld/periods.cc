@@ -38,7 +38,6 @@ Status PeriodTracker::Init(double rate, double hop_seconds, double search_range,
 void PeriodTracker::Start() noexcept {
   position_ = behind_ = 0;
   last_period_ = last_difference_ = 0;
-  threshold_ = 0.5f;
   last_ = PeriodRow{};
 }
 
@@ -80,10 +79,9 @@ PeriodRow PeriodTracker::Next(const float* wave, int64_t first, int64_t start, f
       const Vertex top = Parabola({index - 1.0, index, index + 1.0}, {cc[peak - 1], cc[peak], cc[peak + 1]});
       const float correlation = static_cast<float>(top.y);
       if (lowest == -2.0f || lowest > correlation) lowest = correlation;
-      // as openSMILE by default: the threshold is the lowest correlation of the frame so far, rounded to float32. The first
+      // As openSMILE by default: the threshold is the lowest correlation of the frame so far, rounded to float32. The first
       // period of a frame therefore counts only where rounding went down.
-      threshold_ = lowest;
-      if (top.y > static_cast<double>(threshold_)) {
+      if (top.y > static_cast<double>(lowest)) {
         const float period = static_cast<float>(std::fabs(static_cast<double>(low) + top.x) * period_);
         period_sum += period;
         periods += 1.0f;

@@ -17,16 +17,14 @@ struct PeriodRow {
 
 class PeriodTracker {
  public:
-  // f0_min: Hz, lowest pitch that can occur. step: samples that a frame moves on, rounded up.
+  // rate, f0_min: Hz; no pitch is lower than f0_min.
   Status Init(double rate, double hop_seconds, double search_range, double f0_min, const LldKernels* kernels);
   void Start() noexcept;
   // Samples before a frame's start that the next call may read.
   int64_t backlog() const noexcept { return behind_; }
-  // start: first sample of the frame; at(i): samples up to 2 * longest() + backlog() after it are readable through `wave`,
-  // whose first value is sample `first`. f0: Hz, 0 where unvoiced.
+  // start: first sample of the frame. f0: Hz, 0 where unvoiced. wave[0] is sample `first`; samples from start - backlog() to the end
+  // of the pitch frame must be readable.
   PeriodRow Next(const float* wave, int64_t first, int64_t start, float f0) noexcept;
-  // Samples of the longest period that is tried.
-  int64_t longest() const noexcept { return longest_; }
 
  private:
   const LldKernels* kernels_ = nullptr;
@@ -38,7 +36,6 @@ class PeriodTracker {
   int64_t position_ = 0;  // where the last frame's search ended
   int64_t behind_ = 0;    // samples between it and the end of what that frame was to cover
   float last_period_ = 0, last_difference_ = 0;  // s
-  float threshold_ = 0.5f;
   PeriodRow last_;
 };
 

@@ -244,6 +244,11 @@ __all__ = [
     "Motion",
     "MoveChannels",
     "Normalize",
+    "Dct",
+    "Fit",
+    "Lld",
+    "Mel",
+    "Mfcc",
     "Op",
     "Pipeline",
     "PowerToDb",
@@ -259,4 +264,6 @@ __all__ = [
     "ToGrey",
     "Topomap",
     "WaveNormalize",
+    "Standardize",
+    "Stft",
 ]
