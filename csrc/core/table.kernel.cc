@@ -8,6 +8,7 @@ namespace ZOO_TARGET {
 
 extern const AudioKernels kAudioKernels;
 extern const LldKernels kLldKernels;
+extern const FunctionalsKernels kFunctionalsKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -23,6 +24,7 @@ const Kernels kKernels = {
     kD,
     kAudioKernels,
     kLldKernels,
+    kFunctionalsKernels,
 };
 
 }  // namespace ZOO_TARGET

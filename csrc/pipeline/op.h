@@ -116,6 +116,7 @@ struct OpSpec {
 
 // The tables of all families of ops: one declaration here, one line in OpSpecs() (pipeline.cc).
 const std::vector<OpSpec>& AudioOpSpecs();
+const std::vector<OpSpec>& FunctionalsOpSpecs();
 const std::vector<OpSpec>& LldOpSpecs();
 
 // Shorthand for those tables.

@@ -29,7 +29,7 @@ const char* DTypeName(DType type) noexcept {
 
 std::vector<const OpSpec*> OpSpecs() {
   std::vector<const OpSpec*> all;
-  for (const auto* family : {&AudioOpSpecs(), &LldOpSpecs()}) {
+  for (const auto* family : {&AudioOpSpecs(), &LldOpSpecs(), &FunctionalsOpSpecs()}) {
     for (const OpSpec& s : *family) all.push_back(&s);
   }
   return all;

@@ -19,14 +19,17 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
+from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
 from zoo.ops.lld import LLD_NAMES, lld
 
 __all__ = [
+    "FUNCTIONAL_NAMES",
     "LLD_NAMES",
     "AudioInfo",
     "audio_info",
     "dct",
     "fit",
+    "functionals",
     "isa",
     "isas",
     "lld",
@@ -35,6 +38,7 @@ __all__ = [
     "power_to_db",
     "read_audio",
     "resample",
+    "sliding_functionals",
     "standardize",
     "stft",
 ]

@@ -16,6 +16,7 @@ import msgspec
 
 from zoo import _native
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
 from zoo.pipeline.lld import Lld, LldOp
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp | LldOp
+Op: TypeAlias = AudioOp | LldOp | FunctionalsOp
 
 
 class Pipeline:
@@ -189,4 +190,18 @@ class Pipeline:
         return f"Pipeline({names}, isa={self.isa!r})"
 
 
-__all__ = ["Dct", "Fit", "Lld", "Mel", "Mfcc", "Op", "Pipeline", "PowerToDb", "Resample", "Standardize", "Stft"]
+__all__ = [
+    "Dct",
+    "Fit",
+    "Functionals",
+    "Lld",
+    "Mel",
+    "Mfcc",
+    "Op",
+    "Pipeline",
+    "PowerToDb",
+    "Resample",
+    "SlidingFunctionals",
+    "Standardize",
+    "Stft",
+]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""openSMILE with the signal graph of emobase2010, described here in our own words.
+
+The wheel ``opensmile`` holds the engine, but not this feature set. A graph is a dict of components with their settings; every
+level of it can be tapped, so that our ops can be compared with each step, fed with openSMILE's own values.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Settings = dict[str, object]
+
+#: Levels whose columns are the 76 of our op ``lld``, in its order: openSMILE's own order of lld, lld_de, lld2, lld2_de.
+LLD_LEVELS = ("lld", "lld_de", "lld2", "lld2_de")
+#: Levels whose columns are the 1582 functionals.
+FUNCTIONAL_LEVELS = ("func", "funcNz", "functOnsets")
+
+
+def _pitch(**outputs: int) -> Settings:
+    every = {"F0raw": 0, "F0final": 0, "F0finalEnv": 0, "voicingFinalUnclipped": 0, **outputs}
+    return {**every, "medianFilter0": 0, "postSmoothingMethod": "simple", "octaveCorrection": 0, **_whole}
+
+
+#: A level that keeps all frames.
+_whole: Settings = {"writer.levelconf.isRb": 0, "writer.levelconf.growDyn": 1}
+
+
+def _statistics(window: Settings, nonzero: bool) -> Settings:
+    """Positions, mean, regression line, moments, quartiles, percentiles, times above a level; all else off."""
+    chosen = {
+        "Extremes": ("maxpos minpos amean", "max min range maxameandist minameandist"),
+        "Regression": (
+            "linregc1 linregc2 linregerrA linregerrQ",
+            "qregc1 qregc2 qregc3 qregerrA qregerrQ centroid doRatioLimit centroidRatioLimit",
+        ),
+        "Moments": ("stddev skewness kurtosis", "variance amean doRatioLimit"),
+        "Percentiles": ("quartiles iqr interp", ""),
+        "Times": (
+            "upleveltime75 upleveltime90",
+            "upleveltime25 downleveltime25 upleveltime50 downleveltime50 downleveltime75 downleveltime90 risetime "
+            "falltime leftctime rightctime duration",
+        ),
+    }
+    s: Settings = {**window, "functionalsEnabled": ";".join(chosen)}
+    for group, (on, off) in chosen.items():
+        s.update({f"{group}.{name}": 1 for name in on.split()} | {f"{group}.{name}": 0 for name in off.split()})
+    s.update({"Extremes.norm": "segment", "Times.norm": "segment"})
+    if nonzero:
+        return {**s, "Percentiles.percentile": "0.99", "nonZeroFuncts": 1}
+    return {**s, "Percentiles.percentile": "0.01;0.99", "Percentiles.pctlrange": "0-1"}
+
+
+def _turn(window: Settings) -> Settings:
+    """Number of pitch onsets and the duration in seconds."""
+    times = ("upleveltime", "downleveltime")
+    off = [f"{t}{p}" for t in times for p in (25, 50, 75, 90)] + ["risetime", "falltime", "leftctime", "rightctime"]
+    return {
+        **window,
+        "copyInputName": 0,
+        "functNameAppend": "Turn",
+        "functionalsEnabled": "Onset;Times",
+        **{"Onset.threshold": 0, "Onset.useAbsVal": 0, "Onset.onsetPos": 0, "Onset.offsetPos": 0},
+        **{"Onset.numOnsets": 1, "Onset.numOffsets": 0, "Times.duration": 1, "Times.norm": "second"},
+        **{f"Times.{name}": 0 for name in off},
+    }
+
+
+def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str, str, Settings]]:
+    """Components: name -> (type, levels read, level written, settings).
+
+    ``window``: seconds of the functionals' window and hop; None for the whole input.
+    """
+    span: Settings = {"frameMode": "full", "frameSize": 0, "frameStep": 0}
+    if window is not None:
+        span = {"frameMode": "fixed", "frameSize": window[0], "frameStep": window[1]}
+    frame: Settings = {"frameStep": 0.010, "frameCenterSpecial": "left"}
+    mel: Settings = {"htkcompatible": 0, "usePower": 1, "lofreq": 20}
+    shs: Settings = {"F0raw": 0, "voicingClip": 0, "voicingC1": 0, "scores": 1, "voicing": 1, "nCandidates": 3}
+    smooth: Settings = {"smaWin": 3, **_whole}
+    delta: Settings = {"deltawin": 2, "blocksize": 1, **_whole}
+    lpc: Settings = {"lpGain": 0, "saveRefCoeff": 0, "residual": 0, "forwardFilter": 0, "lpSpectrum": 0}
+    jitter: Settings = {"jitterLocalEnv": 0, "jitterDDPEnv": 0, "shimmerLocalEnv": 0, "onlyVoiced": 0, "copyInputName": 1}
+    return {  # the order of the components is that of emobase2010: what is left at the end of the input depends on it
+        "fr60": ("Framer", "wave", "frames60", {**frame, "frameSize": 0.060}),
+        "w60": ("Windower", "frames60", "win60", {"winFunc": "gauss", "sigma": 0.25, "gain": 1.0}),
+        "fft60": ("TransformFFT", "win60", "fftc60", {"zeroPadSymmetric": 0}),
+        "mag60": ("FFTmagphase", "fftc60", "fftmag60", {}),
+        "scale": ("SpecScale", "fftmag60", "hps", {"scale": "log", "logScaleBase": 2}),
+        "shs": ("PitchShs", "hps", "pitchShs", {**shs, "octaveCorrection": 0}),
+        "smoothA": ("PitchSmoother", "pitchShs", "pitch", _pitch(F0finalEnv=1, voicingFinalUnclipped=1)),
+        "jitter": (
+            "PitchJitter",
+            "wave",
+            "jitter",
+            {
+                **{"F0reader.dmLevel": "pitchF", "F0field": "F0final", "searchRangeRel": 0.25},
+                **{"jitterLocal": 1, "jitterDDP": 1, "shimmerLocal": 1, **jitter},
+            },
+        ),
+        "smoothB": ("PitchSmoother", "pitchShs", "pitchF", _pitch(F0final=1)),
+        "res": ("SpecResample", "fftc", "outpR", {"targetFs": 11000}),
+        "fr25": ("Framer", "wave", "frames", {**frame, "frameSize": 0.025}),
+        "pe": ("VectorPreemphasis", "frames", "framespe", {"k": 0.97}),
+        "win": ("Windower", "framespe", "winframe", {"winFunc": "ham", "gain": 1.0}),
+        "fft": ("TransformFFT", "winframe", "fftc", {"zeroPadSymmetric": 0}),
+        "mag": ("FFTmagphase", "fftc", "fftmag", {}),
+        "mel26": ("Melspec", "fftmag", "mspec1", {**mel, "hifreq": 8000, "nBands": 26}),
+        "mfcc": ("Mfcc", "mspec1", "mfcc", {"htkcompatible": 0, "firstMfcc": 0, "lastMfcc": 14, "cepLifter": 22}),
+        "mel8": ("Melspec", "fftmag", "mspec2", {**mel, "hifreq": 6500, "nBands": 8}),
+        "log": ("VectorOperation", "mspec2", "mspec2log", {"operation": "log", "copyInputName": 0, "nameAppend": "logMelFreqBand"}),
+        "lpc": ("Lpc", "outpR", "lpc", {"p": 8, "method": "acf", "saveLPCoeff": 1, **lpc}),
+        "lsp": ("Lsp", "lpc", "lsp", {}),
+        "loud": ("Intensity", "frames", "intens", {"intensity": 0, "loudness": 1}),
+        "lldA": ("ContourSmoother", "intens;mfcc;mspec2log;lsp;pitch", "lld", smooth),
+        "lldB": ("ContourSmoother", "pitchF;jitter", "lld2", smooth),
+        "deltaA": ("DeltaRegression", "lld", "lld_de", delta),
+        "deltaB": ("DeltaRegression", "lld2", "lld2_de", delta),
+        "statA": ("Functionals", "lld;lld_de", "func", _statistics(span, False)),
+        "statB": ("Functionals", "lld2;lld2_de", "funcNz", _statistics(span, True)),
+        "turn": ("Functionals", "pitchF", "functOnsets", _turn(span)),
+    }
+
+
+def _text(parts: Mapping[str, tuple[str, str, str, Settings]], taps: Iterable[str], rate: int) -> str:
+    """The graph as a configuration file, with the samples as its source and a sink on each tapped level."""
+    sections: list[tuple[str, str, Settings]] = [("memory", "DataMemory", {})]
+    source: Settings = {"writer.dmLevel": "wave", "sampleRate": rate, "nBits": 33, "channels": 1}
+    # 33 is its code for float32 samples
+    sections.append(("samples", "ExternalAudioSource", {**source, **_whole}))
+    for name, (kind, read, write, more) in parts.items():
+        sections.append((name, kind, {"reader.dmLevel": read, "writer.dmLevel": write, **more}))
+    sections += [(f"tap_{level}", "ExternalSink", {"reader.dmLevel": level}) for level in taps]
+    lines = ["[componentInstances:cComponentManager]"]
+    lines += [f"instance[{name if kind != 'DataMemory' else 'dataMemory'}].type=c{kind}" for name, kind, _ in sections]
+    lines += ["nThreads=1", "printLevelStats=0"]
+    for name, kind, more in sections[1:]:
+        lines += ["", f"[{name}:c{kind}]", *(f"{key}={value}" for key, value in more.items())]
+    return "\n".join(lines) + "\n"
+
+
+class Emobase2010:
+    """A graph, ready to run on signals of one rate.
+
+    Parameters
+    ----------
+    taps : sequence of str
+        The levels to return.
+    rate : int
+        Hz.
+    window : (float, float) or None
+        As :func:`graph`.
+    """
+
+    def __init__(self, taps: Iterable[str], rate: int = 16000, window: tuple[float, float] | None = None) -> None:
+        self.taps = tuple(taps)
+        parts = graph(window)
+        needed, seen = set(self.taps), {"wave"}
+        while needed - seen:  # only the components that the taps depend on
+            level = (needed - seen).pop()
+            seen.add(level)
+            for _, read, write, more in parts.values():
+                if write == level:
+                    needed |= set(read.split(";")) | {str(v) for k, v in more.items() if k == "F0reader.dmLevel"}
+        parts = {name: part for name, part in parts.items() if part[2] in seen}
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = Path(self._folder.name) / "graph.conf"
+        self._path.write_text(_text(parts, self.taps, rate), encoding="ascii")
+
+    def _open(self) -> Any:
+        from opensmile.core.lib import OpenSMILE
+
+        smile = OpenSMILE()
+        smile.initialize(str(self._path), {}, loglevel=0)
+        return smile
+
+    def names(self) -> dict[str, list[str]]:
+        """Names of the columns of each level."""
+        smile, found = self._open(), {}
+        for level in self.taps:
+            n = smile.external_sink_get_num_elements(f"tap_{level}")
+            found[level] = [smile.external_sink_get_element_name(f"tap_{level}", i) for i in range(n)]
+        smile.free()
+        return found
+
+    def __call__(self, wave: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """[frames, columns] of each level."""
+        smile = self._open()
+        rows: dict[str, list[NDArray[np.float32]]] = {level: [] for level in self.taps}
+
+        def take(level: str) -> Any:
+            return lambda data, meta: rows[level].append(data.copy())
+
+        for level in self.taps:
+            smile.external_sink_set_callback_ex(f"tap_{level}", take(level))
+        smile.external_audio_source_write_data("samples", np.ascontiguousarray(wave, np.float32).tobytes())
+        smile.external_audio_source_set_eoi("samples")
+        smile.run()
+        smile.free()
+        return {level: np.array(values, np.float32) for level, values in rows.items()}
