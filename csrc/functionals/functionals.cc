@@ -19,7 +19,7 @@ constexpr int32_t kCommon = 16;      // functionals before the percentiles; two 
 constexpr int32_t kMembers = 8;      // columns of group B and its deltas
 constexpr int32_t kPlain = 21, kSparse = 19;  // functionals of a column of A, of B
 constexpr int64_t kBlock = 64;       // windows for which rows are taken over at once
-constexpr int64_t kContext = 100;    // rows before a window that tell which of its pitch values are smoothed from neighbours
+constexpr int64_t kContext = 300;    // rows before a window that tell which of its pitch values are smoothed from neighbours
 
 enum Percentile : int32_t { kQuarter, kHalf, kThreeQuarters, kLow, kHigh, kPercentiles };
 constexpr double kShare[kPercentiles] = {0.25, 0.5, 0.75, 0.01, 0.99};
