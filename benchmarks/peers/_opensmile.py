@@ -50,7 +50,9 @@ def _statistics(window: Settings, nonzero: bool) -> Settings:
     }
     s: Settings = {**window, "functionalsEnabled": ";".join(chosen)}
     for group, (on, off) in chosen.items():
-        s.update({f"{group}.{name}": 1 for name in on.split()} | {f"{group}.{name}": 0 for name in off.split()})
+        s.update(
+            {f"{group}.{name}": 1 for name in on.split()} | {f"{group}.{name}": 0 for name in off.split()}
+        )
     s.update({"Extremes.norm": "segment", "Times.norm": "segment"})
     if nonzero:
         return {**s, "Percentiles.percentile": "0.99", "nonZeroFuncts": 1}
@@ -60,14 +62,25 @@ def _statistics(window: Settings, nonzero: bool) -> Settings:
 def _turn(window: Settings) -> Settings:
     """Number of pitch onsets and the duration in seconds."""
     times = ("upleveltime", "downleveltime")
-    off = [f"{t}{p}" for t in times for p in (25, 50, 75, 90)] + ["risetime", "falltime", "leftctime", "rightctime"]
+    off = [f"{t}{p}" for t in times for p in (25, 50, 75, 90)] + [
+        "risetime",
+        "falltime",
+        "leftctime",
+        "rightctime",
+    ]
     return {
         **window,
         "copyInputName": 0,
         "functNameAppend": "Turn",
         "functionalsEnabled": "Onset;Times",
-        **{"Onset.threshold": 0, "Onset.useAbsVal": 0, "Onset.onsetPos": 0, "Onset.offsetPos": 0},
-        **{"Onset.numOnsets": 1, "Onset.numOffsets": 0, "Times.duration": 1, "Times.norm": "second"},
+        "Onset.threshold": 0,
+        "Onset.useAbsVal": 0,
+        "Onset.onsetPos": 0,
+        "Onset.offsetPos": 0,
+        "Onset.numOnsets": 1,
+        "Onset.numOffsets": 0,
+        "Times.duration": 1,
+        "Times.norm": "second",
         **{f"Times.{name}": 0 for name in off},
     }
 
@@ -82,11 +95,24 @@ def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str
         span = {"frameMode": "fixed", "frameSize": window[0], "frameStep": window[1]}
     frame: Settings = {"frameStep": 0.010, "frameCenterSpecial": "left"}
     mel: Settings = {"htkcompatible": 0, "usePower": 1, "lofreq": 20}
-    shs: Settings = {"F0raw": 0, "voicingClip": 0, "voicingC1": 0, "scores": 1, "voicing": 1, "nCandidates": 3}
+    shs: Settings = {
+        "F0raw": 0,
+        "voicingClip": 0,
+        "voicingC1": 0,
+        "scores": 1,
+        "voicing": 1,
+        "nCandidates": 3,
+    }
     smooth: Settings = {"smaWin": 3, **_whole}
     delta: Settings = {"deltawin": 2, "blocksize": 1, **_whole}
     lpc: Settings = {"lpGain": 0, "saveRefCoeff": 0, "residual": 0, "forwardFilter": 0, "lpSpectrum": 0}
-    jitter: Settings = {"jitterLocalEnv": 0, "jitterDDPEnv": 0, "shimmerLocalEnv": 0, "onlyVoiced": 0, "copyInputName": 1}
+    jitter: Settings = {
+        "jitterLocalEnv": 0,
+        "jitterDDPEnv": 0,
+        "shimmerLocalEnv": 0,
+        "onlyVoiced": 0,
+        "copyInputName": 1,
+    }
     return {  # the order of the components is that of emobase2010: what is left at the end of the input depends on it
         "fr60": ("Framer", "wave", "frames60", {**frame, "frameSize": 0.060}),
         "w60": ("Windower", "frames60", "win60", {"winFunc": "gauss", "sigma": 0.25, "gain": 1.0}),
@@ -100,8 +126,13 @@ def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str
             "wave",
             "jitter",
             {
-                **{"F0reader.dmLevel": "pitchF", "F0field": "F0final", "searchRangeRel": 0.25},
-                **{"jitterLocal": 1, "jitterDDP": 1, "shimmerLocal": 1, **jitter},
+                "F0reader.dmLevel": "pitchF",
+                "F0field": "F0final",
+                "searchRangeRel": 0.25,
+                "jitterLocal": 1,
+                "jitterDDP": 1,
+                "shimmerLocal": 1,
+                **jitter,
             },
         ),
         "smoothB": ("PitchSmoother", "pitchShs", "pitchF", _pitch(F0final=1)),
@@ -112,9 +143,19 @@ def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str
         "fft": ("TransformFFT", "winframe", "fftc", {"zeroPadSymmetric": 0}),
         "mag": ("FFTmagphase", "fftc", "fftmag", {}),
         "mel26": ("Melspec", "fftmag", "mspec1", {**mel, "hifreq": 8000, "nBands": 26}),
-        "mfcc": ("Mfcc", "mspec1", "mfcc", {"htkcompatible": 0, "firstMfcc": 0, "lastMfcc": 14, "cepLifter": 22}),
+        "mfcc": (
+            "Mfcc",
+            "mspec1",
+            "mfcc",
+            {"htkcompatible": 0, "firstMfcc": 0, "lastMfcc": 14, "cepLifter": 22},
+        ),
         "mel8": ("Melspec", "fftmag", "mspec2", {**mel, "hifreq": 6500, "nBands": 8}),
-        "log": ("VectorOperation", "mspec2", "mspec2log", {"operation": "log", "copyInputName": 0, "nameAppend": "logMelFreqBand"}),
+        "log": (
+            "VectorOperation",
+            "mspec2",
+            "mspec2log",
+            {"operation": "log", "copyInputName": 0, "nameAppend": "logMelFreqBand"},
+        ),
         "lpc": ("Lpc", "outpR", "lpc", {"p": 8, "method": "acf", "saveLPCoeff": 1, **lpc}),
         "lsp": ("Lsp", "lpc", "lsp", {}),
         "loud": ("Intensity", "frames", "intens", {"intensity": 0, "loudness": 1}),
@@ -129,7 +170,10 @@ def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str
 
 
 def _text(
-    parts: Mapping[str, tuple[str, str, str, Settings]], taps: Iterable[str], dropped: Iterable[str], rate: int
+    parts: Mapping[str, tuple[str, str, str, Settings]],
+    taps: Iterable[str],
+    dropped: Iterable[str],
+    rate: int,
 ) -> str:
     """The graph as a configuration file, with the samples as its source and a sink on each tapped level."""
     sections: list[tuple[str, str, Settings]] = [("memory", "DataMemory", {})]
@@ -141,7 +185,10 @@ def _text(
     sections += [(f"tap_{level}", "ExternalSink", {"reader.dmLevel": level}) for level in taps]
     sections += [(f"drop_{level}", "NullSink", {"reader.dmLevel": level}) for level in dropped]
     lines = ["[componentInstances:cComponentManager]"]
-    lines += [f"instance[{name if kind != 'DataMemory' else 'dataMemory'}].type=c{kind}" for name, kind, _ in sections]
+    lines += [
+        f"instance[{name if kind != 'DataMemory' else 'dataMemory'}].type=c{kind}"
+        for name, kind, _ in sections
+    ]
     lines += ["nThreads=1", "printLevelStats=0"]
     for name, kind, more in sections[1:]:
         lines += ["", f"[{name}:c{kind}]", *(f"{key}={value}" for key, value in more.items())]
@@ -178,17 +225,20 @@ class Emobase2010:
             seen.add(level)
             for _, read, write, more in parts.values():
                 if write == level:
-                    needed |= set(read.split(";")) | {str(v) for k, v in more.items() if k == "F0reader.dmLevel"}
+                    needed |= set(read.split(";")) | {
+                        str(v) for k, v in more.items() if k == "F0reader.dmLevel"
+                    }
         parts = {name: part for name, part in parts.items() if part[2] in seen}
-        self._folder = tempfile.TemporaryDirectory()
-        self._path = Path(self._folder.name) / "graph.conf"
-        self._path.write_text(_text(parts, self.taps, dropped, rate), encoding="ascii")
+        self._text = _text(parts, self.taps, dropped, rate)
 
     def _open(self) -> Any:
         from opensmile.core.lib import OpenSMILE
 
         smile = OpenSMILE()
-        smile.initialize(str(self._path), {}, loglevel=0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.conf"
+            path.write_text(self._text, encoding="ascii")
+            smile.initialize(str(path), {}, loglevel=0)
         return smile
 
     def names(self) -> dict[str, list[str]]:

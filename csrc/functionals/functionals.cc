@@ -31,11 +31,12 @@ struct Rank {
 
   explicit Rank(int64_t n) {
     for (int32_t k = 0; k < kPercentiles; ++k) {
-      const double place = kShare[k] * static_cast<double>(n - 1), below = std::floor(place);
-      at[k] = static_cast<int64_t>(below);
-      next[k] = static_cast<int64_t>(std::ceil(place));
-      next_weight[k] = static_cast<float>(place - below);
-      weight[k] = at[k] == next[k] ? 1.f : static_cast<float>(static_cast<double>(next[k]) - place);
+      const double place = kShare[k] * static_cast<double>(n - 1);
+      at[k] = static_cast<int64_t>(place);
+      const double above = place - static_cast<double>(at[k]);
+      next[k] = at[k] + (above > 0);
+      next_weight[k] = static_cast<float>(above);
+      weight[k] = above > 0 ? static_cast<float>(static_cast<double>(next[k]) - place) : 1.f;
     }
   }
 };
@@ -59,15 +60,17 @@ struct Window {
       const float* b = sorted + whole.next[k] * lanes;
       for (int32_t l = 0; l < plain; ++l) percentile[k][lane + l] = a[l] * whole.weight[k] + b[l] * whole.next_weight[k];
     }
-    for (int32_t l = plain; l < lanes; ++l) {
+    for (int32_t l = plain; l < std::min(lanes, kPlainLanes + kMembers - lane); ++l) {
       const int64_t count = static_cast<int64_t>(stats.count[lane + l]);
-      const bool any = count > 0;
-      stats.min[lane + l] = any ? sorted[l] : 0;
-      stats.max[lane + l] = any ? sorted[(count - 1) * lanes + l] : 0;
-      const Rank rank(any ? count : 1);
+      if (count == 0) {
+        stats.min[lane + l] = stats.max[lane + l] = 0;
+        continue;  // Write() puts zeros
+      }
+      stats.min[lane + l] = sorted[l];
+      stats.max[lane + l] = sorted[(count - 1) * lanes + l];
+      const Rank rank(count);
       for (int32_t k = 0; k < kPercentiles; ++k) {
-        percentile[k][lane + l] =
-            any ? sorted[rank.at[k] * lanes + l] * rank.weight[k] + sorted[rank.next[k] * lanes + l] * rank.next_weight[k] : 0;
+        percentile[k][lane + l] = sorted[rank.at[k] * lanes + l] * rank.weight[k] + sorted[rank.next[k] * lanes + l] * rank.next_weight[k];
       }
     }
   }
@@ -82,11 +85,15 @@ struct Window {
       const double pairs = n * (n - 1.0), s1 = pairs / 2.0, s2 = pairs * (2.0 * n - 1.0) / 6.0, ratio = s1 / s2;
       const double offset = (sum - s.moment[l] * ratio) / (n - s1 * ratio), slope = (s.moment[l] - offset * s1) / s2;
       s.mean[l] = mean;
-      s.offset[l] = n > 1.0 ? offset : s.sum[l];
-      s.slope[l] = n > 1.0 ? slope : 0.0;
+      s.offset[l] = offset;
+      s.slope[l] = slope;
       const float range = s.max[l] - s.min[l];
       s.level75[l] = 0.75f * range + s.min[l];
       s.level90[l] = 0.90f * range + s.min[l];
+    }
+    // exceptions in loops of their own: the compiler makes vectors of a loop without branches
+    for (int32_t l = 0; l < kStatLanes; ++l) {
+      if (s.count[l] <= 1) s.offset[l] = s.sum[l], s.slope[l] = 0;
     }
   }
 
@@ -104,10 +111,9 @@ struct Window {
       value[5][l] = static_cast<float>(s.error1[l] / n);
       value[6][l] = static_cast<float>(s.error2[l] / n);
       const double variance = s.power2[l] / n, deviation = std::sqrt(variance);
-      const bool varies = variance > 0.0;
       value[7][l] = static_cast<float>(deviation);
-      value[8][l] = varies ? static_cast<float>(s.power3[l] / (n * variance * deviation)) : 0.f;
-      value[9][l] = varies ? static_cast<float>(s.power4[l] / (n * variance * variance)) : 0.f;
+      value[8][l] = static_cast<float>(s.power3[l] / (n * variance * deviation));
+      value[9][l] = static_cast<float>(s.power4[l] / (n * variance * variance));
       const float q1 = percentile[kQuarter][l], q2 = percentile[kHalf][l], q3 = percentile[kThreeQuarters][l];
       value[10][l] = q1;
       value[11][l] = q2;
@@ -120,6 +126,9 @@ struct Window {
       value[18][l] = std::fabs(percentile[kHigh][l] - percentile[kLow][l]);
       value[19][l] = (size - static_cast<float>(s.upto75[l])) / size;
       value[20][l] = (size - static_cast<float>(s.upto90[l])) / size;
+    }
+    for (int32_t l = 0; l < kStatLanes; ++l) {
+      if (!(s.power2[l] > 0)) value[8][l] = value[9][l] = 0;
     }
     for (int32_t k = 0; k < kPlain; ++k) {
       for (int32_t l = 0; l < kPlainLanes; ++l) out[l * kPlain + k] = value[k][l];
@@ -227,7 +236,7 @@ Result<Functionals> Functionals::Create(const FunctionalsOptions& options, const
 }
 
 Result<std::unique_ptr<Functionals::State>> Functionals::NewState() const {
-  std::unique_ptr<State> s(new (std::nothrow) FunctionalsState);
+  std::unique_ptr<State> s(new (std::nothrow) FunctionalsState());
   if (!s) return OutOfMemory();
   return s;
 }
