@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the functionals with many lengths, windows and hops on every instruction set, in parts and as a whole. Buffers have
+// exactly the promised size, so that AddressSanitizer sees any access beyond them.
+#include "zoo/functionals.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "zoo/isa.h"
+
+namespace {
+
+using zoo::Span;
+
+int failures = 0;
+
+#define EXPECT(condition, ...)                                    \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                   \
+      std::printf("\n");                                          \
+      ++failures;                                                 \
+    }                                                             \
+  } while (0)
+
+template <class T>
+T Take(zoo::Result<T> r) {
+  if (!r.ok()) {
+    std::printf("unexpected error: %s\n", r.status().message().c_str());
+    std::exit(1);
+  }
+  return std::move(r.value());
+}
+
+// Values on the heap, none behind them.
+struct Exact {
+  explicit Exact(int64_t n) : size(static_cast<size_t>(n)), data(new float[size]) {}
+  Span<float> span() const { return {data.get(), size}; }
+  Span<const float> view() const { return {data.get(), size}; }
+  size_t size;
+  std::unique_ptr<float[]> data;
+};
+
+// Rows of descriptors, a third of group B zero.
+Exact Rows(std::mt19937& rng, int64_t n) {
+  std::normal_distribution<float> normal;
+  Exact rows(n * zoo::kDescriptors);
+  for (size_t i = 0; i < rows.size; ++i) {
+    const int column = static_cast<int>(i % zoo::kDescriptors) % 38;
+    rows.data[i] = column >= 34 && rng() % 3 == 0 ? 0.f : normal(rng) + (column == 34 ? 100.f : 0.f);
+  }
+  return rows;
+}
+
+bool Same(Span<const float> a, Span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0; }
+
+void TestWhole(std::mt19937& rng) {
+  for (const int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 31, 64, 65, 200, 1000}) {
+    const Exact rows = Rows(rng, n);
+    std::vector<float> reference;
+    for (const std::string& isa : zoo::SupportedIsas()) {
+      const zoo::Functionals op = Take(zoo::Functionals::Create({}, isa));
+      const auto state = Take(op.NewState());
+      EXPECT(op.Reserve(n, *state).ok(), "reserve");
+      const Exact out(zoo::kFunctionals);
+      const zoo::Status s = op.Compute(rows.view(), out.span(), *state);
+      EXPECT(s.ok(), "%s", s.message().c_str());
+      if (reference.empty()) reference.assign(out.data.get(), out.data.get() + out.size);
+      for (size_t i = 0; i < out.size; ++i) {
+        const double difference = std::fabs(static_cast<double>(out.data[i]) - reference[i]);
+        EXPECT(difference <= 1e-5 * (1 + std::fabs(reference[i])), "%s n %d value %d: %g", isa.c_str(), static_cast<int>(n), static_cast<int>(i), difference);
+      }
+    }
+  }
+}
+
+void TestSliding(std::mt19937& rng) {
+  for (const auto& [window, hop] : {std::pair<int, int>{40, 4}, {1, 1}, {2, 3}, {3, 1}, {5, 5}, {17, 2}, {40, 1}, {64, 63}, {100, 7}, {9, 50}}) {
+    zoo::SlidingFunctionalsOptions o;
+    o.window = window;
+    o.hop = hop;
+    const int64_t n = window + hop * 83 + hop / 2, count = o.Windows(n);
+    const Exact rows = Rows(rng, n);
+    for (const std::string& isa : zoo::SupportedIsas()) {
+      const zoo::SlidingFunctionals op = Take(zoo::SlidingFunctionals::Create(o, isa));
+      const auto state = Take(op.NewState());
+      const Exact all(count * zoo::kFunctionals);
+      const zoo::Status s = op.Compute(rows.view(), 0, {0, count}, all.span(), *state);
+      EXPECT(s.ok(), "%s", s.message().c_str());
+      int64_t at = 0;
+      while (at < count) {
+        const zoo::Range part{at, std::min<int64_t>(count, at + 1 + static_cast<int64_t>(rng() % 40))};
+        const zoo::Range need = o.Needed(part);
+        Exact held(need.size() * zoo::kDescriptors);
+        std::copy(rows.data.get() + need.begin * zoo::kDescriptors, rows.data.get() + need.end * zoo::kDescriptors, held.data.get());
+        const Exact out(part.size() * zoo::kFunctionals);
+        EXPECT(op.Compute(held.view(), need.begin, part, out.span(), *state).ok(), "part");
+        EXPECT(Same(out.view(), {all.data.get() + part.begin * zoo::kFunctionals, out.size}), "%s window %d hop %d: windows %d to %d differ", isa.c_str(),
+               window, hop, static_cast<int>(part.begin), static_cast<int>(part.end));
+        at = part.end;
+      }
+      EXPECT(!op.Compute({rows.data.get(), 76}, 0, {0, count}, all.span(), *state).ok() || n == 1, "too few rows were taken");
+    }
+  }
+}
+
+void TestErrors() {
+  EXPECT(!zoo::Functionals::Create({-1, 0.01}).ok(), "tail");
+  EXPECT(!zoo::Functionals::Create({3, NAN}).ok(), "period");
+  EXPECT(!zoo::SlidingFunctionals::Create({0, 4, 0.01}).ok(), "window");
+  EXPECT(!zoo::SlidingFunctionals::Create({40, 0, 0.01}).ok(), "hop");
+  const zoo::Functionals op = Take(zoo::Functionals::Create({}));
+  const auto state = Take(op.NewState());
+  EXPECT(op.Reserve(2, *state).ok(), "reserve");
+  const Exact out(zoo::kFunctionals);
+  for (const float bad : {NAN, INFINITY, -INFINITY, 2e18f}) {
+    const Exact rows(2 * zoo::kDescriptors);
+    std::fill(rows.data.get(), rows.data.get() + rows.size, 1.f);
+    rows.data[rows.size - 1] = bad;
+    const zoo::Status s = op.Compute(rows.view(), out.span(), *state);
+    EXPECT(!s.ok() && s.message().find("row 1, column 75") != std::string::npos, "%s", s.message().c_str());
+  }
+  EXPECT(!op.Compute({out.data.get(), 75}, out.span(), *state).ok(), "75 values");
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 rng(11);
+  TestWhole(rng);
+  TestSliding(rng);
+  TestErrors();
+  std::printf("%d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
