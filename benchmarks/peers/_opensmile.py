@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Settings = dict[str, object]
+#: Type, levels read, level written, settings.
+Part = tuple[str, str, str, Settings]
 
 #: Levels whose columns are the 76 of our op ``lld``, in its order: openSMILE's own order of lld, lld_de, lld2, lld2_de.
 LLD_LEVELS = ("lld", "lld_de", "lld2", "lld2_de")
@@ -85,14 +87,23 @@ def _turn(window: Settings) -> Settings:
     }
 
 
-def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str, str, Settings]]:
-    """Components: name -> (type, levels read, level written, settings).
-
-    ``window``: seconds of the functionals' window and hop; None for the whole input.
-    """
+def _statistic_parts(window: tuple[float, float] | None) -> dict[str, Part]:
+    """The three components that compute functionals, of the whole input or of windows."""
     span: Settings = {"frameMode": "full", "frameSize": 0, "frameStep": 0}
     if window is not None:
         span = {"frameMode": "fixed", "frameSize": window[0], "frameStep": window[1]}
+    return {
+        "statA": ("Functionals", "lld;lld_de", "func", _statistics(span, False)),
+        "statB": ("Functionals", "lld2;lld2_de", "funcNz", _statistics(span, True)),
+        "turn": ("Functionals", "pitchF", "functOnsets", _turn(span)),
+    }
+
+
+def graph(window: tuple[float, float] | None = None) -> dict[str, Part]:
+    """Components by name.
+
+    ``window``: seconds of the functionals' window and hop; None for the whole input.
+    """
     frame: Settings = {"frameStep": 0.010, "frameCenterSpecial": "left"}
     mel: Settings = {"htkcompatible": 0, "usePower": 1, "lofreq": 20}
     shs: Settings = {
@@ -163,36 +174,68 @@ def graph(window: tuple[float, float] | None = None) -> dict[str, tuple[str, str
         "lldB": ("ContourSmoother", "pitchF;jitter", "lld2", smooth),
         "deltaA": ("DeltaRegression", "lld", "lld_de", delta),
         "deltaB": ("DeltaRegression", "lld2", "lld2_de", delta),
-        "statA": ("Functionals", "lld;lld_de", "func", _statistics(span, False)),
-        "statB": ("Functionals", "lld2;lld2_de", "funcNz", _statistics(span, True)),
-        "turn": ("Functionals", "pitchF", "functOnsets", _turn(span)),
+        **_statistic_parts(window),
     }
 
 
-def _text(
-    parts: Mapping[str, tuple[str, str, str, Settings]],
-    taps: Iterable[str],
-    dropped: Iterable[str],
-    rate: int,
-) -> str:
-    """The graph as a configuration file, with the samples as its source and a sink on each tapped level."""
-    sections: list[tuple[str, str, Settings]] = [("memory", "DataMemory", {})]
-    source: Settings = {"writer.dmLevel": "wave", "sampleRate": rate, "nBits": 33, "channels": 1}
-    # 33 is its code for float32 samples
-    sections.append(("samples", "ExternalAudioSource", {**source, **_whole}))
-    for name, (kind, read, write, more) in parts.items():
-        sections.append((name, kind, {"reader.dmLevel": read, "writer.dmLevel": write, **more}))
-    sections += [(f"tap_{level}", "ExternalSink", {"reader.dmLevel": level}) for level in taps]
-    sections += [(f"drop_{level}", "NullSink", {"reader.dmLevel": level}) for level in dropped]
-    lines = ["[componentInstances:cComponentManager]"]
-    lines += [
-        f"instance[{name if kind != 'DataMemory' else 'dataMemory'}].type=c{kind}"
-        for name, kind, _ in sections
-    ]
+def _text(sections: Mapping[str, tuple[str, Settings]]) -> str:
+    """A configuration file: name -> (type, settings)."""
+    lines = ["[componentInstances:cComponentManager]", "instance[dataMemory].type=cDataMemory"]
+    lines += [f"instance[{name}].type=c{kind}" for name, (kind, _) in sections.items()]
     lines += ["nThreads=1", "printLevelStats=0"]
-    for name, kind, more in sections[1:]:
+    for name, (kind, more) in sections.items():
         lines += ["", f"[{name}:c{kind}]", *(f"{key}={value}" for key, value in more.items())]
     return "\n".join(lines) + "\n"
+
+
+def _sections(
+    parts: Mapping[str, Part], taps: Iterable[str], dropped: Iterable[str]
+) -> dict[str, tuple[str, Settings]]:
+    """Components, and a sink on each level that is tapped or dropped."""
+    found = {
+        name: (kind, {"reader.dmLevel": read, "writer.dmLevel": write, **more})
+        for name, (kind, read, write, more) in parts.items()
+    }
+    sinks = {f"tap_{level}": ("ExternalSink", {"reader.dmLevel": level}) for level in taps}
+    return {
+        **found,
+        **sinks,
+        **{f"drop_{level}": ("NullSink", {"reader.dmLevel": level}) for level in dropped},
+    }
+
+
+def _open(text: str) -> Any:
+    from opensmile.core.lib import OpenSMILE
+
+    smile = OpenSMILE()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.conf"
+        path.write_text(text, encoding="ascii")
+        smile.initialize(str(path), {}, loglevel=0)
+    return smile
+
+
+def _write_rows(smile: Any, source: str, rows: NDArray[np.float32]) -> None:
+    """Rows to an external source; the wheel's own method passes the number of values for that of rows."""
+    from ctypes import POINTER, c_float
+
+    from opensmile.core.lib import smileapi
+
+    data = rows.ctypes.data_as(POINTER(c_float))
+    if smileapi.smile_extsource_write_data(smile._smileobj, source.encode(), data, len(rows)) != 0:
+        raise RuntimeError(f"openSMILE did not take {len(rows)} rows of {source}")
+
+
+def _collect(smile: Any, taps: Iterable[str]) -> dict[str, list[NDArray[np.float32]]]:
+    """Lists that fill up with the rows of each tapped level."""
+    rows: dict[str, list[NDArray[np.float32]]] = {level: [] for level in taps}
+
+    def take(level: str) -> Any:
+        return lambda data, meta: rows[level].append(data.copy())
+
+    for level in taps:
+        smile.external_sink_set_callback_ex(f"tap_{level}", take(level))
+    return rows
 
 
 class Emobase2010:
@@ -229,21 +272,21 @@ class Emobase2010:
                         str(v) for k, v in more.items() if k == "F0reader.dmLevel"
                     }
         parts = {name: part for name, part in parts.items() if part[2] in seen}
-        self._text = _text(parts, self.taps, dropped, rate)
-
-    def _open(self) -> Any:
-        from opensmile.core.lib import OpenSMILE
-
-        smile = OpenSMILE()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "graph.conf"
-            path.write_text(self._text, encoding="ascii")
-            smile.initialize(str(path), {}, loglevel=0)
-        return smile
+        # 33 is its code for float32 samples
+        source: Settings = {
+            "writer.dmLevel": "wave",
+            "sampleRate": rate,
+            "nBits": 33,
+            "channels": 1,
+            **_whole,
+        }
+        self._text = _text(
+            {"samples": ("ExternalAudioSource", source), **_sections(parts, self.taps, dropped)}
+        )
 
     def names(self) -> dict[str, list[str]]:
         """Names of the columns of each level."""
-        smile, found = self._open(), {}
+        smile, found = _open(self._text), {}
         for level in self.taps:
             n = smile.external_sink_get_num_elements(f"tap_{level}")
             found[level] = [smile.external_sink_get_element_name(f"tap_{level}", i) for i in range(n)]
@@ -252,16 +295,41 @@ class Emobase2010:
 
     def __call__(self, wave: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """[frames, columns] of each level."""
-        smile = self._open()
-        rows: dict[str, list[NDArray[np.float32]]] = {level: [] for level in self.taps}
-
-        def take(level: str) -> Any:
-            return lambda data, meta: rows[level].append(data.copy())
-
-        for level in self.taps:
-            smile.external_sink_set_callback_ex(f"tap_{level}", take(level))
+        smile = _open(self._text)
+        rows = _collect(smile, self.taps)
         smile.external_audio_source_write_data("samples", np.ascontiguousarray(wave, np.float32).tobytes())
         smile.external_audio_source_set_eoi("samples")
         smile.run()
         smile.free()
         return {level: np.array(values, np.float32) for level, values in rows.items()}
+
+
+class FunctionalsOnly:
+    """openSMILE's functionals of descriptors that it is given, for timing.
+
+    Parameters
+    ----------
+    window : (float, float) or None
+        As :func:`graph`.
+    """
+
+    def __init__(self, window: tuple[float, float] | None = None) -> None:
+        sources = {}
+        for level, columns in {"lld": 34, "lld_de": 34, "lld2": 4, "lld2_de": 4, "pitchF": 1}.items():
+            fields: Settings = {"fieldNames": level, "fieldSizes": columns, "period": 0.01}
+            sources[level] = ("ExternalSource", {"writer.dmLevel": level, **fields, **_whole})
+        self._text = _text({**sources, **_sections(_statistic_parts(window), FUNCTIONAL_LEVELS, ())})
+
+    def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[windows, 1582] of [frames, 76]; onsets are those of the smoothed pitch."""
+        smile = _open(self._text)
+        found = _collect(smile, FUNCTIONAL_LEVELS)
+        cuts = {"lld": (0, 34), "lld_de": (38, 72), "lld2": (34, 38), "lld2_de": (72, 76), "pitchF": (34, 35)}
+        for level, (first, last) in cuts.items():
+            _write_rows(smile, level, np.ascontiguousarray(rows[:, first:last], np.float32))
+            smile.external_source_set_eoi(level)
+        smile.run()
+        smile.free()
+        return np.concatenate(
+            [np.array(found[level], np.float32)[:, 0] for level in FUNCTIONAL_LEVELS], axis=1
+        )
