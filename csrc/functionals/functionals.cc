@@ -24,6 +24,9 @@ constexpr int64_t kContext = 300;    // rows before a window that tell which of 
 enum Percentile : int32_t { kQuarter, kHalf, kThreeQuarters, kLow, kHigh, kPercentiles };
 constexpr double kShare[kPercentiles] = {0.25, 0.5, 0.75, 0.01, 0.99};
 
+// Rows that a sorted window of n takes.
+int64_t SortedRows(int64_t n) { return n / 8 * 8 + 8; }
+
 // A percentile of n sorted values: the two around it and their weights.
 struct Rank {
   int64_t at[kPercentiles], next[kPercentiles];
@@ -244,7 +247,7 @@ Result<std::unique_ptr<Functionals::State>> Functionals::NewState() const {
 Status Functionals::Reserve(int64_t rows, State& state) const noexcept {
   Scratch& s = static_cast<FunctionalsState&>(state).scratch;
   const size_t n = static_cast<size_t>(rows);
-  if (!s.rows.Reserve(n * kStatLanes) || !s.sorted.Reserve((n + 1) * static_cast<size_t>(impl_->kernels->lanes))) return OutOfMemory();
+  if (!s.rows.Reserve(n * kStatLanes) || !s.sorted.Reserve(static_cast<size_t>(SortedRows(rows) * impl_->kernels->lanes))) return OutOfMemory();
   return Status::Ok();
 }
 
@@ -310,7 +313,7 @@ struct SlidingState : SlidingFunctionals::State {
 // Vector operations of one lane group, to sort n rows and to exchange `hop` of them.
 bool SlidingIsCheaper(int64_t n, int64_t hop) {
   const double depth = std::ceil(std::log2(static_cast<double>(std::max<int64_t>(n, 2))));
-  const double sort = 0.25 * static_cast<double>(n) * depth * (depth - 1) * 6, slide = static_cast<double>(n * hop) * 5;
+  const double sort = 0.5 * static_cast<double>(n) * depth * (depth + 1), slide = static_cast<double>(n * hop) * 5;
   return hop < n && slide < sort;
 }
 
@@ -338,7 +341,7 @@ Result<std::unique_ptr<SlidingFunctionals::State>> SlidingFunctionals::NewState(
   const int64_t span = o.hop < o.window ? (kBlock - 1) * o.hop + o.window : o.window;
   const int64_t groups = impl_->slide ? kStatLanes : impl_->kernels->lanes;
   if (!s->scratch.rows.Reserve(static_cast<size_t>(span * kStatLanes)) ||
-      !s->scratch.sorted.Reserve(static_cast<size_t>((o.window + 1) * groups))) {
+      !s->scratch.sorted.Reserve(static_cast<size_t>(SortedRows(o.window) * groups))) {
     return OutOfMemory();
   }
   s->onsets.resize(static_cast<size_t>(o.window));
@@ -379,7 +382,7 @@ Status SlidingFunctionals::Compute(Span<const float> part, int64_t first, Range 
           k.sort(at, n, lane, sorted);
           return sorted;
         }
-        float* mine = sorted + (n + 1) * lane;
+        float* mine = sorted + SortedRows(n) * lane;
         if (w == 0) {
           k.sort(at, n, lane, mine);
         } else {

@@ -58,28 +58,104 @@ int64_t Take(const float* in, int64_t rows, float limit, float* out) {
   return at;
 }
 
-ZOO_INLINE void Order(float* a, float* b) {
-  const VF x = Load<VF>(a), y = Load<VF>(b);
-  Store(a, Min(x, y));
-  Store(b, Max(x, y));
+ZOO_INLINE void Order(VF& a, VF& b) {
+  const VF low = Min(a, b);
+  b = Max(a, b);
+  a = low;
 }
 
-// Batcher's odd-even merge sort, which takes any n: the same comparisons in every lane.
-void Sort(const float* rows, int64_t n, int32_t lane, float* sorted) {
-  for (int64_t i = 0; i < n; ++i) Store(sorted + i * kF, Load<VF>(rows + i * kStatLanes + lane));
-  Store(sorted + n * kF, Splat(kInf));
-  int64_t top = 1;
-  while (top * 2 < n) top *= 2;
-  if (n < 2) return;
-  for (int64_t p = top; p > 0; p /= 2) {
-    for (int64_t q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {
-      for (int64_t base = r; base + d < n; base += 2 * p) {
-        const int64_t end = base + p < n - d ? base + p : n - d;
-        for (int64_t i = base; i < end; ++i) Order(sorted + i * kF, sorted + (i + d) * kF);
+ZOO_INLINE void OrderRows(float* a, float* b) {
+  VF x = Load<VF>(a), y = Load<VF>(b);
+  Order(x, y);
+  Store(a, x);
+  Store(b, y);
+}
+
+// Sorting is a network of comparisons, the same in every lane: 8 rows at a time in registers, then bitonic merges of runs of 8,
+// 16, ... rows. A run that the end cuts short counts as filled up with +Inf, which no comparison moves.
+
+// Rows [begin, end), a multiple of 8, each 8 of them bitonic: sorts each 8.
+ZOO_INLINE void FinishEights(float* s, int64_t begin, int64_t end) {
+  for (int64_t b = begin; b < end; b += 8) {
+    VF r[8];
+    for (int i = 0; i < 8; ++i) r[i] = Load<VF>(s + (b + i) * kF);
+    for (int i = 0; i < 4; ++i) Order(r[i], r[i + 4]);
+    for (int i = 0; i < 8; i += 4) Order(r[i], r[i + 2]), Order(r[i + 1], r[i + 3]);
+    for (int i = 0; i < 8; i += 2) Order(r[i], r[i + 1]);
+    for (int i = 0; i < 8; ++i) Store(s + (b + i) * kF, r[i]);
+  }
+}
+
+// Rows [begin, end), each 2 k of them bitonic: sorts each 2 k. Two strides a pass, and blocks that leave the cache one by one.
+void Clean(float* s, int64_t begin, int64_t end, int64_t k) {
+  while (k >= 16) {
+    const int64_t h = k / 2;
+    for (int64_t b = begin; b < end; b += 2 * k) {
+      const int64_t full = b + h < end - 3 * h ? b + h : end - 3 * h;
+      int64_t x = b;
+      for (; x < full; ++x) {
+        float *p0 = s + x * kF, *p1 = p0 + h * kF, *p2 = p1 + h * kF, *p3 = p2 + h * kF;
+        VF r0 = Load<VF>(p0), r1 = Load<VF>(p1), r2 = Load<VF>(p2), r3 = Load<VF>(p3);
+        Order(r0, r2);
+        Order(r1, r3);
+        Order(r0, r1);
+        Order(r2, r3);
+        Store(p0, r0);
+        Store(p1, r1);
+        Store(p2, r2);
+        Store(p3, r3);
       }
-      if (q == p) break;
+      for (; x < b + h; ++x) {
+        float *p0 = s + x * kF, *p1 = p0 + h * kF, *p2 = p1 + h * kF;
+        if (x + k < end) OrderRows(p0, p2);
+        if (x + h < end) OrderRows(p0, p1);
+      }
+    }
+    k /= 4;
+    if (k >= 64) {
+      for (int64_t b = begin; b < end; b += 2 * k) Clean(s, b, b + 2 * k < end ? b + 2 * k : end, k);
+      return;
     }
   }
+  if (k == 8) {
+    for (int64_t b = begin; b < end; b += 16) {
+      for (int64_t x = b; x < b + 8 && x + 8 < end; ++x) OrderRows(s + x * kF, s + (x + 8) * kF);
+    }
+  }
+  FinishEights(s, begin, end);
+}
+
+// Rows [begin, end): sorted runs of `run` rows become one, for each two of them.
+ZOO_INLINE void Merge(float* s, int64_t begin, int64_t end, int64_t run) {
+  for (int64_t b = begin; b + run < end; b += 2 * run) {
+    const int64_t last = b + 2 * run - 1, stop = b + 2 * run < end ? b + 2 * run : end;
+    for (int64_t x = last - stop + 1 + b; x < b + run; ++x) OrderRows(s + x * kF, s + (last - x + b) * kF);
+    Clean(s, b, stop, run / 2);
+  }
+}
+
+void Sort(const float* rows, int64_t n, int32_t lane, float* sorted) {
+  const int64_t end = (n + 7) / 8 * 8;
+  for (int64_t i = 0; i < n; ++i) Store(sorted + i * kF, Load<VF>(rows + i * kStatLanes + lane));
+  for (int64_t i = n; i < n / 8 * 8 + 8; ++i) Store(sorted + i * kF, Splat(kInf));
+  for (int64_t b = 0; b < end; b += 8) {
+    float* s = sorted + b * kF;
+    VF r[8];
+    for (int i = 0; i < 8; ++i) r[i] = Load<VF>(s + i * kF);
+    for (int i = 0; i < 8; i += 4) Order(r[i], r[i + 2]), Order(r[i + 1], r[i + 3]);
+    for (int i = 0; i < 4; ++i) Order(r[i], r[i + 4]);
+    for (int i = 0; i < 8; i += 2) Order(r[i], r[i + 1]);
+    Order(r[2], r[4]), Order(r[3], r[5]);
+    Order(r[1], r[4]), Order(r[3], r[6]);
+    Order(r[1], r[2]), Order(r[3], r[4]), Order(r[5], r[6]);
+    for (int i = 0; i < 8; ++i) Store(s + i * kF, r[i]);
+  }
+  const int64_t chunk = 256;  // rows that stay in the first-level cache
+  for (int64_t b = 0; b < end; b += chunk) {
+    const int64_t stop = b + chunk < end ? b + chunk : end;
+    for (int64_t run = 8; run < stop - b; run *= 2) Merge(sorted, b, stop, run);
+  }
+  for (int64_t run = chunk; run < end; run *= 2) Merge(sorted, 0, end, run);
 }
 
 // What stands at a place after `gone` has left: what stood there, or, from `gone` on, what stood behind it.

@@ -35,9 +35,9 @@ struct FunctionalsKernels {
   // [rows][76] as the user gives them -> [rows][kStatLanes]: the columns in the order of the output, zeros of group B as +Inf,
   // denormals and -0 as +0. Returns the index of the first value that is NaN or larger than `limit`, or -1.
   int64_t (*take)(const float* in, int64_t rows, float limit, float* out);
-  // Lanes [lane, lane + lanes) of n rows -> sorted [n + 1][lanes], +Inf behind the last.
+  // Lanes [lane, lane + lanes) of n rows -> sorted [n / 8 * 8 + 8][lanes], +Inf behind the last.
   void (*sort)(const float* rows, int64_t n, int32_t lane, float* sorted);
-  // sorted [n + 1][lanes] as left by `sort`: takes out rows gone[0 .. count) and puts in rows come[0 .. count).
+  // sorted as left by `sort`: takes out rows gone[0 .. count) and puts in rows come[0 .. count).
   void (*slide)(float* sorted, int64_t n, const float* gone, const float* come, int64_t count, int32_t lane);
   void (*sums)(const float* rows, int64_t n, WindowStats* stats);
   void (*residuals)(const float* rows, int64_t n, WindowStats* stats);
