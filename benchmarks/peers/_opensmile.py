@@ -272,11 +272,10 @@ class Emobase2010:
                         str(v) for k, v in more.items() if k == "F0reader.dmLevel"
                     }
         parts = {name: part for name, part in parts.items() if part[2] in seen}
-        # 33 is its code for float32 samples
         source: Settings = {
             "writer.dmLevel": "wave",
             "sampleRate": rate,
-            "nBits": 33,
+            "nBits": 16,
             "channels": 1,
             **_whole,
         }
@@ -294,10 +293,11 @@ class Emobase2010:
         return found
 
     def __call__(self, wave: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """[frames, columns] of each level."""
+        """[frames, columns] of each level. Samples are rounded to 16 bits, as they are in the wheel and in files."""
+        samples = np.round(wave * 32768.0).clip(-32768, 32767).astype("<i2")
         smile = _open(self._text)
         rows = _collect(smile, self.taps)
-        smile.external_audio_source_write_data("samples", np.ascontiguousarray(wave, np.float32).tobytes())
+        smile.external_audio_source_write_data("samples", samples.tobytes())
         smile.external_audio_source_set_eoi("samples")
         smile.run()
         smile.free()
