@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoo import _native, ops
 from zoo.errors import InputError
-from zoo.pipeline import Functionals, Pipeline, SlidingFunctionals
+from zoo.pipeline import Functionals, Lld, Pipeline, SlidingFunctionals
 
 F32 = NDArray[np.float32]
 ISAS = _native.isas()
@@ -220,6 +220,25 @@ def test_the_stream_answers_with_the_row_that_completes_a_window() -> None:
     assert [len(stream.push(rows[i : i + 1])) for i in range(60)] == [
         int(i >= 39 and (i - 39) % 4 == 0) for i in range(60)
     ]
+
+
+@pytest.mark.parametrize("size", [160, 777, 16000])
+def test_audio_to_windows_in_a_stream(size: int) -> None:
+    rng = np.random.default_rng(size)
+    t = np.arange(24000) / 16000
+    wave = (
+        0.3 * np.sin(2 * np.pi * 130 * t) ** 7 * (np.sin(9 * t) > 0) + 0.01 * rng.standard_normal(t.size)
+    ).astype(np.float32)
+    pipeline = Pipeline([Lld(rate=16000), SlidingFunctionals()])
+    whole = pipeline(wave, 16000)
+    assert whole.shape == (26, 1582)
+    np.testing.assert_array_equal(whole, ops.sliding_functionals(ops.lld(wave, 16000)))
+    stream = pipeline.stream(16000)
+    parts = [stream.push(wave[at : at + size]) for at in range(0, len(wave), size)]
+    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()]), whole)
+    assert len(np.unique(whole[:, -2])) > 1
+    segment = Pipeline([Lld(rate=16000), Functionals()])(wave, 16000)
+    np.testing.assert_array_equal(segment, ops.functionals(ops.lld(wave, 16000)))
 
 
 # -------------------------------------------------------------------------------------------------- extremes, errors

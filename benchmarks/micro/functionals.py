@@ -82,5 +82,5 @@ def rows() -> Iterator[Row]:
         theirs=each,
         inputs=INPUTS,
         check=same,
-        goal=1.5,
+        goal=1.2,
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,17 +24,20 @@ FUNCTIONAL = np.array([name.rsplit("_", 1)[1] for name in ops.FUNCTIONAL_NAMES])
 COLUMN = np.repeat([*range(34), *range(38, 72), *range(34, 38), *range(72, 76)], [21] * 68 + [19] * 8)
 
 
-def _peer() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "peers" / "_opensmile.py"
-    spec = importlib.util.spec_from_file_location("_opensmile", path)
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-opensmile = _peer()
+opensmile = _load(BENCHMARKS / "peers" / "_opensmile.py")
 
 
 class Case(NamedTuple):
@@ -176,3 +180,41 @@ def test_the_number_of_onsets_is_exact_on_every_window(
         gaps += int(case.whole[0, -2]) - naive[0]
         assert ops.functionals(case.rows)[0, -2] == case.whole[0, -2]
     assert gaps > 0
+
+
+def test_from_audio(data_root: Path) -> None:
+    """The whole chain, ours beside openSMILE's: the script that makes the table of docs/functionals.md."""
+    agreement = _load(BENCHMARKS / "lld_agreement.py")
+    files = sorted((data_root / "emodb" / "full4").glob("*.flac"))[::17]
+    found = agreement.Agreement(RATE)
+    for file in files:
+        wave, rate = ops.read_audio(file)
+        assert rate == RATE
+        found.add(wave)
+    for pairs in (found.whole, found.windows):
+        r = agreement.pearson(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
+        assert r.min() >= 0.99, ops.FUNCTIONAL_NAMES[r.argmin()]
+        assert agreement.close(pairs) >= 0.9
+    whole = agreement.pearson(*(np.concatenate(side) for side in zip(*found.whole, strict=True)))
+    table = agreement.cells(whole)
+    assert len(table) == 2 + 2 * 10 * 21
+    assert sum(value is None for value in table.values()) == 2 * 4 * 2  # group B has 19
+    assert table["F0final__Turn_numOnsets"] == 1
+
+
+def test_the_document_holds_the_whole_table() -> None:
+    agreement = _load(BENCHMARKS / "lld_agreement.py")
+    text = (BENCHMARKS.parent / "docs" / "functionals.md").read_text(encoding="utf-8")
+    written = text.split(agreement.BEGIN)[1].split(agreement.END)[0]
+    for functional in agreement.FUNCTIONALS:
+        assert written.count(f"| {functional} |") == 2
+    assert all(group in written for group in agreement.GROUPS)
+    numbers = [
+        float(cell)
+        for line in written.splitlines()
+        if line.startswith("| ")
+        for cell in line.split("|")[2:-1]
+        if cell.strip()[:1].isdigit()
+    ]
+    assert len(numbers) == 2 * (6 * 21 + 4 * 19)
+    assert min(numbers) >= 0.99
