@@ -18,7 +18,8 @@ constexpr int32_t kPitch = 34;       // column of the pitch in the user's rows
 constexpr int32_t kCommon = 16;      // functionals before the percentiles; two follow them
 constexpr int32_t kMembers = 8;      // columns of group B and its deltas
 constexpr int32_t kPlain = 21, kSparse = 19;  // functionals of a column of A, of B
-constexpr int64_t kBlock = 64;       // windows for which rows are taken over at once
+constexpr int64_t kBlock = 64;        // windows for which rows are taken over at once; fewer,
+constexpr int64_t kBlockRows = 4096;  // when their hops sum up to more rows than these and than a window
 constexpr int64_t kContext = 300;    // rows before a window that tell which of its pitch values are smoothed from neighbours
 
 enum Percentile : int32_t { kQuarter, kHalf, kThreeQuarters, kLow, kHigh, kPercentiles };
@@ -175,12 +176,9 @@ class Contour {
   double x_ = 0, before_ = 0;
 };
 
-std::string Period(const char* op, double period) {
-  return std::string(op) + ": period is " + std::to_string(period) + " s; it must lie between 1e-6 and 1000";
-}
-
 Status CheckPeriod(const char* op, double period) {
-  return period >= 1e-6 && period <= 1000 ? Status::Ok() : InvalidArgument(Period(op, period));
+  if (period >= 1e-6 && period <= 1000) return Status::Ok();
+  return InvalidArgument(std::string(op) + ": period is " + std::to_string(period) + " s; it must lie between 1e-6 and 1000");
 }
 
 Status BadValue(const char* op, const float* in, int64_t first, int64_t at) {
@@ -257,6 +255,7 @@ Status Functionals::Compute(Span<const float> in, Span<float> out, State& state)
     return InvalidArgument("functionals: " + std::to_string(in.size()) + " values are not rows of 76, or the output does not hold 1582");
   }
   Scratch& s = static_cast<FunctionalsState&>(state).scratch;
+  if (s.rows.capacity() < static_cast<size_t>(n * kStatLanes)) return InvalidArgument("functionals: Reserve() was called for fewer rows");
   const FunctionalsKernels& k = *impl_->kernels;
   const int64_t bad = k.take(in.data(), n, kDescriptorLimit, s.rows.data());
   if (bad >= 0) return BadValue("functionals", in.data(), 0, bad);
@@ -300,7 +299,8 @@ struct SlidingFunctionals::Impl {
   SlidingFunctionalsOptions options;
   const FunctionalsKernels* kernels;
   Rank rank;
-  bool slide;  // to the next window; else each is sorted anew
+  bool slide;     // to the next window; else each is sorted anew
+  int64_t block;  // windows for which rows are taken over at once
 };
 
 namespace {
@@ -312,6 +312,11 @@ struct SlidingState : SlidingFunctionals::State {
 
 // To exchange one row in a sorted window costs about as much as one level of sorting it anew (measured: windows of 10 to 400).
 bool SlidingIsCheaper(int64_t n, int64_t hop) { return hop < n && static_cast<double>(hop) <= std::ceil(std::log2(static_cast<double>(n))); }
+
+int64_t Block(const SlidingFunctionalsOptions& o) {
+  if (o.hop >= o.window) return 1;
+  return std::clamp<int64_t>(std::max<int64_t>(o.window, kBlockRows) / o.hop, 1, kBlock);
+}
 
 }  // namespace
 
@@ -325,7 +330,7 @@ Result<SlidingFunctionals> SlidingFunctionals::Create(const SlidingFunctionalsOp
   Result<const Kernels*> k = SelectKernels(isa);
   if (!k.ok()) return k.status();
   return SlidingFunctionals(std::unique_ptr<Impl>(
-      new Impl{options, &k.value()->functionals, Rank(options.window), SlidingIsCheaper(options.window, options.hop)}));
+      new Impl{options, &k.value()->functionals, Rank(options.window), SlidingIsCheaper(options.window, options.hop), Block(options)}));
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
 }
@@ -333,8 +338,7 @@ Result<SlidingFunctionals> SlidingFunctionals::Create(const SlidingFunctionalsOp
 Result<std::unique_ptr<SlidingFunctionals::State>> SlidingFunctionals::NewState() const try {
   auto s = std::make_unique<SlidingState>();
   const SlidingFunctionalsOptions& o = impl_->options;
-  // a block's rows, or those of one window at a time where they do not overlap
-  const int64_t span = o.hop < o.window ? (kBlock - 1) * o.hop + o.window : o.window;
+  const int64_t span = (impl_->block - 1) * o.hop + o.window;
   const int64_t groups = impl_->slide ? kStatLanes : impl_->kernels->lanes;
   if (!s->scratch.rows.Reserve(static_cast<size_t>(span * kStatLanes)) ||
       !s->scratch.sorted.Reserve(static_cast<size_t>(SortedRows(o.window) * groups))) {
@@ -360,13 +364,12 @@ Status SlidingFunctionals::Compute(Span<const float> part, int64_t first, Range 
   float* rows = s.scratch.rows.data();
   float* sorted = s.scratch.sorted.data();
   const float duration = static_cast<float>(n) * static_cast<float>(o.period);
-  const int64_t block = o.hop < n ? kBlock : 1;
   Contour contour(need.begin == 0, kContext);
   int64_t heard = need.begin;  // rows that the contour has seen
   int32_t total = 0;
   bool before = true;
-  for (int64_t b = windows.begin; b < windows.end; b += block) {
-    const int64_t count = std::min(block, windows.end - b), begin = b * o.hop, span = (count - 1) * o.hop + n;
+  for (int64_t b = windows.begin; b < windows.end; b += impl_->block) {
+    const int64_t count = std::min(impl_->block, windows.end - b), begin = b * o.hop, span = (count - 1) * o.hop + n;
     const float* from = part.data() + (begin - first) * kDescriptors;
     const int64_t bad = k.take(from, span, kDescriptorLimit, rows);
     if (bad >= 0) return BadValue("sliding_functionals", from, begin, bad);

@@ -82,7 +82,7 @@ void TestWhole(std::mt19937& rng) {
 }
 
 void TestSliding(std::mt19937& rng) {
-  for (const auto& [window, hop] : {std::pair<int, int>{40, 4}, {1, 1}, {2, 3}, {3, 1}, {5, 5}, {17, 2}, {40, 1}, {64, 63}, {100, 7}, {9, 50}}) {
+  for (const auto& [window, hop] : {std::pair<int, int>{40, 4}, {1, 1}, {2, 3}, {3, 1}, {5, 5}, {17, 2}, {40, 1}, {64, 63}, {100, 7}, {9, 50}, {700, 600}}) {
     zoo::SlidingFunctionalsOptions o;
     o.window = window;
     o.hop = hop;
@@ -128,6 +128,8 @@ void TestErrors() {
     EXPECT(!s.ok() && s.message().find("row 1, column 75") != std::string::npos, "%s", s.message().c_str());
   }
   EXPECT(!op.Compute({out.data.get(), 75}, out.span(), *state).ok(), "75 values");
+  const Exact more(3 * zoo::kDescriptors);
+  EXPECT(!op.Compute(more.view(), out.span(), *state).ok(), "more rows than reserved");
 }
 
 }  // namespace
