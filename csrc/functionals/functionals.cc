@@ -74,7 +74,8 @@ struct Window {
       stats.max[lane + l] = sorted[(count - 1) * lanes + l];
       const Rank rank(count);
       for (int32_t k = 0; k < kPercentiles; ++k) {
-        percentile[k][lane + l] = sorted[rank.at[k] * lanes + l] * rank.weight[k] + sorted[rank.next[k] * lanes + l] * rank.next_weight[k];
+        const float below = sorted[rank.at[k] * lanes + l], above = sorted[rank.next[k] * lanes + l];
+        percentile[k][lane + l] = below * rank.weight[k] + above * rank.next_weight[k];
       }
     }
   }
@@ -178,13 +179,16 @@ class Contour {
 
 Status CheckPeriod(const char* op, double period) {
   if (period >= 1e-6 && period <= 1000) return Status::Ok();
-  return InvalidArgument(std::string(op) + ": period is " + std::to_string(period) + " s; it must lie between 1e-6 and 1000");
+  return InvalidArgument(std::string(op) + ": period is " + std::to_string(period) +
+                         " s; it must lie between 1e-6 and 1000");
 }
 
 Status BadValue(const char* op, const float* in, int64_t first, int64_t at) {
-  const std::string where = std::string(op) + ": row " + std::to_string(first + at / kDescriptors) + ", column " + std::to_string(at % kDescriptors);
+  const std::string where = std::string(op) + ": row " + std::to_string(first + at / kDescriptors) + ", column " +
+                            std::to_string(at % kDescriptors);
   if (!std::isfinite(in[at])) return InvalidSignal(where + " is not finite");
-  return InvalidSignal(where + " is beyond 1e18 in size, so that its squared error would overflow float32; scale the descriptors");
+  return InvalidSignal(where + " is beyond 1e18 in size, so that its squared error would overflow float32; "
+                               "scale the descriptors");
 }
 
 struct Scratch {
@@ -194,7 +198,8 @@ struct Scratch {
 
 // One window whose rows are at hand and whose lanes come sorted from `sorted(lane)`.
 template <class Sorter>
-void Describe(const FunctionalsKernels& k, const float* rows, int64_t n, const Rank& rank, Window* w, float* out, Sorter&& sorted) {
+void Describe(const FunctionalsKernels& k, const float* rows, int64_t n, const Rank& rank, Window* w, float* out,
+              Sorter&& sorted) {
   k.sums(rows, n, &w->stats);
   for (int32_t lane = 0; lane < kStatLanes; lane += k.lanes) w->Sorted(sorted(lane), n, k.lanes, lane, rank);
   w->Line();
@@ -245,17 +250,21 @@ Result<std::unique_ptr<Functionals::State>> Functionals::NewState() const {
 Status Functionals::Reserve(int64_t rows, State& state) const noexcept {
   Scratch& s = static_cast<FunctionalsState&>(state).scratch;
   const size_t n = static_cast<size_t>(rows);
-  if (!s.rows.Reserve(n * kStatLanes) || !s.sorted.Reserve(static_cast<size_t>(SortedRows(rows) * impl_->kernels->lanes))) return OutOfMemory();
+  const size_t slots = static_cast<size_t>(SortedRows(rows) * impl_->kernels->lanes);
+  if (!s.rows.Reserve(n * kStatLanes) || !s.sorted.Reserve(slots)) return OutOfMemory();
   return Status::Ok();
 }
 
 Status Functionals::Compute(Span<const float> in, Span<float> out, State& state) const noexcept {
   const int64_t n = static_cast<int64_t>(in.size()) / kDescriptors;
   if (n < 1 || n * kDescriptors != static_cast<int64_t>(in.size()) || out.size() != kFunctionals) {
-    return InvalidArgument("functionals: " + std::to_string(in.size()) + " values are not rows of 76, or the output does not hold 1582");
+    return InvalidArgument("functionals: " + std::to_string(in.size()) +
+                           " values are not rows of 76, or the output does not hold 1582");
   }
   Scratch& s = static_cast<FunctionalsState&>(state).scratch;
-  if (s.rows.capacity() < static_cast<size_t>(n * kStatLanes)) return InvalidArgument("functionals: Reserve() was called for fewer rows");
+  if (s.rows.capacity() < static_cast<size_t>(n * kStatLanes)) {
+    return InvalidArgument("functionals: Reserve() was called for fewer rows");
+  }
   const FunctionalsKernels& k = *impl_->kernels;
   const int64_t bad = k.take(in.data(), n, kDescriptorLimit, s.rows.data());
   if (bad >= 0) return BadValue("functionals", in.data(), 0, bad);
@@ -285,7 +294,9 @@ Status SlidingFunctionalsOptions::Validate() const {
   if (window < 1 || window > 65536) {
     return InvalidArgument("window is " + std::to_string(window) + " rows; it must lie between 1 and 65536");
   }
-  if (hop < 1 || hop > 65536) return InvalidArgument("hop is " + std::to_string(hop) + " rows; it must lie between 1 and 65536");
+  if (hop < 1 || hop > 65536) {
+    return InvalidArgument("hop is " + std::to_string(hop) + " rows; it must lie between 1 and 65536");
+  }
   return Status::Ok();
 }
 
@@ -310,8 +321,10 @@ struct SlidingState : SlidingFunctionals::State {
   std::vector<int32_t> onsets;  // up to each of the last `window` rows
 };
 
-// To exchange one row in a sorted window costs about as much as one level of sorting it anew (measured: windows of 10 to 400).
-bool SlidingIsCheaper(int64_t n, int64_t hop) { return hop < n && static_cast<double>(hop) <= std::ceil(std::log2(static_cast<double>(n))); }
+// To exchange one row in a sorted window costs about as much as one level of sorting it anew: measured for 10 to 400 rows.
+bool SlidingIsCheaper(int64_t n, int64_t hop) {
+  return hop < n && static_cast<double>(hop) <= std::ceil(std::log2(static_cast<double>(n)));
+}
 
 int64_t Block(const SlidingFunctionalsOptions& o) {
   if (o.hop >= o.window) return 1;
@@ -330,7 +343,8 @@ Result<SlidingFunctionals> SlidingFunctionals::Create(const SlidingFunctionalsOp
   Result<const Kernels*> k = SelectKernels(isa);
   if (!k.ok()) return k.status();
   return SlidingFunctionals(std::unique_ptr<Impl>(
-      new Impl{options, &k.value()->functionals, Rank(options.window), SlidingIsCheaper(options.window, options.hop), Block(options)}));
+      new Impl{options, &k.value()->functionals, Rank(options.window), SlidingIsCheaper(options.window, options.hop),
+               Block(options)}));
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
 }
@@ -350,11 +364,13 @@ Result<std::unique_ptr<SlidingFunctionals::State>> SlidingFunctionals::NewState(
   return OutOfMemory();
 }
 
-Status SlidingFunctionals::Compute(Span<const float> part, int64_t first, Range windows, Span<float> out, State& state) const noexcept {
+Status SlidingFunctionals::Compute(Span<const float> part, int64_t first, Range windows, Span<float> out,
+                                   State& state) const noexcept {
   const SlidingFunctionalsOptions& o = impl_->options;
   const Range need = o.Needed(windows);
   const int64_t held = static_cast<int64_t>(part.size()) / kDescriptors, n = o.window;
-  if (windows.begin < 0 || need.begin < first || need.end > first + held || held * kDescriptors != static_cast<int64_t>(part.size()) ||
+  if (windows.begin < 0 || need.begin < first || need.end > first + held ||
+      held * kDescriptors != static_cast<int64_t>(part.size()) ||
       static_cast<int64_t>(out.size()) != windows.size() * kFunctionals) {
     return InvalidArgument("sliding_functionals: rows " + std::to_string(need.begin) + " to " + std::to_string(need.end) +
                            " of 76 values are needed, and room for 1582 values a window");

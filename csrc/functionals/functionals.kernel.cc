@@ -71,8 +71,8 @@ ZOO_INLINE void OrderRows(float* a, float* b) {
   Store(b, y);
 }
 
-// Sorting is a network of comparisons, the same in every lane: 8 rows at a time in registers, then bitonic merges of runs of 8,
-// 16, ... rows. A run that the end cuts short counts as filled up with +Inf, which no comparison moves.
+// Sorting is a network of comparisons, the same in every lane: 8 rows at a time in registers, then bitonic merges of
+// runs of 8, 16, ... rows. A run that the end cuts short counts as filled up with +Inf, which no comparison moves.
 
 // Rows [begin, end), a multiple of 8, each 8 of them bitonic: sorts each 8.
 ZOO_INLINE void FinishEights(float* s, int64_t begin, int64_t end) {
@@ -86,7 +86,8 @@ ZOO_INLINE void FinishEights(float* s, int64_t begin, int64_t end) {
   }
 }
 
-// Rows [begin, end), each 2 k of them bitonic: sorts each 2 k. Two strides a pass, and blocks that leave the cache one by one.
+// Rows [begin, end), each 2 k of them bitonic: sorts each 2 k. Two strides a pass, and one block after the other, so
+// that each stays in the cache.
 void Clean(float* s, int64_t begin, int64_t end, int64_t k) {
   while (k >= 16) {
     const int64_t h = k / 2;

@@ -32,8 +32,8 @@ struct alignas(64) WindowStats {
 
 struct FunctionalsKernels {
   int32_t lanes;  // floats a vector
-  // [rows][76] as the user gives them -> [rows][kStatLanes]: the columns in the order of the output, zeros of group B as +Inf,
-  // denormals and -0 as +0. Returns the index of the first value that is NaN or larger than `limit`, or -1.
+  // [rows][76] as the user gives them -> [rows][kStatLanes]: the columns in the order of the output, zeros of group B as
+  // +Inf, denormals and -0 as +0. Returns the index of the first value that is NaN or larger than `limit`, or -1.
   int64_t (*take)(const float* in, int64_t rows, float limit, float* out);
   // Lanes [lane, lane + lanes) of n rows -> sorted [n / 8 * 8 + 8][lanes], +Inf behind the last.
   void (*sort)(const float* rows, int64_t n, int32_t lane, float* sorted);

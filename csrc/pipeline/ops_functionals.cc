@@ -100,7 +100,8 @@ const std::vector<OpSpec>& FunctionalsOpSpecs() {
     const ParamSpec period = {"period", ParamType::kFloat, F(0.01), false, 1e-6, 1000, {}, "seconds between rows"};
     return new std::vector<OpSpec>{
         {"functionals", tensor, tensor, "statistics of descriptors over the whole segment, [1, 1582]",
-         {{"tail", ParamType::kInt, I(3), false, 0, 65536, {}, "rows at the end that the statistics leave out"}, period}, MakeFunctionals},
+         {{"tail", ParamType::kInt, I(3), false, 0, 65536, {}, "rows at the end that the statistics leave out"}, period},
+         MakeFunctionals},
         {"sliding_functionals", tensor, tensor, "statistics of descriptors over sliding windows, [windows, 1582]",
          {{"window", ParamType::kInt, I(40), false, 1, 65536, {}, "rows of a window"},
           {"hop", ParamType::kInt, I(4), false, 1, 65536, {}, "rows between windows"}, period}, MakeSlidingFunctionals},

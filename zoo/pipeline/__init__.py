@@ -244,11 +244,6 @@ __all__ = [
     "Motion",
     "MoveChannels",
     "Normalize",
-    "Dct",
-    "Fit",
-    "Lld",
-    "Mel",
-    "Mfcc",
     "Op",
     "Pipeline",
     "PowerToDb",
@@ -264,6 +259,4 @@ __all__ = [
     "ToGrey",
     "Topomap",
     "WaveNormalize",
-    "Standardize",
-    "Stft",
 ]

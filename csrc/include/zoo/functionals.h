@@ -14,10 +14,10 @@
 
 namespace zoo {
 
-// Columns of a row of descriptors: 34 of group A, 4 of group B (the first: pitch, 0 where unvoiced), then the deltas of both.
+// Columns of a row of descriptors: 34 of group A, 4 of group B (the first: pitch, 0 where unvoiced), the deltas of both.
 constexpr int32_t kDescriptors = 76;
-// 21 functionals of each of A and its deltas, 19 of each of B and its deltas over the rows where it is not zero, the number of
-// pitch onsets, the duration in seconds.
+// 21 functionals of each of A and its deltas, 19 of each of B and its deltas over the rows where it is not zero, the
+// number of pitch onsets, the duration in seconds.
 constexpr int32_t kFunctionals = 68 * 21 + 8 * 19 + 2;
 // Values beyond this are refused: their squared errors would not fit float32.
 constexpr float kDescriptorLimit = 1e18f;
