@@ -16,12 +16,14 @@ enum { kMaxStages = 20, kMaxLanes = 8, kMaxFloatLanes = 16 };
 // has one line here and one in core/table.kernel.cc.
 struct AudioKernels;
 struct FlowKernels;
+struct DenseFlowKernels;
 
 struct Kernels {
   const char* name;
   int32_t lanes;  // doubles a vector: frames per spectrum batch
   const AudioKernels& audio;
   const FlowKernels& flow;
+  const DenseFlowKernels& dense_flow;
 };
 
 }  // namespace zoo

@@ -8,6 +8,7 @@ namespace ZOO_TARGET {
 
 extern const AudioKernels kAudioKernels;
 extern const FlowKernels kFlowKernels;
+extern const DenseFlowKernels kDenseFlowKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -23,6 +24,7 @@ const Kernels kKernels = {
     kD,
     kAudioKernels,
     kFlowKernels,
+    kDenseFlowKernels,
 };
 
 }  // namespace ZOO_TARGET
