@@ -302,7 +302,7 @@ ZOO_INLINE void PadLine(float* line, int64_t width, int64_t stride, int64_t radi
 
 void FarnebackPass(const FarnebackSweep* s) {
   const int64_t width = s->width, height = s->height, stride = s->stride, m = s->radius;
-  const int64_t held = 2 * m + 2, record = 5 * stride, pitch = stride + 2 * m + 4 * kPlaneAlign;
+  const int64_t held = 2 * m + 2, record = 5 * stride, pitch = stride + (2 * m / kPlaneAlign + 5) * kPlaneAlign;
   const bool box = s->window == nullptr;
   for (int64_t ahead = 0; ahead < height + m; ++ahead) {
     if (ahead < height) {

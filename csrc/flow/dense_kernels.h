@@ -51,7 +51,7 @@ struct FarnebackSweep {
   float scale;          // of the box's sum
   float* ring;          // [2 * radius + 2][5][stride] the last rows of moments
   double* sum;          // [5][stride] running sums of a box
-  float* line;          // 9 * (stride + 2 * radius + 4 * kPlaneAlign) floats
+  float* line;          // 9 * (stride + 2 * radius + 5 * kPlaneAlign) floats
   float* total;         // [5][stride]
 };
 

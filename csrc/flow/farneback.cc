@@ -191,7 +191,7 @@ Status FlowFarneback::Reserve(int32_t width, int32_t height, State& state) const
   const size_t radius = static_cast<size_t>(o.winsize / 2);
   if (!s.frame.Reserve(plane) || !s.image.Reserve(plane) || !s.line.Reserve(8 * (stride + 2 * kPlaneAlign)) ||
       !s.ring.Reserve((2 * radius + 2) * 5 * stride) || !s.total.Reserve(5 * stride) || !s.sum.Reserve(5 * stride) ||
-      !s.sums_line.Reserve(9 * (stride + 2 * radius + 4 * kPlaneAlign))) {
+      !s.sums_line.Reserve(9 * (stride + 2 * radius + 5 * kPlaneAlign))) {
     return OutOfMemory();
   }
   s.width = width;

@@ -6,6 +6,8 @@
 #include "flow/kernels.h"
 #include "pipeline/op.h"
 #include "zoo/flow_dis.h"
+#include "zoo/flow_farneback.h"
+#include "zoo/flow_tvl1.h"
 
 namespace zoo {
 namespace {
@@ -94,6 +96,34 @@ Result<std::unique_ptr<Op>> MakeDis(const Params& p, const OpContext& c) {
   return MakeFlow<FlowDis>(FlowDisOptions::Preset(static_cast<DisPreset>(p.Choice("preset"))), c);
 }
 
+Result<std::unique_ptr<Op>> MakeFarneback(const Params& p, const OpContext& c) {
+  FlowFarnebackOptions o;
+  o.pyr_scale = p.Float("pyr_scale");
+  o.levels = static_cast<int32_t>(p.Int("levels"));
+  o.winsize = static_cast<int32_t>(p.Int("winsize"));
+  o.iterations = static_cast<int32_t>(p.Int("iterations"));
+  o.poly_n = static_cast<int32_t>(p.Int("poly_n"));
+  o.poly_sigma = p.Float("poly_sigma");
+  o.window = static_cast<FarnebackWindow>(p.Choice("window"));
+  return MakeFlow<FlowFarneback>(o, c);
+}
+
+Result<std::unique_ptr<Op>> MakeTvL1(const Params& p, const OpContext& c) {
+  FlowTvL1Options o;
+  o.tau = p.Float("tau");
+  o.lambda = p.Float("lambda_");
+  o.theta = p.Float("theta");
+  o.scales = static_cast<int32_t>(p.Int("scales"));
+  o.warps = static_cast<int32_t>(p.Int("warps"));
+  o.epsilon = p.Float("epsilon");
+  o.inner_iterations = static_cast<int32_t>(p.Int("inner_iterations"));
+  o.outer_iterations = static_cast<int32_t>(p.Int("outer_iterations"));
+  o.scale_step = p.Float("scale_step");
+  o.gamma = p.Float("gamma");
+  o.median_filtering = static_cast<int32_t>(p.Int("median_filtering"));
+  return MakeFlow<FlowTvL1>(o, c);
+}
+
 }  // namespace
 
 const std::vector<OpSpec>& FlowOpSpecs() {
@@ -102,6 +132,28 @@ const std::vector<OpSpec>& FlowOpSpecs() {
     return new std::vector<OpSpec>{
         {"flow_dis", frames, tensor, "optical flow by dense inverse search, [frames - 1, height, width, 2]",
          {{"preset", ParamType::kChoice, S("medium"), false, 0, 0, {"ultrafast", "fast", "medium"}, "speed against accuracy"}}, MakeDis},
+        {"flow_farneback", frames, tensor, "optical flow by polynomial expansion, [frames - 1, height, width, 2]",
+         {{"pyr_scale", ParamType::kFloat, F(0.5), false, 0.1, 0.95, {}, "side of a level over that of the next finer one"},
+          {"levels", ParamType::kInt, I(3), false, 0, 30, {}, "levels beyond the finest, while sides keep 32 pixels"},
+          {"winsize", ParamType::kInt, I(15), false, 3, 255, {}, "pixels, side of the window of constant displacement"},
+          {"iterations", ParamType::kInt, I(3), false, 1, 100, {}, "a level"},
+          {"poly_n", ParamType::kInt, I(5), false, 1, 15, {}, "pixels, half side of the polynomial's neighbourhood"},
+          {"poly_sigma", ParamType::kFloat, F(1.2), false, 0.3, 15, {}, "pixels, of the weights in that neighbourhood"},
+          {"window", ParamType::kChoice, S("box"), false, 0, 0, {"box", "gaussian"}, "weights in the window"}},
+         MakeFarneback},
+        {"flow_tvl1", frames, tensor, "optical flow with total variation and an L1 data term, [frames - 1, height, width, 2]",
+         {{"tau", ParamType::kFloat, F(0.25), false, 0.001, 0.25, {}, "time step of the dual variables"},
+          {"lambda_", ParamType::kFloat, F(0.15), false, 0.001, 10, {}, "weight of the data term: smaller, smoother"},
+          {"theta", ParamType::kFloat, F(0.3), false, 0.01, 10, {}, "tightness of the coupling of the two terms"},
+          {"scales", ParamType::kInt, I(5), false, 1, 30, {}, "levels of the pyramid, while sides keep 16 pixels"},
+          {"warps", ParamType::kInt, I(5), false, 1, 100, {}, "a level"},
+          {"epsilon", ParamType::kFloat, F(0.01), false, 0, 1, {}, "pixels, root mean square change that ends an inner problem"},
+          {"inner_iterations", ParamType::kInt, I(30), false, 1, 1000, {}, "between two medians"},
+          {"outer_iterations", ParamType::kInt, I(10), false, 1, 1000, {}, "medians a warp at most"},
+          {"scale_step", ParamType::kFloat, F(0.8), false, 0.1, 0.95, {}, "side of a level over that of the next finer one"},
+          {"gamma", ParamType::kFloat, F(0.0), false, 0, 10, {}, "weight of a change of brightness; 0: none"},
+          {"median_filtering", ParamType::kInt, I(5), false, 1, 5, {}, "pixels, side of the median: 1 (none), 3 or 5"}},
+         MakeTvL1},
     };
   }();
   return *specs;

@@ -19,7 +19,7 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
-from zoo.ops.flow import flow_dis, optical_flow
+from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
 
 __all__ = [
     "AudioInfo",
@@ -27,6 +27,8 @@ __all__ = [
     "dct",
     "fit",
     "flow_dis",
+    "flow_farneback",
+    "flow_tvl1",
     "isa",
     "isas",
     "mel",

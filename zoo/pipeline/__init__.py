@@ -16,7 +16,7 @@ import msgspec
 
 from zoo import _native
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
-from zoo.pipeline.flow import FlowDis, FlowOp
+from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,6 +193,8 @@ __all__ = [
     "Dct",
     "Fit",
     "FlowDis",
+    "FlowFarneback",
+    "FlowTvl1",
     "Mel",
     "Mfcc",
     "Op",
