@@ -178,12 +178,13 @@ void ExpandRows(const PolyPlan* plan, const float* in, int64_t width, int64_t he
       Store(row + 3 * stride + x, rxx);
       Store(row + 4 * stride + x, rxy * plan->cross);
     }
-    float* to = pixels + y * width * 8;
+    float* to = pixels + y * width * kPolyTerms;
     for (int64_t x = 0; x < width; x += 8) {
       F8 r[8] = {};
-      for (int c = 0; c < 5; ++c) r[c] = LoadU<F8>(row + c * stride + x);
+      for (int c = 0; c < kPolyTerms; ++c) r[c] = LoadU<F8>(row + c * stride + x);
       Transpose8(r);
-      for (int i = 0; i < 8; ++i) Store(to + (x + i) * 8, r[i]);  // beyond the row: overwritten by the next
+      // what is too much is overwritten by the next pixel
+      for (int i = 0; i < 8; ++i) StoreU(to + (x + i) * kPolyTerms, r[i]);
     }
   }
 }
@@ -198,10 +199,24 @@ void Expand(const PolyPlan* plan, const float* in, int64_t width, int64_t height
 
 // -------------------------------------------------------------------------------------------------- Farnebaeck's flow
 
+// An expansion between four pixels; `row` floats lie between rows. The last 3 values mean nothing.
+ZOO_INLINE F8 Between(const float* p, int64_t row, float along, float down) {
+#if ZOO_VECTOR_BYTES == 64
+  const VF above = LoadU<VF>(p), both = above + (LoadU<VF>(p + row) - above) * down;
+  const __m512i bits = _mm512_castps_si512(both);
+  const F8 left = _mm512_castps512_ps256(both);
+  const F8 right = _mm512_castps512_ps256(_mm512_castsi512_ps(_mm512_alignr_epi32(bits, bits, kPolyTerms)));
+#else
+  const F8 a = LoadU<F8>(p), left = a + (LoadU<F8>(p + row) - a) * down;
+  const F8 b = LoadU<F8>(p + kPolyTerms), right = b + (LoadU<F8>(p + row + kPolyTerms) - b) * down;
+#endif
+  return left + (right - left) * along;
+}
+
 // Moments of row y, m[5][stride]: the two frames' expansions, the second displaced by the flow so far, give each pixel two
 // equations A d = b; wanted are A^T A and A^T b.
 void Moments(const FarnebackSweep* s, int64_t y, float* m) {
-  const int64_t w = s->width, stride = s->stride, row = w * 8;
+  const int64_t w = s->width, stride = s->stride, row = w * kPolyTerms;
   const VF top = Splat(static_cast<float>(w)), bottom = Splat(static_cast<float>(s->height));
   const VF y_here = Splat(static_cast<float>(y)), none = Splat(-2.0f);
   // value = kept * first + added * second
@@ -228,19 +243,15 @@ void Moments(const FarnebackSweep* s, int64_t y, float* m) {
     F8 c[kGroup / 8][8];
     for (int g = 0; g < kGroup / 8; ++g) {
       F8(&r)[8] = c[g];
-      const float* first = s->first + y * row + (x + 8 * g) * 8;
+      const float* first = s->first + y * row + (x + 8 * g) * kPolyTerms;
       for (int i = 0; i < 8; ++i) {
-        const F8 own = Load<F8>(first + 8 * i);
+        const F8 own = LoadU<F8>(first + kPolyTerms * i);
         const int32_t at = index[8 * g + i];
         F8 other;
         if (outside && at < 0) {
           other = own * alone;
         } else {
-          const float* p = s->second + static_cast<int64_t>(at) * 8;
-          const F8 a = Load<F8>(p), b = Load<F8>(p + row);
-          const F8 above = a + (Load<F8>(p + 8) - a) * along[8 * g + i];
-          const F8 below = b + (Load<F8>(p + row + 8) - b) * along[8 * g + i];
-          other = above + (below - above) * down[8 * g + i];
+          other = Between(s->second + static_cast<int64_t>(at) * kPolyTerms, row, along[8 * g + i], down[8 * g + i]);
         }
         r[i] = own * kept + other * added;
       }
@@ -269,8 +280,10 @@ void Moments(const FarnebackSweep* s, int64_t y, float* m) {
 
 // The sum of 2 * radius + 1 neighbours of each value of a padded line, from sums of 2, 4, 8 ...: no running sum, whose
 // rounding would spread from bright to dark places.
+// kR: the radius when known at compile time, else 0.
+template <int kR>
 ZOO_INLINE void BoxLine(float* line, int64_t pitch, int64_t stride, int64_t radius, float* total) {
-  const int64_t window = 2 * radius + 1, length = stride + 2 * radius;
+  const int64_t window = 2 * (kR > 0 ? kR : radius) + 1, length = stride + window - 1;
   int levels = 0;
   for (; (int64_t{2} << levels) <= window; ++levels) {
     const float* from = line + levels * pitch;
@@ -279,17 +292,14 @@ ZOO_INLINE void BoxLine(float* line, int64_t pitch, int64_t stride, int64_t radi
       Store(line + (levels + 1) * pitch + x, Load<VF>(from + x) + LoadU<VF>(from + x + reach));
     }
   }
-  const float* part[8];
-  int parts = 0;
-  int64_t offset = 0;
-  for (int k = levels; k >= 0; --k) {
-    if ((window >> k & 1) == 0) continue;
-    part[parts++] = line + k * pitch + offset;
-    offset += int64_t{1} << k;
-  }
   for (int64_t x = 0; x < stride; x += kF) {
-    VF v = LoadU<VF>(part[0] + x);
-    for (int k = 1; k < parts; ++k) v += LoadU<VF>(part[k] + x);
+    VF v = VF{};
+    int64_t offset = 0;
+    for (int k = levels; k >= 0; --k) {
+      if ((window >> k & 1) == 0) continue;
+      v += LoadU<VF>(line + k * pitch + offset + x);
+      offset += int64_t{1} << k;
+    }
     Store(total + x, v);
   }
 }
@@ -300,70 +310,88 @@ ZOO_INLINE void PadLine(float* line, int64_t width, int64_t stride, int64_t radi
   for (int64_t k = width; k < stride + radius; ++k) line[radius + k] = last;
 }
 
-void FarnebackPass(const FarnebackSweep* s) {
+// One step of a pass: moments of row `ahead`, then the flow of the row whose window they complete.
+void FarnebackStep(const FarnebackSweep* s, int64_t ahead, float* ring, double* sum) {
   const int64_t width = s->width, height = s->height, stride = s->stride, m = s->radius;
   const int64_t held = 2 * m + 2, record = 5 * stride, pitch = stride + (2 * m / kPlaneAlign + 5) * kPlaneAlign;
   const bool box = s->window == nullptr;
-  for (int64_t ahead = 0; ahead < height + m; ++ahead) {
-    if (ahead < height) {
-      Moments(s, ahead, s->ring + ahead % held * record);
-    }
-    if (box && ahead < m) {  // rows above the image repeat the first, those below it the last
-      const float* row = s->ring + (ahead < height ? ahead : height - 1) % held * record;
-      if (ahead == 0) {
-        const double times = static_cast<double>(m + 1);
-        for (int64_t i = 0; i < record; ++i) s->sum[i] = row[i] * times;
-      } else {
-        for (int64_t i = 0; i < record; ++i) s->sum[i] += row[i];
-      }
-    }
-    const int64_t y = ahead - m;
-    if (y < 0) continue;
-    if (box) {
-      const float* added = s->ring + (y + m < height ? y + m : height - 1) % held * record;
-      const float* dropped = s->ring + (y - m - 1 > 0 ? y - m - 1 : 0) % held * record;
-      double* sum = s->sum;
-      if (y == 0) {
-        for (int64_t i = 0; i < record; ++i) sum[i] += added[i];
-      } else {
-        for (int64_t i = 0; i < record; ++i) sum[i] += static_cast<double>(added[i]) - static_cast<double>(dropped[i]);
-      }
-      for (int p = 0; p < 5; ++p) {
-        for (int64_t x = 0; x < stride; ++x) s->line[m + x] = static_cast<float>(sum[p * stride + x]);
-        PadLine(s->line, width, stride, m);
-        BoxLine(s->line, pitch, stride, m, s->total + p * stride);
-      }
+  if (ahead < height) Moments(s, ahead, ring + ahead % held * record);
+  if (box && ahead < m) {  // rows above the image repeat the first, those below it the last
+    const float* row = ring + (ahead < height ? ahead : height - 1) % held * record;
+    if (ahead == 0) {
+      const double times = static_cast<double>(m + 1);
+      for (int64_t i = 0; i < record; ++i) sum[i] = row[i] * times;
     } else {
-      const float* up[128];
-      const float* down[128];
-      for (int64_t k = 0; k <= m; ++k) {
-        up[k] = s->ring + (y - k > 0 ? y - k : 0) % held * record;
-        down[k] = s->ring + (y + k < height ? y + k : height - 1) % held * record;
+      for (int64_t i = 0; i < record; ++i) sum[i] += row[i];
+    }
+  }
+  const int64_t y = ahead - m;
+  if (y < 0) return;
+  if (box) {
+    const float* added = ring + (y + m < height ? y + m : height - 1) % held * record;
+    const float* dropped = ring + (y - m - 1 > 0 ? y - m - 1 : 0) % held * record;
+    for (int p = 0; p < 5; ++p) {
+      double* total = sum + p * stride;
+      const float* plus = added + p * stride;
+      const float* minus = dropped + p * stride;
+      float* line = s->line + m;
+      if (y == 0) {
+        for (int64_t x = 0; x < stride; ++x) line[x] = static_cast<float>(total[x] += plus[x]);
+      } else {
+        for (int64_t x = 0; x < stride; ++x) {
+          line[x] = static_cast<float>(total[x] += static_cast<double>(plus[x]) - static_cast<double>(minus[x]));
+        }
       }
-      for (int p = 0; p < 5; ++p) {
-        for (int64_t x = p * stride; x < (p + 1) * stride; x += kF) {
-          VF v = Load<VF>(up[0] + x) * s->window[0];
-          for (int64_t k = 1; k <= m; ++k) v += (Load<VF>(up[k] + x) + Load<VF>(down[k] + x)) * s->window[k];
-          StoreU(s->line + m + x - p * stride, v);
-        }
-        PadLine(s->line, width, stride, m);
-        const float* at = s->line + m;
-        for (int64_t x = 0; x < stride; x += kF) {
-          VF v = LoadU<VF>(at + x) * s->window[0];
-          for (int64_t k = 1; k <= m; ++k) v += (LoadU<VF>(at + x + k) + LoadU<VF>(at + x - k)) * s->window[k];
-          Store(s->total + p * stride + x, v);
-        }
+      PadLine(s->line, width, stride, m);
+      if (m == 7) {
+        BoxLine<7>(s->line, pitch, stride, m, s->total + p * stride);
+      } else {
+        BoxLine<0>(s->line, pitch, stride, m, s->total + p * stride);
       }
     }
-    const VF zero = VF{};
-    for (int64_t x = 0; x < stride; x += kF) {
-      const float* t = s->total + x;
-      const VF yy = Load<VF>(t) * s->scale, xy = Load<VF>(t + stride) * s->scale, xx = Load<VF>(t + 2 * stride) * s->scale;
-      const VF hy = Load<VF>(t + 3 * stride) * s->scale, hx = Load<VF>(t + 4 * stride) * s->scale;
-      // not negative but for rounding
-      const VF inverse = 1.0f / (Max(yy * xx - xy * xy, zero) + 1e-3f);
-      Store(s->flow_x + y * stride + x, (yy * hx - xy * hy) * inverse);
-      Store(s->flow_y + y * stride + x, (xx * hy - xy * hx) * inverse);
+  } else {
+    const float* up[128];
+    const float* down[128];
+    for (int64_t k = 0; k <= m; ++k) {
+      up[k] = ring + (y - k > 0 ? y - k : 0) % held * record;
+      down[k] = ring + (y + k < height ? y + k : height - 1) % held * record;
+    }
+    for (int p = 0; p < 5; ++p) {
+      for (int64_t x = p * stride; x < (p + 1) * stride; x += kF) {
+        VF v = Load<VF>(up[0] + x) * s->window[0];
+        for (int64_t k = 1; k <= m; ++k) v += (Load<VF>(up[k] + x) + Load<VF>(down[k] + x)) * s->window[k];
+        StoreU(s->line + m + x - p * stride, v);
+      }
+      PadLine(s->line, width, stride, m);
+      const float* at = s->line + m;
+      for (int64_t x = 0; x < stride; x += kF) {
+        VF v = LoadU<VF>(at + x) * s->window[0];
+        for (int64_t k = 1; k <= m; ++k) v += (LoadU<VF>(at + x + k) + LoadU<VF>(at + x - k)) * s->window[k];
+        Store(s->total + p * stride + x, v);
+      }
+    }
+  }
+  const VF zero = VF{};
+  for (int64_t x = 0; x < stride; x += kF) {
+    const float* t = s->total + x;
+    const VF yy = Load<VF>(t) * s->scale, xy = Load<VF>(t + stride) * s->scale, xx = Load<VF>(t + 2 * stride) * s->scale;
+    const VF hy = Load<VF>(t + 3 * stride) * s->scale, hx = Load<VF>(t + 4 * stride) * s->scale;
+    // not negative but for rounding
+    const VF inverse = 1.0f / (Max(yy * xx - xy * xy, zero) + 1e-3f);
+    Store(s->flow_x + y * stride + x, (yy * hx - xy * hy) * inverse);
+    Store(s->flow_y + y * stride + x, (xx * hy - xy * hx) * inverse);
+  }
+}
+
+// The passes run m rows behind each other, each on what the one before has just finished: expansions are read once for
+// all, and stay in the cache.
+void FarnebackPasses(const FarnebackSweep* s) {
+  const int64_t m = s->radius, steps = s->height + m;
+  for (int64_t t = 0; t < steps + (s->passes - 1) * m; ++t) {
+    for (int64_t j = 0; j < s->passes; ++j) {
+      const int64_t ahead = t - j * m;
+      if (ahead < 0 || ahead >= steps) continue;
+      FarnebackStep(s, ahead, s->ring + j * (2 * m + 2) * 5 * s->stride, s->sum + j * 5 * s->stride);
     }
   }
 }
@@ -592,7 +620,7 @@ void Median(float* in, int64_t width, int64_t height, int64_t stride, int32_t si
 
 extern const DenseFlowKernels kDenseFlowKernels;
 const DenseFlowKernels kDenseFlowKernels = {
-    LoadU8, Resample, Interleave, Expand, FarnebackPass, Texture, Warp, Iterate, Median,
+    LoadU8, Resample, Interleave, Expand, FarnebackPasses, Texture, Warp, Iterate, Median,
 };
 
 }  // namespace ZOO_TARGET

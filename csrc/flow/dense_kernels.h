@@ -12,6 +12,7 @@ namespace zoo {
 enum {
   kPlaneAlign = 16,  // floats: the longest vector
   kMaxPolyRadius = 15,
+  kPolyTerms = 5,  // coefficients of an expansion: y, x, yy, xx, xy
   kCubicPad = 4,  // pixels of zeros around the texture of the cubic warp
 };
 
@@ -35,8 +36,8 @@ struct PolyPlan {
   float cross;                       // factor of the slope across the slope
 };
 
-// One sweep of Farnebaeck's estimate over a level: moments of every pixel from the flow so far, their mean over the
-// window, and the new flow, in place.
+// A few iterations of Farnebaeck's estimate over a level. Each: moments of every pixel from the flow so far, their mean over
+// the window, and the new flow, in place.
 struct FarnebackSweep {
   int32_t width, height, stride;
   // Expansions of the two frames, see `expand`.
@@ -49,8 +50,9 @@ struct FarnebackSweep {
   int32_t radius;       // of the window
   const float* window;  // [radius + 1] weights, index 0 is the centre; null: a box
   float scale;          // of the box's sum
-  float* ring;          // [2 * radius + 2][5][stride] the last rows of moments
-  double* sum;          // [5][stride] running sums of a box
+  int32_t passes;       // iterations
+  float* ring;          // [passes][2 * radius + 2][5][stride] the last rows of moments
+  double* sum;          // [passes][5][stride] running sums of a box
   float* line;          // 9 * (stride + 2 * radius + 5 * kPlaneAlign) floats
   float* total;         // [5][stride]
 };
@@ -74,8 +76,8 @@ struct DenseFlowKernels {
                    float* out, int64_t out_stride);
   // out[i] = x[i], y[i] alternating
   void (*interleave)(const float* x, const float* y, int64_t n, float* out);
-  // line: 8 * (stride + 2 * kPlaneAlign) floats. pixels: [height * width + width + 2 +
-  // kPlaneAlign][8]: coefficients of y, x, yy, xx, xy and padding; what lies behind the last pixel is scratch.
+  // line: 8 * (stride + 2 * kPlaneAlign) floats. pixels: [height * width + width + 2 * kPlaneAlign][kPolyTerms]; what lies
+  // behind the last pixel is scratch.
   void (*expand)(const PolyPlan* plan, const float* in, int64_t width, int64_t height, int64_t stride, float* line,
                  float* pixels);
   void (*farneback_sweep)(const FarnebackSweep* sweep);

@@ -16,6 +16,7 @@ namespace zoo {
 namespace {
 
 constexpr char kOp[] = "flow_farneback";
+constexpr int32_t kMaxPasses = 3;  // iterations in one sweep: as many as the second-level cache has room for
 constexpr int32_t kMinSide = 32;  // no level is smaller, but for the finest
 // Pixels near the border count less: expansions there have seen repeated pixels.
 constexpr int32_t kEdge = 5;
@@ -172,10 +173,10 @@ Status FlowFarneback::Reserve(int32_t width, int32_t height, State& state) const
     const std::vector<double> blur = Blur(scale);
     ZOO_RETURN_IF_ERROR(l.shrink_x.Build(width, l.width, static_cast<double>(width) / l.width, blur));
     ZOO_RETURN_IF_ERROR(l.shrink_y.Build(height, l.height, static_cast<double>(height) / l.height, blur));
-    const size_t pixels = static_cast<size_t>(l.height + 1) * static_cast<size_t>(l.width) + 2 + kPlaneAlign;
+    const size_t pixels = static_cast<size_t>(l.height + 1) * static_cast<size_t>(l.width) + 2 * kPlaneAlign;
     const size_t plane = static_cast<size_t>(l.height) * static_cast<size_t>(l.stride);
     for (Buffer<float>& e : l.expansion) {
-      if (!e.Reserve(pixels * 8)) return OutOfMemory();
+      if (!e.Reserve(pixels * kPolyTerms)) return OutOfMemory();
     }
     if (!l.flow_x.Reserve(plane) || !l.flow_y.Reserve(plane) || !EdgeWeights(l.width, l.stride, &l.edge_x) ||
         !EdgeWeights(l.height, l.height, &l.edge_y)) {
@@ -188,9 +189,9 @@ Status FlowFarneback::Reserve(int32_t width, int32_t height, State& state) const
     }
   }
   const size_t stride = static_cast<size_t>(s.levels[0].stride), plane = stride * static_cast<size_t>(height);
-  const size_t radius = static_cast<size_t>(o.winsize / 2);
+  const size_t radius = static_cast<size_t>(o.winsize / 2), passes = static_cast<size_t>(std::min(o.iterations, kMaxPasses));
   if (!s.frame.Reserve(plane) || !s.image.Reserve(plane) || !s.line.Reserve(8 * (stride + 2 * kPlaneAlign)) ||
-      !s.ring.Reserve((2 * radius + 2) * 5 * stride) || !s.total.Reserve(5 * stride) || !s.sum.Reserve(5 * stride) ||
+      !s.ring.Reserve(passes * (2 * radius + 2) * 5 * stride) || !s.total.Reserve(5 * stride) || !s.sum.Reserve(passes * 5 * stride) ||
       !s.sums_line.Reserve(9 * (stride + 2 * radius + 5 * kPlaneAlign))) {
     return OutOfMemory();
   }
@@ -240,7 +241,7 @@ Status FlowFarneback::Advance(Span<const uint8_t> grey, Span<float> flow, State&
       k.resample(&l.enlarge_x.plan(), &l.enlarge_y.plan(), coarse.flow_x.data(), coarse.stride, gain, s.line.data(), l.flow_x.data(), l.stride);
       k.resample(&l.enlarge_x.plan(), &l.enlarge_y.plan(), coarse.flow_y.data(), coarse.stride, gain, s.line.data(), l.flow_y.data(), l.stride);
     }
-    const FarnebackSweep sweep = {l.width,
+    FarnebackSweep sweep = {l.width,
                                   l.height,
                                   l.stride,
                                   l.expansion[s.held].data(),
@@ -252,11 +253,15 @@ Status FlowFarneback::Advance(Span<const uint8_t> grey, Span<float> flow, State&
                                   impl_->options.winsize / 2,
                                   impl_->window.empty() ? nullptr : impl_->window.data(),
                                   impl_->scale,
+                                  0,
                                   s.ring.data(),
                                   s.sum.data(),
                                   s.sums_line.data(),
                                   s.total.data()};
-    for (int32_t n = 0; n < impl_->options.iterations; ++n) k.farneback_sweep(&sweep);
+    for (int32_t left = impl_->options.iterations; left > 0; left -= sweep.passes) {
+      sweep.passes = std::min(left, kMaxPasses);
+      k.farneback_sweep(&sweep);
+    }
   }
   s.held = 1 - s.held;
   const Level& l = s.levels[0];
