@@ -40,6 +40,19 @@ ZOO_INLINE VF Gather(const float* base, const int32_t* index) {
 #endif
 }
 
+// v[index]
+ZOO_INLINE VF Permute(VF v, VI index) {
+#if ZOO_VECTOR_BYTES == 64
+  return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), v);
+#elif ZOO_VECTOR_BYTES == 32
+  return _mm256_permutevar8x32_ps(v, reinterpret_cast<__m256i>(index));
+#else
+  VF r;
+  for (int l = 0; l < kF; ++l) r[l] = v[index[l]];
+  return r;
+#endif
+}
+
 // Whether any lane of a comparison is true.
 ZOO_INLINE bool Any(VI mask) {
 #if ZOO_VECTOR_BYTES == 64
@@ -116,6 +129,12 @@ void Resample(const AxisPlan* columns, const AxisPlan* rows, const float* in, in
       if (x >= c.run_begin && x + kF <= c.run_end) {
         const float* at = line + c.start[x];
         for (int64_t t = 0; t < c.taps; ++t) v += Load<VF>(c.weight + t * c.stride + x) * LoadU<VF>(at + t);
+      } else if (x + kF <= c.out && c.start[x + kF - 1] - c.start[x] + c.taps <= kF) {  // one vector has all inputs
+        const VF all = LoadU<VF>(line + c.start[x]);
+        const VI first = LoadU<VI>(c.start + x) - c.start[x];
+        for (int64_t t = 0; t < c.taps; ++t) {
+          v += Load<VF>(c.weight + t * c.stride + x) * Permute(all, first + static_cast<int32_t>(t));
+        }
       } else {
         for (int64_t t = 0; t < c.taps; ++t) v += Load<VF>(c.weight + t * c.stride + x) * Gather(line + t, c.start + x);
       }
@@ -426,7 +445,7 @@ ZOO_INLINE void CubicWeights(VF t, float* to) {
 }
 
 void Warp(const float* texture, const float* first, int64_t first_stride, const float* u1, const float* u2, int64_t width,
-          int64_t height, int64_t stride, float* wx, float* wy, float* rho) {
+          int64_t height, int64_t stride, float* wx, float* wy, float* rho, float* pull) {
   const int64_t pitch = (width + 2 * kCubicPad) * 4;
   const VF low = Splat(-3.0f), right = Splat(static_cast<float>(width + 1)), bottom = Splat(static_cast<float>(height + 1));
   alignas(64) int32_t index[kF];
@@ -459,58 +478,84 @@ void Warp(const float* texture, const float* first, int64_t first_stride, const 
         const int64_t at = y * stride + x + g;
         StoreU(wx + at, s[1]);
         StoreU(wy + at, s[2]);
+        F4 steep = s[1] * s[1] + s[2] * s[2];
+        const F4 least = F4{} + 1.1920929e-7f;
+        steep = steep > least ? steep : least;
+        StoreU(pull + at, -1.0f / steep);
         StoreU(rho + at, s[0] - s[1] * LoadU<F4>(u1 + at) - s[2] * LoadU<F4>(u2 + at) - LoadU<F4>(first + y * first_stride + x + g));
       }
     }
-    for (int64_t x = width; x % kPlaneAlign != 0; ++x) wx[y * stride + x] = wy[y * stride + x] = rho[y * stride + x] = 0;
+    for (int64_t x = width; x % kPlaneAlign != 0; ++x) wx[y * stride + x] = wy[y * stride + x] = rho[y * stride + x] = pull[y * stride + x] = 0;
   }
+}
+
+// What an iteration reads everywhere, in registers.
+struct TvL1Constants {
+  VF theta, limit, tau_theta, gamma, one;
+};
+
+// The dual step of component i at `at`, of which gx and gy are the gradient: shrink is the reciprocal of 1 + tau_theta |g|.
+ZOO_INLINE void DualStep(float* px, float* py, VF gx, VF gy, VF shrink, const TvL1Constants& c) {
+  Store(px, (Load<VF>(px) + c.tau_theta * gx) * shrink);
+  Store(py, (Load<VF>(py) + c.tau_theta * gy) * shrink);
 }
 
 // Row y of the primal step, and the dual step of the row above, which only needs this row besides. N: components of u.
 template <int N>
-ZOO_INLINE VF IterateAt(const TvL1Sweep& s, int64_t at, bool dual, float gamma) {
+ZOO_INLINE VF IterateAt(const TvL1Sweep& s, const TvL1Constants& c, int64_t at, bool dual) {
   const VF wx = Load<VF>(s.wx + at), wy = Load<VF>(s.wy + at);
   VF u[N];
   for (int i = 0; i < N; ++i) u[i] = Load<VF>(s.u[i] + at);
   VF residual = Load<VF>(s.rho + at) + wx * u[0] + wy * u[1];
-  if (N == 3) residual += gamma * u[N - 1];
-  const VF limit = Splat(s.lambda_theta), steep = Max(wx * wx + wy * wy, Splat(1.1920929e-7f));
-  const VF step = Max(Min(-residual / steep, limit), -limit);
-  const VF ways[3] = {wx, wy, Splat(gamma)};
-  VF change = VF{};
+  if (N == 3) residual += c.gamma * u[N - 1];
+  const VF step = Max(Min(residual * Load<VF>(s.pull + at), c.limit), -c.limit);
+  const VF ways[3] = {wx, wy, c.gamma};
+  const int64_t above = at - s.stride;
+  VF change = VF{}, gx[N], gy[N], norm[N];
   for (int i = 0; i < N; ++i) {
-    const VF px = Load<VF>(s.px[i] + at), py = Load<VF>(s.py[i] + at), py_above = LoadU<VF>(s.py[i] + at - s.stride);
-    const VF divergence = (px - LoadU<VF>(s.px[i] + at - 1)) + (py - py_above);
-    const VF next = u[i] + step * ways[i] + s.theta * divergence;
+    const VF px = Load<VF>(s.px[i] + at), py = Load<VF>(s.py[i] + at);
+    const VF divergence = (px - LoadU<VF>(s.px[i] + at - 1)) + (py - LoadU<VF>(s.py[i] + above));
+    const VF next = u[i] + step * ways[i] + c.theta * divergence;
     Store(s.u[i] + at, next);
     change += (next - u[i]) * (next - u[i]);
     if (dual) {
-      const int64_t above = at - s.stride;
       const VF here = Load<VF>(s.u[i] + above);
-      const VF gx = LoadU<VF>(s.u[i] + above + 1) - here, gy = next - here;
-      const VF shrink = 1.0f / (1.0f + s.tau_theta * Sqrt(gx * gx + gy * gy));
-      Store(s.px[i] + above, (Load<VF>(s.px[i] + above) + s.tau_theta * gx) * shrink);
-      Store(s.py[i] + above, (py_above + s.tau_theta * gy) * shrink);
+      gx[i] = LoadU<VF>(s.u[i] + above + 1) - here;
+      gy[i] = next - here;
+      norm[i] = c.one + c.tau_theta * Sqrt(gx[i] * gx[i] + gy[i] * gy[i]);
+    }
+  }
+  if (dual) {  // one division for all: its unit is the bottleneck
+    VF product = norm[0];
+    for (int i = 1; i < N; ++i) product *= norm[i];
+    const VF inverse = c.one / product;
+    for (int i = 0; i < N; ++i) {
+      VF shrink = inverse;
+      for (int k = 0; k < N; ++k) {
+        if (k != i) shrink *= norm[k];
+      }
+      DualStep(s.px[i] + above, s.py[i] + above, gx[i], gy[i], shrink, c);
     }
   }
   return change;
 }
 
 template <int N>
-double IterateAll(const TvL1Sweep& s) {
+double IterateAll(const TvL1Sweep s) {
+  const TvL1Constants c = {Splat(s.theta), Splat(s.lambda_theta), Splat(s.tau_theta), Splat(s.gamma), Splat(1.0f)};
   const int64_t whole = s.width / kF * kF;
   const VI kept = Lanes() < static_cast<int32_t>(s.width - whole);
   double error = 0;
   for (int64_t y = 0; y < s.height; ++y) {
     VF sum = VF{};
-    int64_t at = y * s.stride;
+    const int64_t at = y * s.stride;
     if (y == 0) {
-      for (int64_t x = 0; x < whole; x += kF) sum += IterateAt<N>(s, at + x, false, s.gamma);
+      for (int64_t x = 0; x < whole; x += kF) sum += IterateAt<N>(s, c, at + x, false);
     } else {
-      for (int64_t x = 0; x < whole; x += kF) sum += IterateAt<N>(s, at + x, true, s.gamma);
+      for (int64_t x = 0; x < whole; x += kF) sum += IterateAt<N>(s, c, at + x, true);
     }
     if (whole < s.width) {
-      const VF change = IterateAt<N>(s, at + whole, y > 0, s.gamma);
+      const VF change = IterateAt<N>(s, c, at + whole, y > 0);
       sum += kept ? change : VF{};
     }
     // no gradient across the right border
@@ -521,9 +566,7 @@ double IterateAll(const TvL1Sweep& s) {
   for (int i = 0; i < N; ++i) {  // nor across the lower one
     for (int64_t at = last; at < last + s.width; at += kF) {
       const VF gx = LoadU<VF>(s.u[i] + at + 1) - Load<VF>(s.u[i] + at);
-      const VF shrink = 1.0f / (1.0f + s.tau_theta * Sqrt(gx * gx));
-      Store(s.px[i] + at, (Load<VF>(s.px[i] + at) + s.tau_theta * gx) * shrink);
-      Store(s.py[i] + at, Load<VF>(s.py[i] + at) * shrink);
+      DualStep(s.px[i] + at, s.py[i] + at, gx, VF{}, c.one / (c.one + c.tau_theta * Sqrt(gx * gx)), c);
     }
   }
   return error;

@@ -63,7 +63,7 @@ struct FarnebackSweep {
 struct TvL1Sweep {
   int32_t width, height, stride;
   float theta, lambda_theta, tau_theta, gamma;
-  const float *wx, *wy, *rho;
+  const float *wx, *wy, *rho, *pull;  // gradient, constant part of the residual, -1 / squared gradient
   float* u[3];  // flow x, y; with gamma also the change of brightness
   float* px[3];  // dual variables of u[i]
   float* py[3];
@@ -71,7 +71,7 @@ struct TvL1Sweep {
 
 struct DenseFlowKernels {
   void (*load_u8)(const uint8_t* in, int64_t n, float* out);
-  // line: in of the columns, rounded up to kPlaneAlign, floats.
+  // line: in of the columns, rounded up to kPlaneAlign, and kPlaneAlign more floats.
   void (*resample)(const AxisPlan* columns, const AxisPlan* rows, const float* in, int64_t in_stride, float gain, float* line,
                    float* out, int64_t out_stride);
   // out[i] = x[i], y[i] alternating
@@ -84,10 +84,9 @@ struct DenseFlowKernels {
   // texture: [height + 2 * kCubicPad][width + 2 * kCubicPad][4]: value, its central differences along x and y, 0. The
   // padding is left alone.
   void (*tvl1_texture)(const float* in, int64_t width, int64_t height, int64_t stride, float* texture);
-  // The texture at each pixel moved by u, bicubic, zeros outside: gradients and the part of the residual that does not
-  // depend on u. Zero between width and width rounded up.
+  // The texture at each pixel moved by u, bicubic, zeros outside: see TvL1Sweep. Zero between width and width rounded up.
   void (*tvl1_warp)(const float* texture, const float* first, int64_t first_stride, const float* u1, const float* u2,
-                    int64_t width, int64_t height, int64_t stride, float* wx, float* wy, float* rho);
+                    int64_t width, int64_t height, int64_t stride, float* wx, float* wy, float* rho, float* pull);
   // One inner iteration, in place; returns the sum of the squared changes of u.
   double (*tvl1_iterate)(const TvL1Sweep* sweep);
   // Median of size x size pixels (3 or 5), borders replicated. The two floats before and after each row of `in` are

@@ -35,7 +35,7 @@ struct TvL1State : FlowTvL1::State {
   bool begun = false;
   Buffer<float> line, texture;
   Buffer<float> planes;  // memory of those below, each with room for the finest level
-  float *wx = nullptr, *wy = nullptr, *rho = nullptr;
+  float *wx = nullptr, *wy = nullptr, *rho = nullptr, *pull = nullptr;
   float *u[kParts] = {}, *spare[kParts] = {}, *px[kParts] = {}, *py[kParts] = {};
 };
 
@@ -137,7 +137,7 @@ Status FlowTvL1::Reserve(int32_t width, int32_t height, State& state) const noex
   const size_t texture = 4 * static_cast<size_t>(l.width + 2 * kCubicPad) * static_cast<size_t>(l.height + 2 * kCubicPad);
   const size_t parts = impl_->options.gamma != 0 ? kParts : 2, spacing = PlaneSpacing(l);
   if (!s.line.Reserve(5 * static_cast<size_t>(l.stride + 2 * kPlaneAlign)) || !s.texture.Reserve(texture) ||
-      !s.planes.Reserve((3 + 4 * parts) * spacing)) {
+      !s.planes.Reserve((4 + 4 * parts) * spacing)) {
     return OutOfMemory();
   }
   float* next = s.planes.data();
@@ -145,6 +145,7 @@ Status FlowTvL1::Reserve(int32_t width, int32_t height, State& state) const noex
   s.wx = take();
   s.wy = take();
   s.rho = take();
+  s.pull = take();
   for (size_t i = 0; i < parts; ++i) {
     s.u[i] = take();
     s.spare[i] = take();
@@ -188,9 +189,11 @@ void FlowTvL1::Impl::Solve(const Level& l, const float* first, const float* seco
   float* wx = Start(s.wx, l);
   float* wy = Start(s.wy, l);
   float* rho = Start(s.rho, l);
+  float* pull = Start(s.pull, l);
   sweep.wx = wx;
   sweep.wy = wy;
   sweep.rho = rho;
+  sweep.pull = pull;
   for (int32_t i = 0; i < parts; ++i) {
     for (float* p : {s.px[i], s.py[i]}) {
       std::memset(p, 0, sizeof(float) * static_cast<size_t>(l.plane() + l.stride + 2 * kPlaneAlign));
@@ -200,7 +203,7 @@ void FlowTvL1::Impl::Solve(const Level& l, const float* first, const float* seco
   }
   const double enough = o.epsilon * o.epsilon * l.width * l.height;
   for (int32_t warp = 0; warp < o.warps; ++warp) {
-    kernels->tvl1_warp(s.texture.data(), first, l.stride, Start(s.u[0], l), Start(s.u[1], l), l.width, l.height, l.stride, wx, wy, rho);
+    kernels->tvl1_warp(s.texture.data(), first, l.stride, Start(s.u[0], l), Start(s.u[1], l), l.width, l.height, l.stride, wx, wy, rho, pull);
     double error = std::numeric_limits<double>::max();
     for (int32_t outer = 0; error > enough && outer < o.outer_iterations; ++outer) {
       if (o.median_filtering > 1) {
