@@ -188,3 +188,14 @@ def test_bad_input_is_refused() -> None:
         ops.flow_tvl1(frames, median_filtering=4)
     with pytest.raises(InputError, match="tau"):
         ops.flow_tvl1(frames, tau=0.3)
+
+
+def test_optical_flow_is_the_op() -> None:
+    frames = frames_of(7, 2, 40, 50, 1)
+    for op, options in OPS:
+        pair = ops.optical_flow(frames[0], frames[1], method=op.removeprefix("flow_"), **options)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(pair, flow(op, frames, options)[0])
+    with pytest.raises(InputError, match="no option 'preset'; it has tau, lambda_"):
+        ops.optical_flow(frames[0], frames[1], method="tvl1", preset="fast")
+    with pytest.raises(InputError, match="'farneback', 'tvl1'"):
+        ops.optical_flow(frames[0], frames[1], method="lucas")  # type: ignore[arg-type]

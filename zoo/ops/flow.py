@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import InputError
 from zoo.ops._call import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -184,8 +186,8 @@ def flow_tvl1(
 def optical_flow(
     prev: NDArray[np.uint8],
     next: NDArray[np.uint8],
-    method: Literal["dis"] = "dis",
-    preset: Preset = "medium",
+    method: Literal["dis", "farneback", "tvl1"] = "dis",
+    **options: Any,
 ) -> NDArray[np.float32]:
     """Optical flow from one frame to another.
 
@@ -193,10 +195,11 @@ def optical_flow(
     ----------
     prev, next : uint8, shape (height, width) or (height, width, 3)
         Grey or RGB (in this order; made grey as OpenCV's ``COLOR_RGB2GRAY`` does), of one shape.
-    method : {"dis"}
-        Dense inverse search (:func:`flow_dis`).
-    preset : {"ultrafast", "fast", "medium"}
-        Of ``dis``.
+    method : {"dis", "farneback", "tvl1"}
+        Dense inverse search (:func:`flow_dis`), polynomial expansion (:func:`flow_farneback`), total variation and L1
+        (:func:`flow_tvl1`).
+    **options
+        Parameters of the method's function, for example ``preset`` of ``dis`` or ``winsize`` of ``farneback``.
 
     Returns
     -------
@@ -206,12 +209,26 @@ def optical_flow(
     Raises
     ------
     InputError
-        Frames of different shapes or another dtype, an unknown method, and as the method's own function.
+        Frames of different shapes or another dtype, an unknown method or option, and as the method's own function.
     """
+    import inspect
+
     import numpy as np
 
-    if method != "dis":
-        raise InputError(f"optical_flow: method is {method!r}; it must be 'dis'")
+    methods: dict[str, Callable[..., NDArray[np.float32]]] = {
+        "dis": flow_dis,
+        "farneback": flow_farneback,
+        "tvl1": flow_tvl1,
+    }
+    if method not in methods:
+        known = ", ".join(map(repr, methods))
+        raise InputError(f"optical_flow: method is {method!r}; it must be one of {known}")
+    accepted = list(inspect.signature(methods[method]).parameters)[1:]
+    for name in options:
+        if name not in accepted:
+            raise InputError(
+                f"optical_flow: method {method!r} has no option {name!r}; it has {', '.join(accepted)}"
+            )
     pair = [np.asarray(frame) for frame in (prev, next)]
     for name, frame in zip(("prev", "next"), pair, strict=True):
         if frame.dtype != np.uint8 or frame.ndim not in (2, 3):
@@ -223,5 +240,5 @@ def optical_flow(
         raise InputError(
             f"optical_flow: prev has shape {pair[0].shape}, next {pair[1].shape}; they must be equal"
         )
-    flow: NDArray[np.float32] = flow_dis(np.stack(pair), preset=preset)[0]
+    flow: NDArray[np.float32] = methods[method](np.stack(pair), **options)[0]
     return flow
