@@ -329,38 +329,49 @@ ZOO_INLINE void PadLine(float* line, int64_t width, int64_t stride, int64_t radi
   for (int64_t k = width; k < stride + radius; ++k) line[radius + k] = last;
 }
 
-// One step of a pass: moments of row `ahead`, then the flow of the row whose window they complete.
-void FarnebackStep(const FarnebackSweep* s, int64_t ahead, float* ring, double* sum) {
-  const int64_t width = s->width, height = s->height, stride = s->stride, m = s->radius;
-  const int64_t held = 2 * m + 2, record = 5 * stride, pitch = stride + (2 * m / kPlaneAlign + 5) * kPlaneAlign;
-  const bool box = s->window == nullptr;
-  if (ahead < height) Moments(s, ahead, ring + ahead % held * record);
-  if (box && ahead < m) {  // rows above the image repeat the first, those below it the last
-    const float* row = ring + (ahead < height ? ahead : height - 1) % held * record;
-    if (ahead == 0) {
-      const double times = static_cast<double>(m + 1);
-      for (int64_t i = 0; i < record; ++i) sum[i] = row[i] * times;
-    } else {
-      for (int64_t i = 0; i < record; ++i) sum[i] += row[i];
-    }
+// Adds a row of moments to the box and, given `line`, writes the sum of the last 2 * radius + 1 rows of plane p to it.
+// Rows form blocks of that length: a sum is what the running block has so far and what is left of the one before, whose
+// sums from each row to its end are taken when it is complete. Nothing is ever subtracted, so that bright rows leave no
+// rounding behind in dark ones.
+ZOO_INLINE void BoxRow(const float* row, const float* rest, bool first, float* sum, int64_t n, float* line) {
+  const VF zero = VF{};
+  for (int64_t x = 0; x < n; x += kF) {
+    const VF so_far = (first ? zero : Load<VF>(sum + x)) + Load<VF>(row + x);
+    Store(sum + x, so_far);
+    if (line != nullptr) StoreU(line + x, rest != nullptr ? so_far + Load<VF>(rest + x) : so_far);
   }
+}
+
+// One step of a pass: moments of row `ahead`, then the flow of the row whose window they complete. Rows above the image
+// repeat the first, those below it the last.
+void FarnebackStep(const FarnebackSweep* s, int64_t ahead, float* ring, float* sum) {
+  const int64_t width = s->width, height = s->height, stride = s->stride, m = s->radius;
+  const int64_t held = 2 * m + 1, record = 5 * stride, pitch = stride + (2 * m / kPlaneAlign + 5) * kPlaneAlign;
   const int64_t y = ahead - m;
-  if (y < 0) return;
-  if (box) {
-    const float* added = ring + (y + m < height ? y + m : height - 1) % held * record;
-    const float* dropped = ring + (y - m - 1 > 0 ? y - m - 1 : 0) % held * record;
-    for (int p = 0; p < 5; ++p) {
-      double* total = sum + p * stride;
-      const float* plus = added + p * stride;
-      const float* minus = dropped + p * stride;
-      float* line = s->line + m;
-      if (y == 0) {
-        for (int64_t x = 0; x < stride; ++x) line[x] = static_cast<float>(total[x] += plus[x]);
-      } else {
-        for (int64_t x = 0; x < stride; ++x) {
-          line[x] = static_cast<float>(total[x] += static_cast<double>(plus[x]) - static_cast<double>(minus[x]));
-        }
+  if (s->window == nullptr) {
+    if (ahead == 0) {
+      Moments(s, 0, ring);
+      BoxRow(ring, nullptr, true, sum, record, nullptr);
+      for (int64_t k = 1; k <= m; ++k) {
+        __builtin_memcpy(ring + k * record, ring, sizeof(float) * static_cast<size_t>(record));
+        BoxRow(ring, nullptr, false, sum, record, nullptr);
       }
+      return;
+    }
+    const int64_t slot = (ahead + m) % held, before = slot > 0 ? slot - 1 : held - 1;
+    float* row = ring + slot * record;
+    if (ahead < height) {
+      Moments(s, ahead, row);
+    } else {
+      __builtin_memcpy(row, ring + before * record, sizeof(float) * static_cast<size_t>(record));
+    }
+    const float* rest = slot + 1 < held ? row + record : nullptr;
+    if (y < 0) {
+      BoxRow(row, nullptr, false, sum, record, nullptr);
+      return;
+    }
+    for (int64_t p = 0; p < 5; ++p) {
+      BoxRow(row + p * stride, rest != nullptr ? rest + p * stride : nullptr, slot == 0, sum + p * stride, stride, s->line + m);
       PadLine(s->line, width, stride, m);
       if (m == 7) {
         BoxLine<7>(s->line, pitch, stride, m, s->total + p * stride);
@@ -368,7 +379,18 @@ void FarnebackStep(const FarnebackSweep* s, int64_t ahead, float* ring, double* 
         BoxLine<0>(s->line, pitch, stride, m, s->total + p * stride);
       }
     }
+    if (slot == held - 1) {
+      for (int64_t x = 0; x < record; x += kF) {
+        VF below = Load<VF>(row + x);
+        for (int64_t r = held - 2; r > 0; --r) {
+          below += Load<VF>(ring + r * record + x);
+          Store(ring + r * record + x, below);
+        }
+      }
+    }
   } else {
+    if (ahead < height) Moments(s, ahead, ring + ahead % held * record);
+    if (y < 0) return;
     const float* up[128];
     const float* down[128];
     for (int64_t k = 0; k <= m; ++k) {
@@ -410,7 +432,7 @@ void FarnebackPasses(const FarnebackSweep* s) {
     for (int64_t j = 0; j < s->passes; ++j) {
       const int64_t ahead = t - j * m;
       if (ahead < 0 || ahead >= steps) continue;
-      FarnebackStep(s, ahead, s->ring + j * (2 * m + 2) * 5 * s->stride, s->sum + j * 5 * s->stride);
+      FarnebackStep(s, ahead, s->ring + j * (2 * m + 1) * 5 * s->stride, s->sum + j * 5 * s->stride);
     }
   }
 }

@@ -51,8 +51,8 @@ struct FarnebackSweep {
   const float* window;  // [radius + 1] weights, index 0 is the centre; null: a box
   float scale;          // of the box's sum
   int32_t passes;       // iterations
-  float* ring;          // [passes][2 * radius + 2][5][stride] the last rows of moments
-  double* sum;          // [passes][5][stride] running sums of a box
+  float* ring;          // [passes][2 * radius + 1][5][stride] the last rows of moments, or sums of them
+  float* sum;           // [passes][5][stride] sums of a box's rows
   float* line;          // 9 * (stride + 2 * radius + 5 * kPlaneAlign) floats
   float* total;         // [5][stride]
 };

@@ -81,8 +81,7 @@ struct FarnebackState : FlowFarneback::State {
   std::vector<Level> levels;  // finest first
   int32_t held = 0;           // which expansion belongs to the frame taken last
   bool begun = false;
-  Buffer<float> frame, image, line, ring, total, sums_line;
-  Buffer<double> sum;
+  Buffer<float> frame, image, line, ring, total, sums_line, sum;
 };
 
 bool EdgeWeights(int32_t n, int32_t stride, Buffer<float>* to) {
@@ -191,7 +190,7 @@ Status FlowFarneback::Reserve(int32_t width, int32_t height, State& state) const
   const size_t stride = static_cast<size_t>(s.levels[0].stride), plane = stride * static_cast<size_t>(height);
   const size_t radius = static_cast<size_t>(o.winsize / 2), passes = static_cast<size_t>(std::min(o.iterations, kMaxPasses));
   if (!s.frame.Reserve(plane) || !s.image.Reserve(plane) || !s.line.Reserve(8 * (stride + 2 * kPlaneAlign)) ||
-      !s.ring.Reserve(passes * (2 * radius + 2) * 5 * stride) || !s.total.Reserve(5 * stride) || !s.sum.Reserve(passes * 5 * stride) ||
+      !s.ring.Reserve(passes * (2 * radius + 1) * 5 * stride) || !s.total.Reserve(5 * stride) || !s.sum.Reserve(passes * 5 * stride) ||
       !s.sums_line.Reserve(9 * (stride + 2 * radius + 5 * kPlaneAlign))) {
     return OutOfMemory();
   }
