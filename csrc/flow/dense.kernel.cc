@@ -303,18 +303,20 @@ void Moments(const FarnebackSweep* s, int64_t y, float* m) {
 template <int kR>
 ZOO_INLINE void BoxLine(float* line, int64_t pitch, int64_t stride, int64_t radius, float* total) {
   const int64_t window = 2 * (kR > 0 ? kR : radius) + 1, length = stride + window - 1;
-  int levels = 0;
-  for (; (int64_t{2} << levels) <= window; ++levels) {
-    const float* from = line + levels * pitch;
-    const int64_t reach = int64_t{1} << levels;
+  int top = 1;  // the highest bit of the window
+  while ((int64_t{2} << top) <= window) ++top;
+  for (int k = 1; k < top; ++k) {
+    const float* from = line + (k - 1) * pitch;
+    const int64_t reach = int64_t{1} << (k - 1);
     for (int64_t x = 0; x < length + 1 - 2 * reach; x += kF) {
-      Store(line + (levels + 1) * pitch + x, Load<VF>(from + x) + LoadU<VF>(from + x + reach));
+      Store(line + k * pitch + x, Load<VF>(from + x) + LoadU<VF>(from + x + reach));
     }
   }
+  const float* half = line + (top - 1) * pitch;
   for (int64_t x = 0; x < stride; x += kF) {
-    VF v = VF{};
-    int64_t offset = 0;
-    for (int k = levels; k >= 0; --k) {
+    VF v = Load<VF>(half + x) + LoadU<VF>(half + x + (int64_t{1} << (top - 1)));
+    int64_t offset = int64_t{1} << top;
+    for (int k = top - 1; k >= 0; --k) {
       if ((window >> k & 1) == 0) continue;
       v += LoadU<VF>(line + k * pitch + offset + x);
       offset += int64_t{1} << k;
