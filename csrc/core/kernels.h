@@ -23,6 +23,7 @@ struct FunctionalsKernels;
 struct LldKernels;
 struct ImageKernels;
 struct VideoKernels;
+struct DenseFlowKernels;
 
 struct Kernels {
   const char* name;
@@ -36,6 +37,7 @@ struct Kernels {
   const LldKernels& lld;
   const ImageKernels& image;
   const VideoKernels& video;
+  const DenseFlowKernels& dense_flow;
 };
 
 }  // namespace zoo
