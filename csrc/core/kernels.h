@@ -23,7 +23,6 @@ struct FunctionalsKernels;
 struct LldKernels;
 struct ImageKernels;
 struct VideoKernels;
-struct DenseFlowKernels;
 
 struct Kernels {
   const char* name;
@@ -37,7 +36,6 @@ struct Kernels {
   const LldKernels& lld;
   const ImageKernels& image;
   const VideoKernels& video;
-  const DenseFlowKernels& dense_flow;
 };
 
 }  // namespace zoo

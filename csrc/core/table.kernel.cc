@@ -15,7 +15,6 @@ extern const FunctionalsKernels kFunctionalsKernels;
 extern const LldKernels kLldKernels;
 extern const ImageKernels kImageKernels;
 extern const VideoKernels kVideoKernels;
-extern const DenseFlowKernels kDenseFlowKernels;
 
 extern const Kernels kKernels;
 const Kernels kKernels = {
@@ -38,7 +37,6 @@ const Kernels kKernels = {
     kLldKernels,
     kImageKernels,
     kVideoKernels,
-    kDenseFlowKernels,
 };
 
 }  // namespace ZOO_TARGET

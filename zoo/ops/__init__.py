@@ -53,7 +53,6 @@ from zoo.ops.video import (
     sample_times,
     scene_offset,
 )
-from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
 
 __all__ = [
     "FUNCTIONAL_NAMES",
@@ -80,8 +79,6 @@ __all__ = [
     "frame_difference",
     "functionals",
     "grey_to_rgb",
-    "flow_farneback",
-    "flow_tvl1",
     "isa",
     "isas",
     "kaldi_fbank",

@@ -43,8 +43,6 @@ from zoo.pipeline.speech import (
     WaveNormalize,
 )
 from zoo.pipeline.video import FlowEncode, FlowStack, FrameDifference, Motion, SampleFps, SceneOffset, VideoOp
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
-from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,8 +239,6 @@ __all__ = [
     "KaldiMfcc",
     "Lld",
     "Log",
-    "FlowFarneback",
-    "FlowTvl1",
     "Mel",
     "Mfcc",
     "Motion",
