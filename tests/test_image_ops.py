@@ -324,3 +324,20 @@ E = np.zeros((4, 5, 3), np.uint8)
 def test_messages(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_video_may_start_with_an_image_op() -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (7, 30, 40, 3), np.uint8)
+    video = Pipeline([ResizeNormalize(height=12, width=17)], shape=(-1, -1, -1, 3))
+    assert video.output_shape((7, 30, 40, 3)) == (7, 3, 12, 17)
+    whole = video(frames, 25.0)
+    for frame, got in zip(frames, whole, strict=True):
+        np.testing.assert_array_equal(got, ops.resize_normalize(frame, height=12, width=17))
+    np.testing.assert_array_equal(video(frames, 25.0, threads=3), whole)
+    stream = video.stream(25.0, shape=(30, 40, 3))
+    parts = [stream.push(frames[:2]), stream.push(frames[2:2]), stream.push(frames[2:]), stream.finish()]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    with pytest.raises(InputError, match="frames has 2 dimensions; it must have 3 or 4"):
+        video(frames[0, :, :, 0], 25.0)
+    with pytest.raises(InputError, match=r"shape \(7, 30, 40, 1\); the pipeline takes frames of shape"):
+        video(frames[..., 0], 25.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two threads beside one on the same work: clips of a batch, and rows of one long input. The peer is one thread."""
+"""Two threads beside one on the same work: clips of a batch, rows of one long input, frames of a video. The peer is one thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from run import Row
 
 from zoo.ops import isa
-from zoo.pipeline import Fit, Log, Mel, Mfcc, Op, Pipeline, Resample
+from zoo.pipeline import Fit, FlowDis, Log, Mel, Mfcc, Op, Pipeline, Resample, ResizeNormalize
 
 INPUTS = 4
 SHEET_10: tuple[Op, ...] = (Resample(rate=22050), Fit(length=96000), Mfcc())
@@ -58,6 +58,25 @@ def rows() -> Iterator[Row]:
             check=lambda p=pipeline: (
                 None
                 if np.array_equal(p.run(long[0], rate, threads=2), p.run(long[0], rate, threads=1))
+                else "two threads differ from one"
+            ),
+            goal=1.8,
+        )
+    videos = [rng.integers(0, 256, (32, 480, 640, 3), np.uint8) for _ in range(2)]
+    for name, op in (
+        ("resize_normalize to 224", ResizeNormalize(height=224, width=224)),
+        ("flow_dis fast", FlowDis(preset="fast")),
+    ):
+        pipeline = Pipeline([op], isa=isa(), shape=(-1, 480, 640, 3))
+        yield Row(
+            op=f"32 frames 640x480, {name}, 2 threads",
+            peer="1 thread",
+            ours=lambda i, p=pipeline: p.run(videos[i], 25, threads=2),
+            theirs=lambda i, p=pipeline: p.run(videos[i], 25, threads=1),
+            inputs=len(videos),
+            check=lambda p=pipeline: (
+                None
+                if np.array_equal(p.run(videos[0], 25, threads=2), p.run(videos[0], 25, threads=1))
                 else "two threads differ from one"
             ),
             goal=1.8,

@@ -311,8 +311,10 @@ Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::str
     std::vector<ParamValue> values;
     ZOO_RETURN_IF_ERROR(Validate(ops[i], i, &spec, &values));
     if (i == 0) {
-      ZOO_RETURN_IF_ERROR(CheckShape(spec->in, shape));
-      impl->ports.push_back(InputPort(spec->in, shape));
+      // four dimensions: image ops over the frames of a video, from the first op on
+      const PortKind kind = spec->in == PortKind::kImage && shape.size() == 4 ? PortKind::kFrames : spec->in;
+      ZOO_RETURN_IF_ERROR(CheckShape(kind, shape));
+      impl->ports.push_back(InputPort(kind, shape));
     }
     PortType in = impl->ports.back();
     const bool each_frame = spec->in == PortKind::kImage && in.kind == PortKind::kFrames;

@@ -65,7 +65,8 @@ class Pipeline:
     isa : str
         Instruction set of the kernels; ``""`` means ``ZOO_ISA`` or the fastest that the CPU has.
     shape : sequence of int or None
-        Shape of the input, -1 for what varies. Only a pipeline that starts with a tensor op needs it.
+        Shape of the input, -1 for what varies. A pipeline that starts with a tensor op needs it; with four dimensions,
+        (frames, height, width, channels), one that starts with an image op takes the frames of a video.
 
     Raises
     ------

@@ -101,7 +101,7 @@ class Pipeline {
     virtual ~State() = default;
   };
   // The first op says what the pipeline takes. `shape` (-1: any) fixes it further; a pipeline that starts with a tensor op
-  // needs it. EEG is float64, images and frames are uint8, all else float32.
+  // needs it, and four dimensions make one that starts with an image op take frames. EEG is float64, images and frames are uint8, all else float32.
   static Result<Pipeline> Create(const std::vector<OpDesc>& ops, const std::string& isa = "",
                                  const std::vector<int64_t>& shape = {});
   Pipeline(Pipeline&&) noexcept;
