@@ -104,6 +104,35 @@ void TestMfcc(std::mt19937& rng) {
   }
 }
 
+// Against the definition, since instruction sets could all be wrong in the same way, and there is only one on arm64.
+void TestDft(std::mt19937& rng) {
+  for (const int n : {16, 64, 120, 256, 480}) {
+    const std::vector<float> wave = Noise(rng, n);
+    for (const std::string& isa : zoo::SupportedIsas()) {
+      zoo::StftOptions o;
+      o.n_fft = n;
+      o.hop_length = n;
+      o.center = false;
+      o.output = zoo::StftOutput::kComplex;
+      const zoo::Stft stft = Take(zoo::Stft::Create(o, isa));
+      const auto state = Take(stft.NewState());
+      std::vector<float> out(static_cast<size_t>(stft.columns()), 1e9f);
+      EXPECT(stft.Compute(zoo::Signal::Whole({wave.data(), wave.size()}), {0, 1}, {out.data(), out.size()}, *state).ok(), "stft");
+      for (int k = 0; k <= n / 2; ++k) {
+        double re = 0, im = 0;
+        for (int i = 0; i < n; ++i) {
+          const double x = wave[static_cast<size_t>(i)] * (0.5 - 0.5 * std::cos(2 * M_PI * i / n));
+          re += x * std::cos(2 * M_PI * k * i / n);
+          im -= x * std::sin(2 * M_PI * k * i / n);
+        }
+        const float* got = out.data() + 2 * k;
+        EXPECT(std::fabs(got[0] - re) < 1e-4 && std::fabs(got[1] - im) < 1e-4, "%s, bin %d of %d: %g %g, not %g %g", isa.c_str(), k, n,
+               static_cast<double>(got[0]), static_cast<double>(got[1]), re, im);
+      }
+    }
+  }
+}
+
 void TestResample(std::mt19937& rng) {
   for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}, {8000, 16000}, {96000, 48000}, {8000, 24000}, {48000, 16000}, {16000, 48000}, {192000, 8000}, {768000, 3000}, {5, 1024}}) {
     for (const int64_t n : {1, 5, 99, 5000}) {
@@ -220,6 +249,7 @@ void TestStream(std::mt19937& rng) {
 
 int main() {
   std::mt19937 rng(7);
+  TestDft(rng);
   TestMfcc(rng);
   TestResample(rng);
   TestLog(rng);
