@@ -342,3 +342,15 @@ def test_nonfinite_sample_outside_the_needed_part_is_not_looked_at() -> None:
     wave[30001] = np.inf
     with pytest.raises(InputError, match="sample 30001 is not finite"):
         Pipeline([Fit(length=1000)]).run(wave, 16000)
+
+
+def test_arrays_are_no_parameters() -> None:
+    from zoo.pipeline import Topomap
+
+    positions = np.eye(3)
+    with pytest.raises(
+        InputError, match=r"op topomap: .*ndarray.*; give plain numbers, strings, and flat tuples"
+    ):
+        Pipeline([Topomap(positions=positions)], shape=(-1, 3))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"op standardize: .*float32"):
+        Pipeline([Standardize(mean=(np.float32(1),), std=(1.0,))], shape=(-1, 1))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from zoo import _native
+from zoo.errors import InputError
 from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
@@ -54,6 +55,17 @@ if TYPE_CHECKING:
 Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | ImageOp | LldOp | SpeechOp | VideoOp
 
 
+def _described(op: Op) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = msgspec.to_builtins(op)
+    except TypeError as error:
+        name = op.__struct_config__.tag
+        raise InputError(
+            f"op {name}: {error}; give plain numbers, strings, and flat tuples of numbers"
+        ) from error
+    return fields
+
+
 class Pipeline:
     """A validated list of ops, ready to run. Thread-safe; the GIL is released while it runs.
 
@@ -82,7 +94,7 @@ class Pipeline:
     def __init__(
         self, ops: Sequence[Op | Mapping[str, Any]], *, isa: str = "", shape: Sequence[int] | None = None
     ) -> None:
-        described = [dict(op) if isinstance(op, Mapping) else msgspec.to_builtins(op) for op in ops]
+        described = [dict(op) if isinstance(op, Mapping) else _described(op) for op in ops]
         self._native = _native.Pipeline(described, isa, shape)
         #: The ops as they were given.
         self.ops: tuple[Op | Mapping[str, Any], ...] = tuple(ops)
