@@ -167,8 +167,8 @@ class Pipeline:
         Raises
         ------
         InputError
-            An op that needs the whole input (it is named), a chunk of another shape or dtype, a NaN or Inf, a push
-            after ``finish``.
+            An op that needs the whole input (it is named), a chunk that a call would refuse or whose rows have another
+            shape, a NaN or Inf, a push after ``finish``.
         """
         return _native.PipelineStream(self._native, rate, shape)
 
