@@ -17,10 +17,10 @@ from zoo.errors import CheckFailed, DataError, ZooError
 from zoo.evaluation import METRICS
 from zoo.export import calibrate, quantize
 from zoo.export.graph import Graph
-from zoo.export.inputs import Features, Preprocessor, Progress
+from zoo.export.inputs import Preprocessor, Progress, stratified
 from zoo.export.parity import Run
 from zoo.export.recipe import Recipe
-from zoo.specs import Quality, Softmax
+from zoo.specs import Quality, QuantizeOption, Softmax
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -40,7 +40,7 @@ class Fold:
     graph: Graph
     items: tuple[Item, ...]
     chosen: calibrate.CalibrationSet | None = None
-    limits: dict[str, float] = field(default_factory=dict)
+    prepared: dict[tuple[QuantizeOption, ...], tuple[Graph, dict[str, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,111 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
     return folds
 
 
+class Scorer:
+    """Held-out items through fold models of any precision; what they share is computed once.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the cell's target, in any precision.
+
+    Raises
+    ------
+    DataError
+        Data set and folds do not go together.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        recipe: Recipe,
+        dataset: Dataset,
+        weights: Mapping[str, Tensors],
+        progress: Progress | None = None,
+    ) -> None:
+        variant = recipe.variant
+        if not isinstance(card.file.decode, Softmax):
+            raise ZooError(
+                f"{variant.name}: the accuracy gate scores one label of several, the card decodes otherwise"
+            )
+        assert variant.folds is not None
+        self.protocol = f"{variant.folds.protocol}, {len(weights)} folds, paired bootstrap over items"
+        self.metric = METRICS[variant.metric]
+        self._output, self._preprocessor, self._progress = (
+            card.file.decode.output,
+            recipe.preprocessor,
+            progress,
+        )
+        self._dataset = dataset
+        truth = _truth(variant, dataset)
+        self._folds = make_folds(recipe, dataset, weights)
+        self._rankings: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        plain = recipe.with_precision("fp32")
+        self.reference = np.concatenate(
+            [
+                _predict(
+                    plain.runner(plain.lower(fold.graph, inputs=())), fold, self._preprocessor, self._output
+                )
+                for fold in _report("scoring fp32 folds", self._folds, progress)
+            ]
+        )
+        self.truth = np.concatenate([truth[_indices(dataset, fold)] for fold in self._folds])
+        self.baseline = float(self.metric(self.truth, self.reference))
+
+    def found(self, recipe: Recipe, kept: Sequence[str]) -> NDArray[np.int64]:
+        """The labels that artifacts of ``recipe`` give the held-out items, with layers ``kept`` in fp32."""
+        return np.concatenate(
+            [
+                _predict(self._artifact(recipe, fold, kept), fold, self._preprocessor, self._output)
+                for fold in _report(
+                    f"scoring {recipe.label} folds, {len(kept)} layers kept", self._folds, self._progress
+                )
+            ]
+        )
+
+    def ranking(self, recipe: Recipe) -> list[str]:
+        """Layers by their mean signal-to-noise ratio over the folds, worst first."""
+        key = recipe.precision, recipe.options
+        if key not in self._rankings:
+            totals: dict[str, float] = {}
+            for fold in self._folds:
+                inputs = [self._preprocessor.item(item) for item in self._ranking_items(fold)]
+                graph, limits = fold.graph, None
+                if recipe.precision == "int8":
+                    graph, limits = self._prepared(recipe, fold)
+                for name, ratio in quantize.sensitivity(
+                    graph.model, limits, inputs, bits=quantize.BITS[recipe.precision]
+                ):
+                    totals[name] = totals.get(name, 0.0) + ratio
+            self._rankings[key] = sorted(totals, key=lambda name: (totals[name], name))
+        return self._rankings[key]
+
+    def _artifact(self, recipe: Recipe, fold: Fold, kept: Sequence[str]) -> Run:
+        if recipe.precision != "int8":
+            features = self._preprocessor.items(fold.items)
+            return recipe.runner(recipe.lower(fold.graph, inputs=features, kept=kept))
+        graph, limits = self._prepared(recipe, fold)
+        lowered = recipe.lower(graph, inputs=(), chosen=self._chosen(fold), kept=kept, limits=limits)
+        return recipe.runner(lowered)
+
+    def _prepared(self, recipe: Recipe, fold: Fold) -> tuple[Graph, dict[str, float]]:
+        if recipe.options not in fold.prepared:
+            fold.prepared[recipe.options] = recipe.prepare(fold.graph, self._chosen(fold))
+        return fold.prepared[recipe.options]
+
+    def _chosen(self, fold: Fold) -> calibrate.CalibrationSet:
+        if fold.chosen is None:
+            fold.chosen = calibrate.choose(self._dataset, without=[fold.group])
+        return fold.chosen
+
+    def _ranking_items(self, fold: Fold) -> list[Item]:
+        """Items of the other groups: layers are never chosen on what is scored."""
+        if fold.chosen is not None:
+            return list(fold.chosen.items[:_RANKING_INPUTS])
+        others = [item for item in self._dataset.items if item.group != fold.group]
+        return stratified(self._dataset, others, _RANKING_INPUTS)
+
+
 def run_gate(
     card: Card,
     recipe: Recipe,
@@ -94,43 +199,17 @@ def run_gate(
     DataError
         Data set and folds do not go together.
     """
-    variant = recipe.variant
-    if not isinstance(card.file.decode, Softmax):
-        raise ZooError(
-            f"{variant.name}: the accuracy gate scores one label of several, the card decodes otherwise"
-        )
-    assert variant.folds is not None
-    output = card.file.decode.output
-    truth = _truth(variant, dataset)
-    folds = make_folds(recipe, dataset, weights)
-    metric = METRICS[variant.metric]
-    plain = recipe.with_precision("fp32")
-    reference = np.concatenate(
-        [
-            _predict(plain.runner(plain.lower(fold.graph, inputs=())), fold, recipe.preprocessor, output)
-            for fold in _report("scoring fp32 folds", folds, progress)
-        ]
-    )
-    truth = np.concatenate([truth[_indices(dataset, fold)] for fold in folds])
-    baseline = metric(truth, reference)
+    scorer = Scorer(card, recipe, dataset, weights, progress)
+    variant, metric, truth, reference = recipe.variant, scorer.metric, scorer.truth, scorer.reference
     kept: list[str] = []
-    ranking: list[str] | None = None
     tried: list[tuple[int, float]] = []
     while True:
-        found = np.concatenate(
-            [
-                _predict(_artifact(recipe, fold, kept), fold, recipe.preprocessor, output)
-                for fold in _report(
-                    f"scoring {recipe.precision} folds, {len(kept)} layers kept", folds, progress
-                )
-            ]
-        )
-        loss = baseline - metric(truth, found)
+        found = scorer.found(recipe, kept)
+        loss = scorer.baseline - metric(truth, found)
         tried.append((len(kept), float(loss)))
-        if loss <= budget or recipe.precision != "int8":
+        if loss <= budget or recipe.precision not in quantize.BITS:
             break
-        if ranking is None:
-            ranking = _rank(folds, recipe.preprocessor)
+        ranking = scorer.ranking(recipe)
         step = max(1, -(-len(ranking) // _STEPS))
         if len(kept) + step >= len(ranking):
             break
@@ -138,9 +217,9 @@ def run_gate(
     difference, low, high = metrics.paired_bootstrap(metric, truth, found, reference)
     gate = Gate(
         metric=variant.metric,
-        protocol=f"{variant.folds.protocol}, {len(folds)} folds, paired bootstrap over items",
+        protocol=scorer.protocol,
         n=len(truth),
-        reference=float(baseline),
+        reference=scorer.baseline,
         artifact=float(metric(truth, found)),
         difference=difference,
         low=low,
@@ -160,7 +239,7 @@ def run_gate(
         metric=variant.metric,
         value=gate.artifact,
         source="artifact",
-        protocol=variant.folds.protocol,
+        protocol=variant.folds.protocol if variant.folds else "",
         n=gate.n,
         low=interval[0],
         high=interval[1],
@@ -169,33 +248,10 @@ def run_gate(
     return GateResult(gate, tuple(sorted(kept)), quality, tuple(tried))
 
 
-def _artifact(recipe: Recipe, fold: Fold, kept: Sequence[str]) -> Run:
-    features = recipe.preprocessor.items(fold.items)
-    if recipe.precision == "int8":
-        assert fold.chosen is not None
-        if not fold.limits:
-            fold.limits = recipe.limits(fold.graph, fold.chosen)
-        lowered = recipe.lower(fold.graph, inputs=(), chosen=fold.chosen, kept=kept, limits=fold.limits)
-    else:
-        lowered = recipe.lower(fold.graph, inputs=features)
-    return recipe.runner(lowered)
-
-
 def _predict(run: Run, fold: Fold, preprocessor: Preprocessor, output: str) -> NDArray[np.int64]:
     return np.array(
         [int(np.argmax(run(preprocessor.item(item))[output][0])) for item in fold.items], np.int64
     )
-
-
-def _rank(folds: Sequence[Fold], preprocessor: Preprocessor) -> list[str]:
-    """Layers by their mean signal-to-noise ratio over the folds, worst first."""
-    totals: dict[str, float] = {}
-    for fold in folds:
-        assert fold.chosen is not None
-        inputs: list[Features] = [preprocessor.item(item) for item in fold.chosen.items[:_RANKING_INPUTS]]
-        for name, ratio in quantize.sensitivity(fold.graph.model, fold.limits, inputs):
-            totals[name] = totals.get(name, 0.0) + ratio
-    return sorted(totals, key=lambda name: (totals[name], name))
 
 
 def _truth(variant: Variant, dataset: Dataset) -> NDArray[np.int64]:

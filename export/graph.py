@@ -67,6 +67,11 @@ class Graph:
         """SHA-256 of ``data``."""
         return hashlib.sha256(self.data).hexdigest()
 
+    @property
+    def opset(self) -> int:
+        """Version of the ONNX operators: ``OPSET``, or later where the precision needs it."""
+        return next(entry.version for entry in self.model.opset_import if entry.domain == "")
+
     def with_model(self, model: onnx.ModelProto) -> Graph:
         """The same tensors around another model (quantised, cast)."""
         return Graph(model, self.modules, self.inputs, self.outputs, self.profile)

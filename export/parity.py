@@ -22,7 +22,14 @@ from zoo.specs import Precision
 INPUTS = 64
 #: Largest difference from the reference, as a share of the output's range over the inputs. fp32 is the
 #: promise; the others only catch a broken build: what a lower precision costs is the accuracy gate's question.
-TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1, "int8": 0.5}
+TOLERANCE: Mapping[Precision, float] = {
+    "fp32": 1e-5,
+    "fp16": 0.02,
+    "bf16": 0.1,
+    "int8": 0.5,
+    "int8-weights": 0.2,
+    "int4-weights": 0.5,
+}
 
 #: One raw input's features to the outputs by name, with the batch dimension.
 Run = Callable[[Features], Mapping[str, NDArray[Any]]]

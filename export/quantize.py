@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INT8 as explicit Q/DQ pairs that onnxruntime, OpenVINO, TensorRT and TensorRT-RTX all take.
+"""INT8, and integer weights alone, as explicit Q/DQ pairs that onnxruntime, OpenVINO, TensorRT and TensorRT-RTX all take.
 
 Only the data and weight inputs of convolutions, matrix products and recurrent nodes are quantised. Constants of
 elementwise nodes stay float (TensorRT-RTX refuses them quantised), biases stay float (TensorRT refuses an
 int32 DequantizeLinear), zero points are 0 (TensorRT takes no others). onnxruntime.quantization is not used:
 it quantises those constants, keeps every activation of every input in memory, and logs to the console.
+
+Integer weights alone (``int8-weights``, ``int4-weights``) are a DequantizeLinear before each float layer: int8 with
+one scale a channel; int4 with one scale for each group of 16 to 64 values along the layer's inputs (opset 21).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -24,6 +27,14 @@ from zoo.export.inputs import Features
 from zoo.export.session import Session
 
 _LEVELS = 127
+_LEVELS4 = 7
+#: Least and greatest group of int4 values that share a scale, and the size that is aimed at.
+_GROUPS = (16, 64, 32)
+_INT4_OPSET = 21
+
+Bits = Literal[4, 8]
+#: Bits of the weights in the precisions that quantise them.
+BITS: Mapping[str, Bits] = {"int8": 8, "int8-weights": 8, "int4-weights": 4}
 
 
 @dataclass(frozen=True)
@@ -36,8 +47,11 @@ class Layer:
     weights: Mapping[str, int]
 
 
-def layers(model: onnx.ModelProto) -> list[Layer]:
-    """Every node that can be quantised, in graph order."""
+def layers(model: onnx.ModelProto, *, weights_only: bool = False) -> list[Layer]:
+    """Every node that can be quantised, in graph order.
+
+    With ``weights_only`` those whose weights can: embedding tables too, but no product of two activations.
+    """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     found = []
     for node in model.graph.node:
@@ -48,13 +62,19 @@ def layers(model: onnx.ModelProto) -> list[Layer]:
         }
         count = 2 if node.op_type == "MatMul" else 1
         data = tuple(name for name in node.input[:count] if name not in constants)
-        if node.op_type in _OPS and data and (weights or node.op_type == "MatMul"):
+        if node.op_type in _OPS and data and (weights or (node.op_type == "MatMul" and not weights_only)):
             found.append(Layer(node.name, node.op_type, data, weights))
+        elif weights_only and node.op_type == "Gather" and _is_table(node, constants):
+            found.append(Layer(node.name, node.op_type, (), {node.input[0]: 0}))
     return found
 
 
 def quantize(
-    model: onnx.ModelProto, limits: Mapping[str, float], kept: Collection[str] = ()
+    model: onnx.ModelProto,
+    limits: Mapping[str, float] | None,
+    kept: Collection[str] = (),
+    *,
+    bits: Bits = 8,
 ) -> onnx.ModelProto:
     """A copy with Q/DQ pairs.
 
@@ -62,28 +82,35 @@ def quantize(
     ----------
     model : ModelProto
         float32 graph.
-    limits : mapping
-        Data tensor to the absolute value that becomes 127 (see :mod:`zoo.export.calibrate`).
+    limits : mapping or None
+        Data tensor to the absolute value that becomes 127 (see :mod:`zoo.export.calibrate`). None quantises weights
+        only.
     kept : collection of str
         Nodes that stay in float.
+    bits : int
+        Of the weights. 4 needs ``limits`` None; weights that no group size divides get 8.
 
     Raises
     ------
     ZooError
         A tensor has no limit, ``kept`` names no such node, or nothing is left to quantise.
     """
-    every = layers(model)
+    every = layers(model, weights_only=limits is None)
     unknown = sorted(set(kept) - {layer.node for layer in every})
     if unknown:
         raise ZooError(f"layers to keep in float are not in the graph: {', '.join(unknown)}")
     chosen = {layer.node: layer for layer in every if layer.node not in kept}
     if not chosen:
         raise ZooError("no layer is left to quantise; export fp32 instead")
-    missing = sorted({name for layer in chosen.values() for name in layer.data} - set(limits))
-    if missing:
-        raise ZooError(f"no calibration range for {', '.join(missing[:5])}")
+    if limits is not None:
+        missing = sorted({name for layer in chosen.values() for name in layer.data} - set(limits))
+        if missing:
+            raise ZooError(f"no calibration range for {', '.join(missing[:5])}")
     result = onnx.ModelProto()
-    result.CopyFrom(model)
+    if bits == 8:
+        result.CopyFrom(model)
+    else:
+        result.CopyFrom(onnx.version_converter.convert_version(model, _INT4_OPSET))
     graph = result.graph
     arrays = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     made: dict[str, str] = {}
@@ -94,6 +121,7 @@ def quantize(
         return name
 
     def data_pair(tensor: str) -> str:
+        assert limits is not None
         if tensor not in made:
             scale = constant(f"{tensor}/scale", np.array(limits[tensor] / _LEVELS, np.float32))
             zero = constant(f"{tensor}/zero", np.array(0, np.int8))
@@ -112,6 +140,30 @@ def quantize(
             )
             made[tensor] = f"{tensor}/dq"
         return made[tensor]
+
+    def group_pair(tensor: str, axis: int, group: int) -> str:
+        key = f"{tensor}#{axis}"
+        if key not in made:
+            values, scales = quantize_groups(arrays[tensor], axis, group)
+            base = tensor if tensor not in made else key.replace("#", "/axis")
+            graph.initializer.append(
+                helper.make_tensor(
+                    f"{base}/q", onnx.TensorProto.INT4, values.shape, _packed(values), raw=True
+                )
+            )
+            scale = constant(f"{base}/scale", scales)
+            nodes.append(
+                helper.make_node(
+                    "DequantizeLinear",
+                    [f"{base}/q", scale],
+                    [f"{base}/dq"],
+                    f"{base}/DequantizeLinear",
+                    axis=axis,
+                    block_size=group,
+                )
+            )
+            made[tensor] = made[key] = f"{base}/dq"
+        return made[key]
 
     def weight_pair(tensor: str, axis: int) -> str:
         key = f"{tensor}#{axis}"
@@ -133,15 +185,21 @@ def quantize(
             made[tensor] = made[key] = f"{base}/dq"
         return made[key]
 
-    for original in model.graph.node:
+    for original in list(result.graph.node):
         node = onnx.NodeProto()
         node.CopyFrom(original)
         layer = chosen.get(node.name)
         if layer is not None:
             for index, name in enumerate(node.input):
-                if name in layer.weights and index > 0:
-                    node.input[index] = weight_pair(name, layer.weights[name])
-                elif name in layer.data and index < 2:
+                if name in layer.weights and (index > 0 or layer.op == "Gather"):
+                    inner = _input_axis(node, arrays[name].ndim, layer.weights[name])
+                    group = group_size(arrays[name].shape[inner]) if bits == 4 else None
+                    node.input[index] = (
+                        weight_pair(name, layer.weights[name])
+                        if group is None
+                        else group_pair(name, inner, group)
+                    )
+                elif limits is not None and name in layer.data and index < 2:
                     node.input[index] = data_pair(name)
         nodes.append(node)
     del graph.node[:]
@@ -163,25 +221,160 @@ def quantize_weight(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], 
     return values, scales
 
 
+def group_size(size: int) -> int | None:
+    """Number of int4 values that share a scale on an axis of ``size``: a divisor of it from 16 to 64, next to 32."""
+    least, most, wanted = _GROUPS
+    fitting = [group for group in range(least, most + 1) if size % group == 0]
+    return min(fitting, key=lambda group: (abs(group - wanted), group), default=None)
+
+
+def quantize_groups(
+    weight: NDArray[Any], axis: int, group: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int4 values in [-7, 7] (held as int8), and one scale for each ``group`` values along ``axis``."""
+    moved = np.moveaxis(weight.astype(np.float64), axis, -1)
+    parts = moved.reshape(*moved.shape[:-1], -1, group)
+    largest = np.abs(parts).max(-1)
+    scales = np.where(largest > 0, largest / _LEVELS4, 1.0).astype(np.float32)
+    values = np.clip(np.rint(parts / scales[..., None]), -_LEVELS4, _LEVELS4).astype(np.int8)
+    restored = np.ascontiguousarray(np.moveaxis(values.reshape(moved.shape), -1, axis))
+    return restored, np.ascontiguousarray(np.moveaxis(scales, -1, axis))
+
+
+def _packed(values: NDArray[np.int8]) -> bytes:
+    """Two int4 values a byte, the first in the low half, as ONNX stores them."""
+    flat = values.ravel().astype(np.uint8) & 0x0F
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return (flat[::2] | (flat[1::2] << 4)).tobytes()
+
+
 def sensitivity(
-    model: onnx.ModelProto, limits: Mapping[str, float], inputs: Sequence[Features]
+    model: onnx.ModelProto,
+    limits: Mapping[str, float] | None,
+    inputs: Sequence[Features],
+    *,
+    bits: Bits = 8,
 ) -> list[tuple[str, float]]:
     """Signal-to-quantisation-noise ratio (dB) of each layer's own quantisation, worst first.
 
     Beside each layer runs its quantised twin on the same float activations, so one pass over the inputs
     ranks all of them.
     """
+    probe, outputs = _with_twins(model, limits, bits)
+    wanted: dict[str, tuple[str, str]] = {}
+    for name, out in outputs.items():
+        wanted[name] = (f"{out}/signal", f"{out}/noise")
+        for source, sum_of in zip((out, f"{out}/error"), wanted[name], strict=True):
+            probe.graph.node.append(
+                helper.make_node("ReduceSumSquare", [source], [sum_of], sum_of, keepdims=0)
+            )
+    session = Session(probe, [name for pair in wanted.values() for name in pair])
+    totals = {name: np.zeros(2) for name in wanted}
+    for features in inputs:
+        values = session.run(features)
+        for name, (signal, noise) in wanted.items():
+            totals[name] += (float(values[signal]), float(values[noise]))
+    ratios = {
+        name: 10 * float(np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
+        for name, (signal, noise) in totals.items()
+    }
+    return sorted(ratios.items(), key=lambda pair: (pair[1], pair[0]))
+
+
+def correct_bias(
+    model: onnx.ModelProto,
+    limits: Mapping[str, float],
+    inputs: Sequence[Features],
+    kept: Collection[str] = (),
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy of the float graph whose biases make up for the mean shift of each layer's own quantisation.
+
+    The shift of a channel is the mean, over ``inputs`` and positions, of float output minus quantised output on the
+    same float activations. It goes into the bias of a Conv, ConvTranspose or Gemm, or into the constant that is added
+    to a MatMul; recurrent layers and bare products have no such place.
+
+    Returns
+    -------
+    (ModelProto, tuple of str)
+        The graph to quantise, and the layers that were corrected.
+    """
+    probe, outputs = _with_twins(model, limits, 8)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    arrays = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    places = {
+        node.name: place
+        for node in result.graph.node
+        if node.name in outputs and node.name not in kept
+        for place in [_bias_place(node, result, arrays)]
+        if place is not None
+    }
+    session = Session(probe, [f"{outputs[name]}/error" for name in places])
+    sums: dict[str, NDArray[np.float64]] = {}
+    counts: dict[str, int] = {}
+    for features in inputs:
+        values = session.run(features)
+        for name, (_, _, axis) in places.items():
+            error = np.moveaxis(values[f"{outputs[name]}/error"].astype(np.float64), axis, -1)
+            flat = error.reshape(-1, error.shape[-1])
+            sums[name] = sums.get(name, 0.0) + flat.sum(0)
+            counts[name] = counts.get(name, 0) + len(flat)
+    for name, (owner, index, _) in places.items():
+        shift = sums[name] / counts[name]
+        old = arrays[owner.input[index]].astype(np.float64) if index < len(owner.input) else 0.0
+        fresh = f"{name}/corrected_bias"
+        result.graph.initializer.append(numpy_helper.from_array((old + shift).astype(np.float32), fresh))
+        if index < len(owner.input):
+            owner.input[index] = fresh
+        else:
+            owner.input.append(fresh)
+    rewrites.drop_unused(result)
+    rewrites.strip(result)
+    return result, tuple(places)
+
+
+def _bias_place(
+    node: onnx.NodeProto, model: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[onnx.NodeProto, int, int] | None:
+    """Node and input that hold a layer's bias, and the channel axis of the layer's output; None without one."""
+    if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
+        if any(a.name == "beta" and a.f != 1.0 for a in node.attribute):
+            return None
+        if len(node.input) > 2 and (node.input[2] not in arrays or arrays[node.input[2]].ndim != 1):
+            return None
+        return node, 2, 1
+    readers = rewrites.readers_of(model)[node.output[0]]
+    if node.op_type != "MatMul" or len(readers) != 1 or readers[0][0].op_type != "Add":
+        return None
+    if node.output[0] in {output.name for output in model.graph.output}:
+        return None
+    add, index = readers[0]
+    weight, bias = arrays.get(node.input[1]), arrays.get(add.input[1 - index])
+    if weight is None or bias is None or bias.ndim != 1 or weight.ndim != 2 or len(bias) != weight.shape[1]:
+        return None
+    return add, 1 - index, -1
+
+
+def _with_twins(
+    model: onnx.ModelProto, limits: Mapping[str, float] | None, bits: Bits
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The float graph with a quantised twin of each layer on the same activations.
+
+    Returns the graph and each layer's first output tensor; ``OUTPUT/error`` is that minus the twin's.
+    """
+    quantized = quantize(model, limits, bits=bits)
     probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    quantized = quantize(model, limits)
+    probe.CopyFrom(quantized)
+    del probe.graph.initializer[:]
+    probe.graph.initializer.extend(model.graph.initializer)
     float_nodes = {node.name: node for node in model.graph.node}
     known = {tensor.name for tensor in probe.graph.initializer}
     probe.graph.initializer.extend(
         tensor for tensor in quantized.graph.initializer if tensor.name not in known
     )
     added: set[str] = set()
-    wanted: dict[str, tuple[str, str]] = {}
-    names = {layer.node for layer in layers(model)}
+    outputs: dict[str, str] = {}
+    names = {layer.node for layer in layers(model, weights_only=limits is None)}
     nodes: list[onnx.NodeProto] = []
     for node in quantized.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.name not in float_nodes:
@@ -196,32 +389,32 @@ def sensitivity(
             twin.output[:] = [f"{output}/twin" if output else "" for output in node.output]
             nodes.append(twin)
             out = next(output for output in node.output if output)
-            wanted[node.name] = (f"{out}/signal", f"{out}/noise")
-            nodes += [
-                helper.make_node("Sub", [out, f"{out}/twin"], [f"{out}/error"], f"{node.name}/Sub"),
-                helper.make_node(
-                    "ReduceSumSquare", [out], [f"{out}/signal"], f"{node.name}/signal", keepdims=0
-                ),
-                helper.make_node(
-                    "ReduceSumSquare", [f"{out}/error"], [f"{out}/noise"], f"{node.name}/noise", keepdims=0
-                ),
-            ]
+            outputs[node.name] = out
+            nodes.append(helper.make_node("Sub", [out, f"{out}/twin"], [f"{out}/error"], f"{node.name}/Sub"))
     del probe.graph.node[:]
     probe.graph.node.extend(nodes)
-    session = Session(probe, [name for pair in wanted.values() for name in pair])
-    totals = {name: np.zeros(2) for name in wanted}
-    for features in inputs:
-        values = session.run(features)
-        for name, (signal, noise) in wanted.items():
-            totals[name] += (float(values[signal]), float(values[noise]))
-    ratios = {
-        name: 10 * float(np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
-        for name, (signal, noise) in totals.items()
-    }
-    return sorted(ratios.items(), key=lambda pair: (pair[1], pair[0]))
+    return probe, outputs
 
 
 _OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "GRU", "LSTM", "RNN")
+
+
+def _is_table(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+    """Whether a Gather looks rows up in a constant table of float32 by indices that are not constant."""
+    table = constants.get(node.input[0])
+    along = next((a.i for a in node.attribute if a.name == "axis"), 0)
+    return (
+        table is not None
+        and along == 0
+        and len(table.dims) == 2
+        and table.data_type == onnx.TensorProto.FLOAT
+        and node.input[1] not in constants
+    )
+
+
+def _input_axis(node: onnx.NodeProto, ndim: int, channel: int) -> int:
+    """Axis of a weight along which a layer sums over its inputs; of an embedding table the row itself."""
+    return 2 if node.op_type in ("GRU", "LSTM", "RNN") else 1 - channel
 
 
 def _weight_inputs(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[int, int]:

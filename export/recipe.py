@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, Calibration, Key, Manifest
 from zoo.errors import BundleError, TargetError
-from zoo.export import calibrate, half, quantize
+from zoo.export import calibrate, half, quantize, rescale
 from zoo.export.builders import Built, Request, builder
 from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import Features, Preprocessor, Progress
 from zoo.export.parity import Run
 from zoo.export.session import Session
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
-from zoo.specs import Precision
+from zoo.specs import Precision, QuantizeOption
 
 if TYPE_CHECKING:
     from zoo.card import Variant
@@ -56,6 +56,8 @@ class Recipe:
     ----------
     draft : callable
         Gives a manifest for a built engine, so that the runtime can open it before the bundle is written.
+    options : tuple of str
+        Further steps of the int8 quantiser.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Recipe:
         preprocessor: Preprocessor,
         method: calibrate.Method,
         draft: Callable[[Lowered, Built], Manifest],
+        options: tuple[QuantizeOption, ...] = (),
     ) -> None:
         self.variant = variant
         self.target = target
@@ -75,6 +78,7 @@ class Recipe:
         self.preprocessor = preprocessor
         self.method = method
         self._draft = draft
+        self.options = options
         self._options = target.options(precision)
         self.profile = target.profile(trace.profile, precision)
         self._builder, self._package = builder(target)
@@ -82,8 +86,30 @@ class Recipe:
     def with_precision(self, precision: Precision) -> Recipe:
         """The same cell in another precision."""
         return Recipe(
-            self.variant, self.target, precision, self.trace, self.preprocessor, self.method, self._draft
+            self.variant,
+            self.target,
+            precision,
+            self.trace,
+            self.preprocessor,
+            self.method,
+            self._draft,
+            self.options,
         )
+
+    @property
+    def label(self) -> str:
+        """The precision with the options of its quantiser, such as ``int8+smooth``."""
+        return "+".join((self.precision, *self.options))
+
+    def prepare(
+        self, graph: Graph, chosen: calibrate.CalibrationSet, progress: Progress | None = None
+    ) -> tuple[Graph, dict[str, float]]:
+        """The float32 graph that int8 starts from, rescaled where the options say so, and its activation ranges."""
+        for rule in rescale.RULES:
+            if rule in self.options:
+                features = calibrate.calibration_features(chosen, self.preprocessor, progress)
+                graph = rescale.rescale(graph, rule, features)
+        return graph, self.limits(graph, chosen, progress)
 
     def lower(
         self,
@@ -106,14 +132,22 @@ class Recipe:
         kept : sequence of str
             Layers that stay in float32.
         limits : dict or None
-            Ranges already measured on ``chosen``.
+            Ranges that :meth:`prepare` gave with ``graph``; None prepares it here.
         """
         if self.precision == "int8":
             assert chosen is not None
-            limits = limits or self.limits(graph, chosen, progress)
-            model = quantize.quantize(graph.model, limits, kept)
+            if limits is None:
+                graph, limits = self.prepare(graph, chosen, progress)
+            model = graph.model
+            if "bias-correct" in self.options:
+                features = calibrate.calibration_features(chosen, self.preprocessor, progress)
+                model, _ = quantize.correct_bias(model, limits, features, kept)
+            model = quantize.quantize(model, limits, kept)
             record = chosen.record(self.variant, self.method)
             return Lowered(graph.with_model(model), tuple(sorted(kept)), record, limits)
+        if self.precision in quantize.BITS:
+            model = quantize.quantize(graph.model, None, kept, bits=quantize.BITS[self.precision])
+            return Lowered(graph.with_model(model), tuple(sorted(kept)))
         if self.precision == "fp16":
             names = half.overflowing(graph.model, inputs)
             return Lowered(graph.with_model(half.to_float16(graph.model, names)), tuple(names))

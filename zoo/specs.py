@@ -14,7 +14,10 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Dim = Annotated[int, Meta(ge=1, le=1 << 30)] | Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 DType = Literal["float32", "float16", "int64", "int32", "int8", "uint8", "bool"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+#: ``int8`` computes in integers; the ``-weights`` ones only store them so: activations and arithmetic stay float.
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights"]
+#: Further steps of the int8 quantiser, each optional.
+QuantizeOption = Literal["smooth", "equalize", "bias-correct"]
 WeightsStatus = Literal["trained", "official", "random"]
 #: Least, usual and greatest size of a dynamic dimension.
 Range3 = tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]

@@ -8,7 +8,6 @@ import onnxruntime as ort
 
 from zoo.errors import TargetError
 from zoo.export.builders import Built, Request, fixed_specs
-from zoo.export.graph import OPSET
 
 
 def build(request: Request, package: str) -> Built:
@@ -26,7 +25,7 @@ def build(request: Request, package: str) -> Built:
         ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exception types have no common base
         raise TargetError(f"onnxruntime {ort.__version__} refuses the graph: {error}") from error
-    spec = msgspec.structs.replace(fixed_specs(request), file="engine.onnx", opset=OPSET)
+    spec = msgspec.structs.replace(fixed_specs(request), file="engine.onnx", opset=request.graph.opset)
     return Built(spec, {"engine.onnx": data}, str(ort.__version__))
 
 

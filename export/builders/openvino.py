@@ -14,7 +14,6 @@ import openvino as ov
 
 from zoo.errors import ProviderUnavailable, TargetError
 from zoo.export.builders import Built, Request, fixed_specs
-from zoo.export.graph import OPSET
 
 _COUNTED = re.compile(r"^[A-Za-z0-9]+_[0-9]+$")
 _CAPABILITY = {"fp16": "FP16", "bf16": "BF16"}
@@ -56,7 +55,7 @@ def build(request: Request, package: str) -> Built:
             files = {"engine.xml": path.read_bytes(), "engine.bin": path.with_suffix(".bin").read_bytes()}
     except RuntimeError as error:
         raise TargetError(f"OpenVINO {ov.__version__} refuses the graph: {error}") from error
-    spec = msgspec.structs.replace(spec, file="engine.xml", extra_files=("engine.bin",), opset=OPSET)
+    spec = msgspec.structs.replace(spec, file="engine.xml", extra_files=("engine.bin",), opset=request.graph.opset)
     return Built(spec, files, version)
 
 

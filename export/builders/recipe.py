@@ -7,7 +7,6 @@ import msgspec
 
 from zoo.bundle import BuildRecipe
 from zoo.export.builders import Built, Request, fixed_specs
-from zoo.export.graph import OPSET
 
 GRAPH = "model.onnx"
 
@@ -19,7 +18,7 @@ def build(request: Request, package: str) -> Built:
         optimization_level=request.options.optimization_level,
         workspace_mib=request.options.workspace_mib,
     )
-    spec = msgspec.structs.replace(fixed_specs(request), file="engine.plan", opset=OPSET)
+    spec = msgspec.structs.replace(fixed_specs(request), file="engine.plan", opset=request.graph.opset)
     note = f"A recipe: zoo build on the device makes the engine with {package} {request.target.engine_version} and verifies it."
     return Built(spec, {GRAPH: request.graph.data}, "", notes=(note,), recipe=recipe)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import msgspec
 
 from zoo.export.builders import Built, Request, fixed_specs
-from zoo.export.graph import OPSET
 from zoo.runtime.engines.tensorrt import gpu_problem
 from zoo.runtime.engines.tensorrt_builder import PlanRequest, build_plan
 
@@ -34,7 +33,7 @@ def build(request: Request, package: str) -> Built:
         ),
         package,
     )
-    spec = msgspec.structs.replace(fixed_specs(request), file="engine.plan", opset=OPSET)
+    spec = msgspec.structs.replace(fixed_specs(request), file="engine.plan", opset=request.graph.opset)
     files = {"engine.plan": plan.data} | ({"timing.cache": plan.timing_cache} if plan.timing_cache else {})
     return Built(spec, files, plan.version, log=plan.log)
 

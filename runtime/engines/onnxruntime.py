@@ -51,6 +51,7 @@ class OnnxRuntimeEngine:
                 f"{', '.join(ort.get_available_providers())}. Install onnxruntime-gpu, or export for target cpu-x86"
             )
         self._options = options
+        self._weights_only = spec.precision.endswith("-weights")
         self._session = self._open(self._session_options())
         # onnxruntime drops a provider that cannot start (no GPU, say) with a mere warning.
         lost = [name for name in self._providers if name not in self._session.get_providers()]
@@ -76,6 +77,10 @@ class OnnxRuntimeEngine:
         session_options.log_severity_level = 3
         # Spinning workers would burn a device's battery between calls.
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._weights_only:
+            # Weights become float once, when the session opens. Else most nodes would dequantise them in every run, and
+            # a matrix product would round its activations to int8, which this precision promises not to do.
+            session_options.add_session_config_entry("session.disable_quant_qdq", "1")
         return session_options
 
     def _open(self, session_options: Any) -> Any:

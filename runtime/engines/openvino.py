@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from zoo.bundle import Bundle, EngineSpec
 
 #: The plugin lowers precision by itself (bf16 on AMX, f16 on arm64) unless told not to.
-_HINTS = {"fp32": "f32", "int8": "f32", "fp16": "f16", "bf16": "bf16"}
+_HINTS = {
+    "fp32": "f32",
+    "int8": "f32",
+    "int8-weights": "f32",
+    "int4-weights": "f32",
+    "fp16": "f16",
+    "bf16": "bf16",
+}
 
 
 def version(package: str) -> str:
@@ -56,6 +63,9 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": hint(spec.precision),
         }
         weights = bundle.read(spec.extra_files[0]) if spec.extra_files else b""
+        if spec.precision.endswith("-weights"):
+            # A matrix product with integer weights would round its activations to int8 by itself.
+            config["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
         try:
             model = core.read_model(bundle.read(spec.file), weights)
             self._compiled = core.compile_model(model, device, config)

@@ -127,7 +127,7 @@ def test_fp16_says_why_the_cpu_cannot_have_it(toy_models: Path, tmp_path: Path) 
         (
             {"precision": "int4"},
             TargetError,
-            "no precision is called 'int4'; target cpu-x86 takes fp32, int8, auto",
+            "no precision is called 'int4'; target cpu-x86 takes fp32, int8, int8-weights, int4-weights, auto",
         ),
         ({"precision": "bf16"}, TargetError, "cpu-x86 does not take bf16"),
         ({"precision": "int8"}, DataError, "random data is never used: give --data DIR"),
