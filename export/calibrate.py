@@ -39,11 +39,11 @@ class CalibrationSet:
     dataset: Dataset
     items: tuple[Item, ...]
 
-    def record(self, variant: Variant, method: Method) -> Calibration:
-        """What goes into the manifest; the hash covers items, their content, the pipeline and the method."""
+    def record(self, variant: Variant, method: Method, options: Sequence[str] = ()) -> Calibration:
+        """What goes into the manifest; the hash covers items, their content, the pipeline, the method and the options."""
         ids = tuple(item.id for item in self.items)
         digest = hashlib.sha256()
-        for part in (method, str(PERCENTILE), self.dataset.fingerprint(ids), repr(variant.pipeline)):
+        for part in (method, str(PERCENTILE), self.dataset.fingerprint(ids), repr(variant.pipeline), *options):
             digest.update(part.encode() + b"\n")
         return Calibration(data=self.dataset.name, items=ids, method=method, sha256=digest.hexdigest())
 

@@ -8,11 +8,11 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -20,20 +20,23 @@ import numpy as np
 from zoo import registry, store
 from zoo.bundle import Golden, Manifest, Parity, Provenance, check_writable, write_bundle
 from zoo.data import Dataset, default_root, open_dataset
-from zoo.errors import CheckFailed, DataError, ProviderUnavailable, TargetError, ZooError
+from zoo.errors import CheckFailed, DataError, ParityError, ProviderUnavailable, TargetError, ZooError
 from zoo.export import calibrate, parity
 from zoo.export.builders import Built
 from zoo.export.gate import GateResult, run_gate
 from zoo.export.golden import GoldenCases, make_golden
 from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import InputSet, Preprocessor, Progress, golden_clips, parity_inputs
+from zoo.export.pareto import measure as measure_pareto
+from zoo.export.quantize import check_options
 from zoo.export.recipe import Artifact, Lowered, Recipe
 from zoo.export.targets import Target, find_target
 from zoo.export.weights import Weights, build_reference, load_folds, load_weights
-from zoo.specs import Precision, Quality
+from zoo.specs import Precision, Quality, QuantizeOption
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
+    from zoo.export.weights import Tensors
 
 #: Chosen by measurement. Loss in points of UAR on unheard speakers, tim-net-emodb / -robust (n = 535, the
 #: intervals are some 1.3 points wide on either side): minmax 0.57 / 0.83, percentile 0.24 / 0.14,
@@ -43,6 +46,9 @@ DEFAULT_BUDGET = 0.005
 #: ``auto`` takes a lower precision only where it is faster than fp32 by this factor.
 AUTO_GAIN = 1.05
 _AUTO_ROUNDS = 6
+
+#: What a timed artifact is told apart by.
+K = TypeVar("K", bound=Hashable)
 
 _TOOLS = ("torch", "onnx", "onnxscript", "numpy")
 
@@ -79,6 +85,8 @@ def export_model(
     force: bool = False,
     budget: float = DEFAULT_BUDGET,
     calibration: str = DEFAULT_CALIBRATION,
+    quantize: Sequence[str] = (),
+    pareto: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build, verify and write a bundle.
@@ -90,7 +98,8 @@ def export_model(
     target : str
         A target of ``export/targets``.
     precision : str
-        ``fp32``, ``fp16``, ``int8``, or ``auto``: the fastest measured here that stays inside the budget.
+        ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int8-weights``, ``int4-weights``, or ``auto``: the fastest measured here
+        that stays inside the budget.
     compute_capability : str or None
         Of the GPU, such as ``8.6``, where the target can be built for several; None: the target's usual one.
     out : Path or None
@@ -104,6 +113,11 @@ def export_model(
         Loss of the headline metric (a fraction of one) that a lower precision may cost.
     calibration : str
         How INT8 ranges follow from the recorded activations: minmax, percentile, entropy or mse.
+    quantize : sequence of str
+        Further steps of the int8 quantiser: smooth, equalize, bias-correct.
+    pareto : bool
+        Also measure every precision of the target, int8 with several numbers of layers in fp32, and keep the table of
+        accuracy, latency and size in the manifest.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -124,11 +138,12 @@ def export_model(
     card, variant = registry.find(name)
     chosen_target = find_target(target).for_capability(compute_capability)
     method = calibrate.check_method(calibration)
+    options = check_options(quantize, precision if not pareto else "auto")
     candidates = _candidates(variant, chosen_target, precision)
     where = out if out is not None else store.store_path(variant.name, chosen_target.folder, precision)
     _check_out(where, force)
     dataset = _dataset(card, variant, data, candidates)
-    session = Exporter(card, variant, chosen_target, weights, dataset, method, budget, progress)
+    session = Exporter(card, variant, chosen_target, weights, dataset, method, budget, progress, options)
     if precision == "auto":
         manifest, contents = session.auto(candidates)
         if out is None:
@@ -136,6 +151,8 @@ def export_model(
             _check_out(where, force)
     else:
         manifest, contents = session.bundle(session.cell(candidates[0]))
+    if pareto:
+        manifest = msgspec.structs.replace(manifest, pareto=measure_pareto(session))
     _report(progress, "writing", 1, 1)
     try:
         path = write_bundle(where, manifest, contents, force=force)
@@ -163,9 +180,11 @@ class Exporter:
         method: calibrate.Method,
         budget: float,
         progress: Progress | None,
+        options: tuple[QuantizeOption, ...] = (),
     ) -> None:
         self.card, self.variant, self.target = card, variant, target
         self.dataset, self.method, self.budget, self.progress = dataset, method, budget, progress
+        self.options = options
         self.weights: Weights = load_weights(card, variant, weights)
         self.preprocessor = Preprocessor(card, variant)
         _report(progress, "tracing", 0, 1)
@@ -187,23 +206,30 @@ class Exporter:
             self.preprocessor,
             self.method,
             self._draft(precision),
+            self.options if precision == "int8" else (),
         )
+
+    def lower(self, recipe: Recipe, kept: Sequence[str]) -> Lowered:
+        """The variant's own graph in a precision, with layers ``kept`` in fp32."""
+        chosen = None
+        if recipe.precision == "int8":
+            assert self.dataset is not None
+            chosen = calibrate.choose(self.dataset)
+        return recipe.lower(
+            self.graph, inputs=self.inputs.features, chosen=chosen, kept=kept, progress=self.progress
+        )
+
+    def folds(self) -> Mapping[str, Tensors]:
+        """Weights of the fold models that accuracy can be measured with here; empty where it cannot."""
+        if self.dataset is None or not self.weights.own:
+            return {}
+        return load_folds(self.card, self.variant)
 
     def cell(self, precision: Precision) -> Cell:
         """Build and verify one precision."""
         recipe = self.recipe(precision)
         gate = self._gate(recipe)
-        chosen = None
-        if precision == "int8":
-            assert self.dataset is not None
-            chosen = calibrate.choose(self.dataset)
-        lowered = recipe.lower(
-            self.graph,
-            inputs=self.inputs.features,
-            chosen=chosen,
-            kept=gate.kept if gate else (),
-            progress=self.progress,
-        )
+        lowered = self.lower(recipe, gate.kept if gate else ())
         _report(self.progress, "building", 0, 1)
         artifact = recipe.build(lowered)
         _report(self.progress, "building", 1, 1)
@@ -245,11 +271,11 @@ class Exporter:
                 continue
             try:
                 cells[precision] = self.cell(precision)
-            except (CheckFailed, ProviderUnavailable, TargetError) as error:
+            except (CheckFailed, ParityError, ProviderUnavailable, TargetError) as error:
                 decisions.append(f"{precision} not taken: {error}")
         if "fp32" not in cells:
             raise CheckFailed(f"{self.variant.name}: fp32 itself does not pass: {'; '.join(decisions)}")
-        times = self._time(cells)
+        times = self.time({precision: cell.artifact for precision, cell in cells.items()})
         decisions = [
             f"{precision} {1e3 * seconds:.3f} ms" for precision, seconds in times.items()
         ] + decisions
@@ -262,24 +288,22 @@ class Exporter:
         )
         return self.bundle(cells[best], (note,))
 
-    def _time(self, cells: Mapping[Precision, Cell]) -> dict[Precision, float]:
-        """Median seconds of the engine, cells taken in turn on every input so that all see the same machine."""
-        samples: dict[Precision, list[float]] = {precision: [] for precision in cells}
+    def time(self, artifacts: Mapping[K, Artifact]) -> dict[K, float]:
+        """Median seconds of each engine, all taken in turn on every input so that they see the same machine."""
+        samples: dict[K, list[float]] = {key: [] for key in artifacts}
         for done in range(_AUTO_ROUNDS):
             for features in self.inputs.features:
-                for precision, cell in cells.items():
+                for key, artifact in artifacts.items():
                     begin = time.perf_counter()
-                    cell.artifact.run(features)
-                    samples[precision].append(time.perf_counter() - begin)
+                    artifact.run(features)
+                    samples[key].append(time.perf_counter() - begin)
             _report(self.progress, "timing", done + 1, _AUTO_ROUNDS)
         warm = len(self.inputs.features)
-        return {precision: float(np.median(values[warm:])) for precision, values in samples.items()}
+        return {key: float(np.median(values[warm:])) for key, values in samples.items()}
 
     def _gate(self, recipe: Recipe) -> GateResult | None:
-        if recipe.precision == "fp32" or self.dataset is None or not self.weights.own:
-            return None
-        folds = load_folds(self.card, self.variant)
-        if not folds:
+        folds = {} if recipe.precision == "fp32" else self.folds()
+        if self.dataset is None or not folds:
             return None
         return run_gate(self.card, recipe, self.dataset, folds, budget=self.budget, progress=self.progress)
 
@@ -336,7 +360,7 @@ class Exporter:
                 count=golden.count if golden else 3,
                 tolerance=golden.tolerance if golden else 1.0,
             ),
-            provenance=self._provenance(built),
+            provenance=self._provenance(built, recipe),
             license=variant.license,
             parity=measured,
             quality=self._quality(gate),
@@ -374,7 +398,7 @@ class Exporter:
             notes.append(f"The accuracy of this {precision} artifact is not verified: {why}.")
         return tuple(notes)
 
-    def _provenance(self, built: Built) -> Provenance:
+    def _provenance(self, built: Built, recipe: Recipe) -> Provenance:
         training, digest = "none", None
         data = self.variant.data
         if self.weights.status != "random":
@@ -396,6 +420,7 @@ class Exporter:
             code_version=code_version(),
             sheet=self.card.file.paper.sheet,
             tools=tools,
+            quantize=recipe.options,
         )
 
 

@@ -138,6 +138,10 @@ class Scorer:
             ]
         )
 
+    def compare(self, found: NDArray[np.int64]) -> tuple[float, float, float]:
+        """Loss against fp32 with its 95 % interval, by paired bootstrap."""
+        return metrics.paired_bootstrap(self.metric, self.truth, found, self.reference)
+
     def ranking(self, recipe: Recipe) -> list[str]:
         """Layers by their mean signal-to-noise ratio over the folds, worst first."""
         key = recipe.precision, recipe.options
@@ -200,7 +204,7 @@ def run_gate(
         Data set and folds do not go together.
     """
     scorer = Scorer(card, recipe, dataset, weights, progress)
-    variant, metric, truth, reference = recipe.variant, scorer.metric, scorer.truth, scorer.reference
+    variant, metric, truth = recipe.variant, scorer.metric, scorer.truth
     kept: list[str] = []
     tried: list[tuple[int, float]] = []
     while True:
@@ -214,7 +218,7 @@ def run_gate(
         if len(kept) + step >= len(ranking):
             break
         kept = ranking[: len(kept) + step]
-    difference, low, high = metrics.paired_bootstrap(metric, truth, found, reference)
+    difference, low, high = scorer.compare(found)
     gate = Gate(
         metric=variant.metric,
         protocol=scorer.protocol,

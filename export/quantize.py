@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from zoo.errors import ZooError
+from zoo.errors import TargetError, ZooError
 from zoo.export import rewrites
 from zoo.export.inputs import Features
 from zoo.export.session import Session
+from zoo.specs import QuantizeOption
 
 _LEVELS = 127
 _LEVELS4 = 7
@@ -35,6 +36,27 @@ _INT4_OPSET = 21
 Bits = Literal[4, 8]
 #: Bits of the weights in the precisions that quantise them.
 BITS: Mapping[str, Bits] = {"int8": 8, "int8-weights": 8, "int4-weights": 4}
+
+
+def check_options(options: Sequence[str], precision: str) -> tuple[QuantizeOption, ...]:
+    """The options in the order in which they are applied, each once.
+
+    Raises
+    ------
+    TargetError
+        There is no such option, or the precision takes none.
+    """
+    known = get_args(QuantizeOption)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise TargetError(
+            f"no option of the quantiser is called {unknown[0]!r}; there are {', '.join(known)}"
+        )
+    if options and precision not in ("int8", "auto"):
+        raise TargetError(
+            f"{', '.join(options)}: options of the int8 quantiser, {precision} takes none; leave out --quantize"
+        )
+    return tuple(cast("QuantizeOption", option) for option in known if option in options)
 
 
 @dataclass(frozen=True)

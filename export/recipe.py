@@ -143,7 +143,7 @@ class Recipe:
                 features = calibrate.calibration_features(chosen, self.preprocessor, progress)
                 model, _ = quantize.correct_bias(model, limits, features, kept)
             model = quantize.quantize(model, limits, kept)
-            record = chosen.record(self.variant, self.method)
+            record = chosen.record(self.variant, self.method, self.options)
             return Lowered(graph.with_model(model), tuple(sorted(kept)), record, limits)
         if self.precision in quantize.BITS:
             model = quantize.quantize(graph.model, None, kept, bits=quantize.BITS[self.precision])

@@ -31,6 +31,7 @@ from zoo.specs import (
     Name,
     Precision,
     Quality,
+    QuantizeOption,
     Range3,
     RawInput,
     Sha256,
@@ -104,7 +105,7 @@ class Calibration(Spec, frozen=True):
 
 
 class Provenance(Spec, frozen=True):
-    """Where the numbers come from."""
+    """Where the numbers come from. ``quantize`` lists the further steps of the int8 quantiser."""
 
     weights: WeightsStatus
     weights_sha256: Sha256
@@ -114,6 +115,7 @@ class Provenance(Spec, frozen=True):
     code_version: str
     sheet: str
     tools: dict[str, str]
+    quantize: tuple[QuantizeOption, ...] = ()
 
 
 class Parity(Spec, frozen=True):
@@ -139,6 +141,30 @@ class Gate(Spec, frozen=True):
     high: float
     budget: float
     passed: bool
+
+
+class Candidate(Spec, frozen=True):
+    """One row of the Pareto table: what a precision costs and gains on the exporting machine.
+
+    ``kept`` counts the layers of higher precision. ``value`` is the headline metric on held-out items, ``loss``
+    reference minus this with its 95 % interval ``low`` to ``high``; None where there were no fold models or data.
+    ``latency`` is the engine's median in seconds, one thread, all candidates in turn; None where the engine does not run
+    on that machine. ``size`` is bytes of the engine files. ``optimal`` means that no other row is at least as good in
+    loss, latency and size and better in one. ``refused`` is why there is no such artifact.
+    """
+
+    precision: Precision
+    quantize: tuple[QuantizeOption, ...] = ()
+    kept: Annotated[int, Meta(ge=0)] = 0
+    value: float | None = None
+    loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    latency: float | None = None
+    size: Annotated[int, Meta(ge=1)] | None = None
+    within_budget: bool | None = None
+    optimal: bool = False
+    refused: str | None = None
 
 
 class BuildRecipe(Spec, frozen=True):
@@ -189,6 +215,7 @@ class Manifest(Spec, frozen=True):
     calibration: Calibration | None = None
     gate: Gate | None = None
     recipe: BuildRecipe | None = None
+    pareto: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -305,7 +332,12 @@ def rebuild_command(manifest: Manifest) -> str:
     """The command that makes this bundle anew."""
     gpu = manifest.key.compute_capability
     capability = f" --compute-capability {gpu}" if gpu else ""
-    return f"zoo export {manifest.name} --target {manifest.target} --precision {manifest.precision}{capability} --out DIR"
+    options = ",".join(manifest.provenance.quantize)
+    steps = f" --quantize {options}" if options else ""
+    return (
+        f"zoo export {manifest.name} --target {manifest.target} --precision {manifest.precision}{steps}{capability} "
+        "--out DIR"
+    )
 
 
 class Bundle:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from zoo.cli.common import emit_json, emit_table, human_size, json_option, percent
+from zoo.cli.common import emit_json, emit_pareto, emit_table, human_size, json_option, percent
 from zoo.errors import CheckFailed
 
 
@@ -109,3 +109,4 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
         lines.append(f"  {row.metric:<9} {percent(row.value)}{interval}  {row.source}, {row.protocol}")
     lines += [f"  note      {note}" for note in manifest.notes]
     click.echo("\n".join(lines))
+    emit_pareto(manifest.pareto)

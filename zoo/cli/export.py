@@ -11,6 +11,7 @@ from zoo.cli.common import (
     data_option,
     disk_size,
     emit_json,
+    emit_pareto,
     force_option,
     human_size,
     json_option,
@@ -22,7 +23,12 @@ from zoo.cli.common import (
 @click.command("export")
 @click.argument("name")
 @click.option("--target", default="cpu-x86", show_default=True, help="A target of zoo targets.")
-@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8, or auto.")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="fp32, fp16, bf16, int8, int8-weights, int4-weights, or auto.",
+)
 @click.option(
     "--compute-capability",
     metavar="X.Y",
@@ -44,6 +50,17 @@ from zoo.cli.common import (
     show_default=True,
     help="Points of the headline metric that may be lost.",
 )
+@click.option(
+    "--quantize",
+    default="",
+    metavar="STEP,...",
+    help="Further steps of the int8 quantiser: smooth, equalize, bias-correct.",
+)
+@click.option(
+    "--pareto",
+    is_flag=True,
+    help="Also measure every precision of the target here: accuracy, latency and size, kept in the bundle.",
+)
 @force_option
 @json_option
 def export_command(
@@ -55,6 +72,8 @@ def export_command(
     data: Path | None,
     weights: Path | None,
     budget: float,
+    quantize: str,
+    pareto: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -76,6 +95,8 @@ def export_command(
             data=data,
             weights=weights,
             budget=budget / 100,
+            quantize=[step.strip() for step in quantize.split(",") if step.strip()],
+            pareto=pareto,
             force=force,
             progress=report,
         )
@@ -94,6 +115,7 @@ def export_command(
                 "parity": manifest.parity,
                 "gate": manifest.gate,
                 "kept": manifest.engines[0].kept,
+                "pareto": manifest.pareto,
                 "notes": manifest.notes,
             }
         )
@@ -116,4 +138,5 @@ def export_command(
         )
     for note in manifest.notes:
         click.echo(f"note: {note}")
+    emit_pareto(manifest.pareto)
     click.echo(str(result.path))
