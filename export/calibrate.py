@@ -15,7 +15,9 @@ import onnx
 from zoo.bundle import Calibration
 from zoo.data import Dataset, Item
 from zoo.errors import DataError, TargetError
-from zoo.export.histogram import PERCENTILE, Histogram, Method
+from zoo.export.histogram import PERCENTILE as PERCENTILE
+from zoo.export.histogram import Histogram as Histogram
+from zoo.export.histogram import Method as Method
 from zoo.export.inputs import Features, Preprocessor, Progress, stratified
 from zoo.export.recordings import RecordingFile, recording_file
 from zoo.export.session import Session
