@@ -161,13 +161,19 @@ def record_items(
     Raises
     ------
     DataError
-        An item's file is missing, or a tensor is not finite on one of them.
+        An item's file is missing, fewer than 128 differ, or a tensor is not finite on one of them.
     """
     ids = tuple(item.id for item in chosen.items)
     try:
         content = chosen.dataset.fingerprint(ids)
+        distinct = len({chosen.dataset.file_sha256(item) for item in chosen.items})
     except OSError as error:
         raise DataError(f"calibration item {error.filename} cannot be read: {error.strerror}") from error
+    if distinct < MIN_ITEMS:
+        raise DataError(
+            f"{chosen.dataset.name}: only {distinct} of {len(ids)} calibration items differ, INT8 needs {MIN_ITEMS}; "
+            "give real, distinct items"
+        )
     kept = recording_file(graph_sha256, content, ids, repr(variant.pipeline))
     stream = _Stream(chosen.items, preprocessor.item)
     return record(model, tensors, stream, progress, names=ids, kept=kept)

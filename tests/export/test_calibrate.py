@@ -156,6 +156,12 @@ def test_items_are_recorded_once_and_a_missing_or_bad_one_is_named(toy, tmp_path
     assert calibrate.thresholds(run(Bad(), lambda _s, done, _t: seen.append(done)), "mse") == first
     assert seen == [130]
     dataset = open_dataset(toy.card, toy.variant.data, toy.data)
+    same = [replace(item, source=dataset.items[0].source) for item in dataset.items]
+    chosen = calibrate.choose(replace(dataset, items=tuple(same), _fingerprints={}))
+    with pytest.raises(DataError, match="only 1 of 192 calibration items differ, INT8 needs 128; give real"):
+        calibrate.record_items(
+            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, toy.preprocessor
+        )
     gone = [replace(item, source=tmp_path / f"{item.id}.wav") for item in dataset.items]
     chosen = calibrate.choose(replace(dataset, items=tuple(gone), _fingerprints={}))
     with pytest.raises(DataError, match=r"calibration item .*\.wav cannot be read: No such file"):
