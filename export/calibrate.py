@@ -39,11 +39,21 @@ class CalibrationSet:
     dataset: Dataset
     items: tuple[Item, ...]
 
+    def features(self, preprocessor: Preprocessor) -> Sequence[Features]:
+        """The items through the C++ pipeline, each made when it is asked for."""
+        return _Stream(self.items, preprocessor.item)
+
     def record(self, variant: Variant, method: Method, options: Sequence[str] = ()) -> Calibration:
         """What goes into the manifest; the hash covers items, their content, the pipeline, the method and the options."""
         ids = tuple(item.id for item in self.items)
         digest = hashlib.sha256()
-        for part in (method, str(PERCENTILE), self.dataset.fingerprint(ids), repr(variant.pipeline), *options):
+        for part in (
+            method,
+            str(PERCENTILE),
+            self.dataset.fingerprint(ids),
+            repr(variant.pipeline),
+            *options,
+        ):
             digest.update(part.encode() + b"\n")
         return Calibration(data=self.dataset.name, items=ids, method=method, sha256=digest.hexdigest())
 
@@ -175,5 +185,4 @@ def record_items(
             "give real, distinct items"
         )
     kept = recording_file(graph_sha256, content, ids, repr(variant.pipeline))
-    stream = _Stream(chosen.items, preprocessor.item)
-    return record(model, tensors, stream, progress, names=ids, kept=kept)
+    return record(model, tensors, chosen.features(preprocessor), progress, names=ids, kept=kept)

@@ -71,6 +71,7 @@ class Cell:
     parity: Parity
     golden: GoldenCases
     gate: GateResult | None
+    notes: tuple[str, ...] = ()
 
 
 def export_model(
@@ -114,10 +115,10 @@ def export_model(
     calibration : str
         How INT8 ranges follow from the recorded activations: minmax, percentile, entropy or mse.
     quantize : sequence of str
-        Further steps of the int8 quantiser: smooth, equalize, bias-correct.
+        Options of the int8 quantiser: equalize, smooth, bias-correct, per-tensor. What they do is a note of the manifest.
     pareto : bool
-        Also measure every precision of the target, int8 with several numbers of layers in fp32, and keep the table of
-        accuracy, latency and size in the manifest.
+        Also measure every precision of the target, those with integer weights with several numbers of layers in fp32, and
+        keep the table of accuracy, latency and size in the manifest.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -196,8 +197,8 @@ class Exporter:
         self.clips = golden_clips(card)
         self.inputs: InputSet = parity_inputs(card, self.preprocessor, dataset, parity.INPUTS)
 
-    def recipe(self, precision: Precision) -> Recipe:
-        """How this cell is made."""
+    def recipe(self, precision: Precision, *, plain: bool = False) -> Recipe:
+        """How this cell is made; ``plain`` leaves the quantiser's options out."""
         return Recipe(
             self.variant,
             self.target,
@@ -206,7 +207,7 @@ class Exporter:
             self.preprocessor,
             self.method,
             self._draft(precision),
-            self.options if precision == "int8" else (),
+            self.options if precision == "int8" and not plain else (),
         )
 
     def lower(self, recipe: Recipe, kept: Sequence[str]) -> Lowered:
@@ -247,7 +248,11 @@ class Exporter:
             self.clips, self.preprocessor, self.reference.run, artifact.run, precision, self.variant.name
         )
         _report(self.progress, "checking parity", 1, 1)
-        return Cell(recipe, artifact, measured, golden, gate)
+        notes: tuple[str, ...] = ()
+        if recipe.options and self.dataset is not None:
+            chosen = calibrate.choose(self.dataset)
+            notes = (recipe.effect(self.graph, lowered, chosen, self.inputs.features),)
+        return Cell(recipe, artifact, measured, golden, gate, notes)
 
     def auto(self, candidates: tuple[Precision, ...]) -> tuple[Manifest, Mapping[str, bytes]]:
         """Measure what this machine can run, and keep the fastest inside the budget.
@@ -289,13 +294,17 @@ class Exporter:
         return self.bundle(cells[best], (note,))
 
     def time(self, artifacts: Mapping[K, Artifact]) -> dict[K, float]:
-        """Median seconds of each engine, all taken in turn on every input so that they see the same machine."""
+        """Median seconds of each engine, all taken in turn on every input so that they see the same machine.
+
+        The order changes from input to input: what ran before leaves its mark on the caches.
+        """
         samples: dict[K, list[float]] = {key: [] for key in artifacts}
+        keys, order = list(artifacts), np.random.default_rng(0)
         for done in range(_AUTO_ROUNDS):
             for features in self.inputs.features:
-                for key, artifact in artifacts.items():
+                for key in (keys[i] for i in order.permutation(len(keys))):
                     begin = time.perf_counter()
-                    artifact.run(features)
+                    artifacts[key].run(features)
                     samples[key].append(time.perf_counter() - begin)
             _report(self.progress, "timing", done + 1, _AUTO_ROUNDS)
         warm = len(self.inputs.features)
@@ -323,7 +332,13 @@ class Exporter:
         if built.log:
             contents["build.log"] = ("\n".join(built.log) + "\n").encode()
         manifest = self._manifest(
-            cell.recipe, cell.artifact.lowered, built, cell.golden, cell.parity, cell.gate, notes
+            cell.recipe,
+            cell.artifact.lowered,
+            built,
+            cell.golden,
+            cell.parity,
+            cell.gate,
+            (*notes, *cell.notes),
         )
         return manifest, contents
 

@@ -20,6 +20,7 @@ from zoo.export.graph import Graph
 from zoo.export.inputs import Preprocessor, Progress, stratified
 from zoo.export.parity import Run
 from zoo.export.recipe import Recipe
+from zoo.export.session import Session
 from zoo.specs import Quality, QuantizeOption, Softmax
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
     return folds
 
 
+def scorable(card: Card) -> bool:
+    """Whether accuracy can be measured for this kind of decoding: one label of several."""
+    return isinstance(card.file.decode, Softmax)
+
+
 class Scorer:
     """Held-out items through fold models of any precision; what they share is computed once.
 
@@ -99,11 +105,12 @@ class Scorer:
         progress: Progress | None = None,
     ) -> None:
         variant = recipe.variant
-        if not isinstance(card.file.decode, Softmax):
+        if not scorable(card):
             raise ZooError(
                 f"{variant.name}: the accuracy gate scores one label of several, the card decodes otherwise"
             )
         assert variant.folds is not None
+        assert isinstance(card.file.decode, Softmax)
         self.protocol = f"{variant.folds.protocol}, {len(weights)} folds, paired bootstrap over items"
         self.metric = METRICS[variant.metric]
         self._output, self._preprocessor, self._progress = (
@@ -115,12 +122,9 @@ class Scorer:
         truth = _truth(variant, dataset)
         self._folds = make_folds(recipe, dataset, weights)
         self._rankings: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-        plain = recipe.with_precision("fp32")
         self.reference = np.concatenate(
             [
-                _predict(
-                    plain.runner(plain.lower(fold.graph, inputs=())), fold, self._preprocessor, self._output
-                )
+                _predict(_plain(recipe, fold.graph), fold, self._preprocessor, self._output)
                 for fold in _report("scoring fp32 folds", self._folds, progress)
             ]
         )
@@ -153,7 +157,11 @@ class Scorer:
                 if recipe.precision == "int8":
                     graph, limits = self._prepared(recipe, fold)
                 for name, ratio in quantize.sensitivity(
-                    graph.model, limits, inputs, bits=quantize.BITS[recipe.precision]
+                    graph.model,
+                    limits,
+                    inputs,
+                    bits=quantize.BITS[recipe.precision],
+                    per_tensor=recipe.per_tensor,
                 ):
                     totals[name] = totals.get(name, 0.0) + ratio
             self._rankings[key] = sorted(totals, key=lambda name: (totals[name], name))
@@ -250,6 +258,14 @@ def run_gate(
         note=f"fold models in {recipe.precision}, made by the recipe of this engine; its own weights saw all items",
     )
     return GateResult(gate, tuple(sorted(kept)), quality, tuple(tried))
+
+
+def _plain(recipe: Recipe, graph: Graph) -> Run:
+    """The graph in fp32 by the cell's engine; by onnxruntime where the target has no fp32."""
+    if "fp32" not in recipe.target.precisions:
+        return Session(graph.model).run
+    plain = recipe.with_precision("fp32")
+    return plain.runner(plain.lower(graph, inputs=()))
 
 
 def _predict(run: Run, fold: Fold, preprocessor: Preprocessor, output: str) -> NDArray[np.int64]:

@@ -70,7 +70,8 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the ONNX operators: ``OPSET``, or later where the precision needs it."""
-        return next(entry.version for entry in self.model.opset_import if entry.domain == "")
+        version: int = next(entry.version for entry in self.model.opset_import if entry.domain == "")
+        return version
 
     def with_model(self, model: onnx.ModelProto) -> Graph:
         """The same tensors around another model (quantised, cast)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""float32 graph to float16 by casting; what overflows on real inputs stays float32."""
+"""float32 graph to float16 or bfloat16 by casting; what overflows float16 on real inputs stays float32."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from zoo.export.session import Session
 #: Largest finite float16. A tensor must stay below half of it: other inputs may be larger than those tried.
 LARGEST = 65504.0
 HEADROOM = 2.0
-_HALF = onnx.TensorProto.FLOAT16
+#: From here on every operator takes bfloat16.
+_BFLOAT16_OPSET = 22
 
 
 def overflowing(model: onnx.ModelProto, inputs: Sequence[Features]) -> list[str]:
@@ -60,11 +61,43 @@ def to_float16(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.Model
     TargetError
         The graph has control flow, or the conversion does not give a valid graph.
     """
+    return _cast(model, onnx.TensorProto.FLOAT16, "fp16", kept)
+
+
+def to_bfloat16(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy (opset 22) that computes in bfloat16 between float32 inputs and outputs, and the nodes that stay float32.
+
+    Those are the operators that ONNX does not define for bfloat16. Nothing overflows: the range is float32's.
+
+    Raises
+    ------
+    TargetError
+        As :func:`to_float16`.
+    """
+    try:
+        later = onnx.version_converter.convert_version(model, _BFLOAT16_OPSET)
+    except (onnx.version_converter.ConvertError, RuntimeError) as error:
+        raise TargetError(f"the graph cannot be cast to bf16: {error}") from error
+    kept = tuple(node.name for node in later.graph.node if not _takes_bfloat16(node))
+    return _cast(later, onnx.TensorProto.BFLOAT16, "bf16", kept), kept
+
+
+def _takes_bfloat16(node: onnx.NodeProto) -> bool:
+    """Whether no input or output of the operator that may be float32 is barred from bfloat16."""
+    schema = onnx.defs.get_schema(node.op_type, _BFLOAT16_OPSET, node.domain)
+    return all(
+        "tensor(bfloat16)" in formal.types or "tensor(float)" not in formal.types
+        for formal in (*schema.inputs, *schema.outputs)
+    )
+
+
+def _cast(model: onnx.ModelProto, half: int, label: str, kept: Collection[str]) -> onnx.ModelProto:
     nested = [
         node.name for node in model.graph.node if any(a.HasField("g") or a.graphs for a in node.attribute)
     ]
     if nested:
-        raise TargetError(f"the graph cannot be cast to fp16: node {nested[0]} has a graph of its own")
+        raise TargetError(f"the graph cannot be cast to {label}: node {nested[0]} has a graph of its own")
+    dtype = helper.tensor_dtype_to_np_dtype(half)
     inferred = onnx.shape_inference.infer_shapes(model)
     float32 = onnx.TensorProto.FLOAT
     typed = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
@@ -75,20 +108,20 @@ def to_float16(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.Model
     result = onnx.ModelProto()
     result.CopyFrom(model)
     nodes: list[onnx.NodeProto] = []
-    half: set[str] = set()  # tensors that are float16 under their own name
+    halved: set[str] = set()  # tensors that are of the half type under their own name
     casts: dict[tuple[str, int], str] = {}
 
     def as_type(name: str, wanted: int) -> str:
         if name not in floats:
             return name
-        current = _HALF if name in half else float32
+        current = half if name in halved else float32
         if current == wanted:
             return name
         if (name, wanted) not in casts:
-            suffix = "fp16" if wanted == _HALF else "fp32"
+            suffix = label if wanted == half else "fp32"
             casts[name, wanted] = f"{name}/{suffix}"
             if name in constants:
-                value = numpy_helper.to_array(constants[name]).astype(np.float16)
+                value = numpy_helper.to_array(constants[name]).astype(dtype)
                 result.graph.initializer.append(numpy_helper.from_array(value, f"{name}/{suffix}"))
             else:
                 nodes.append(
@@ -99,26 +132,28 @@ def to_float16(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.Model
     for original in model.graph.node:
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        wanted = float32 if node.name in kept else _HALF
+        wanted = float32 if node.name in kept else half
         converted = range(1) if node.op_type == "Resize" else range(len(node.input))
         for index in converted:
             node.input[index] = as_type(node.input[index], wanted)
-        if wanted == _HALF:
+        if wanted == half:
             for attribute in node.attribute:
                 if node.op_type == "Cast" and attribute.name == "to" and attribute.i == float32:
-                    attribute.i = _HALF
+                    attribute.i = half
                 elif attribute.HasField("t") and attribute.t.data_type == float32:
-                    value = numpy_helper.to_array(attribute.t).astype(np.float16)
+                    value = numpy_helper.to_array(attribute.t).astype(dtype)
                     attribute.t.CopyFrom(numpy_helper.from_array(value))
         back: list[onnx.NodeProto] = []
         for index, name in enumerate(node.output):
-            if wanted != _HALF or name not in floats:
+            if wanted != half or name not in floats:
                 continue
-            half.add(name)
+            halved.add(name)
             if name in outputs:
-                node.output[index] = casts[name, _HALF] = f"{name}/fp16"
-                half.discard(name)
-                back.append(helper.make_node("Cast", [f"{name}/fp16"], [name], f"{name}/to_fp32", to=float32))
+                node.output[index] = casts[name, half] = f"{name}/{label}"
+                halved.discard(name)
+                back.append(
+                    helper.make_node("Cast", [f"{name}/{label}"], [name], f"{name}/to_fp32", to=float32)
+                )
         nodes += [node, *back]
     del result.graph.node[:]
     result.graph.node.extend(nodes)
@@ -127,5 +162,5 @@ def to_float16(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.Model
     try:
         onnx.checker.check_model(result, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise TargetError(f"the graph cannot be cast to fp16: {error}") from error
+        raise TargetError(f"the graph cannot be cast to {label}: {error}") from error
     return result

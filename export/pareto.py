@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.bundle import Candidate
+from zoo.bundle import Candidate, Pareto
 from zoo.errors import ProviderUnavailable, TargetError
 from zoo.export import quantize
-from zoo.export.gate import Scorer
+from zoo.export.gate import Scorer, scorable
 from zoo.export.recipe import Artifact, Recipe
+from zoo.runtime.bench import machine
 
 if TYPE_CHECKING:
     from zoo.export.exporter import Exporter
 
 #: Shares of the layers, the most sensitive first, that stay in fp32.
 _SHARES = (0.0, 0.1, 0.25, 0.5)
+#: Latencies that differ by less count as equal: two sessions of the same file were seen to differ by 7 %.
+TIE = 1.08
 
 
 @dataclass(frozen=True)
@@ -30,41 +33,50 @@ class _Made:
     artifact: Artifact | None = None
 
 
-def measure(exporter: Exporter) -> tuple[Candidate, ...]:
+def measure(exporter: Exporter) -> Pareto:
     """The Pareto table of the exporter's variant and target.
 
     Each precision is scored on held-out items like the gate does it, whatever it loses; where weights are quantised
-    also with the layers returned to fp32 that the signal-to-noise ranking puts first. All engines that run here are then timed in turn. A
-    precision that cannot be made has its reason in place of figures.
+    also with the layers returned to fp32 that the signal-to-noise ranking puts first, and where the exporter has
+    options for the quantiser also without them. All engines that run here are then timed in turn. A precision
+    that cannot be made has its reason in place of figures.
     """
-    folds = exporter.folds()
-    scorer = None
-    if exporter.dataset is not None and folds:
-        scorer = Scorer(
-            exporter.card, exporter.recipe("fp32"), exporter.dataset, folds, progress=exporter.progress
-        )
+    scorer = _scorer(exporter)
     made: list[_Made] = []
-    for precision in exporter.target.precisions:
-        recipe = exporter.recipe(precision)
-        row = Candidate(precision=precision, quantize=recipe.options)
-        refusal = exporter.target.refusal(precision, exporter.variant.refused)
-        if refusal is None and precision == "int8" and exporter.dataset is None:
+    for recipe in _recipes(exporter):
+        row = Candidate(precision=recipe.precision, quantize=recipe.options)
+        refusal = exporter.target.refusal(recipe.precision, exporter.variant.refused)
+        if refusal is None and recipe.precision == "int8" and exporter.dataset is None:
             refusal = "no calibration data (--data DIR)"
         if refusal is not None:
             made.append(_Made(msgspec.structs.replace(row, refused=refusal)))
             continue
-        for kept in _ladder(exporter, recipe, scorer):
+        for kept in _ladder(recipe, scorer):
             try:
                 made.append(_make(exporter, recipe, row, kept, scorer))
             except (ProviderUnavailable, TargetError) as error:
-                made.append(_Made(msgspec.structs.replace(row, kept=len(kept), refused=str(error))))
+                made.append(_Made(msgspec.structs.replace(row, kept=tuple(kept), refused=str(error))))
                 break
     times = exporter.time({i: item.artifact for i, item in enumerate(made) if item.artifact is not None})
     rows = [msgspec.structs.replace(item.row, latency=times.get(i)) for i, item in enumerate(made)]
+    here = machine.describe()
+    return Pareto(
+        machine=f"{here.cpu}, {here.architecture}, {here.zoo_isa or 'no SIMD'}",
+        inputs=len(exporter.inputs.features),
+        metric=exporter.variant.metric,
+        protocol=scorer.protocol if scorer else "",
+        n=len(scorer.truth) if scorer else 0,
+        budget=exporter.budget,
+        rows=mark(rows),
+    )
+
+
+def mark(rows: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The rows with ``optimal`` set; without a measured loss none is."""
     return tuple(
-        msgspec.structs.replace(row, optimal=not any(dominates(other, row) for other in rows))
-        if row.refused is None
-        else row
+        msgspec.structs.replace(
+            row, optimal=row.loss is not None and not any(dominates(other, row) for other in rows)
+        )
         for row in rows
     )
 
@@ -72,19 +84,34 @@ def measure(exporter: Exporter) -> tuple[Candidate, ...]:
 def dominates(one: Candidate, other: Candidate) -> bool:
     """Whether ``one`` is at least as good in loss, latency and size as ``other``, and better in one of them.
 
-    What was measured of only one of the two, or of neither, does not count.
+    Latency counts where both have it, and within ``TIE`` as equal. A row whose loss was not measured is never better.
     """
-    if one.refused is not None:
+    if one.loss is None or other.loss is None or one.size is None or other.size is None:
         return False
-    pairs = [
-        (a, b)
-        for a, b in ((one.loss, other.loss), (one.latency, other.latency), (one.size, other.size))
-        if a is not None and b is not None
-    ]
-    return bool(pairs) and all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+    no_slower, faster = True, False
+    if one.latency is not None and other.latency is not None:
+        no_slower, faster = one.latency <= TIE * other.latency, TIE * one.latency < other.latency
+    no_worse = one.loss <= other.loss and one.size <= other.size and no_slower
+    return no_worse and (one.loss < other.loss or one.size < other.size or faster)
 
 
-def _ladder(exporter: Exporter, recipe: Recipe, scorer: Scorer | None) -> list[Sequence[str]]:
+def _scorer(exporter: Exporter) -> Scorer | None:
+    folds = exporter.folds()
+    if exporter.dataset is None or not folds or not scorable(exporter.card):
+        return None
+    recipe = exporter.recipe(next(iter(exporter.target.precisions)))
+    return Scorer(exporter.card, recipe, exporter.dataset, folds, progress=exporter.progress)
+
+
+def _recipes(exporter: Exporter) -> Iterator[Recipe]:
+    for precision in exporter.target.precisions:
+        recipe = exporter.recipe(precision)
+        if recipe.options:
+            yield exporter.recipe(precision, plain=True)
+        yield recipe
+
+
+def _ladder(recipe: Recipe, scorer: Scorer | None) -> list[Sequence[str]]:
     """Sets of layers to keep in fp32: none, and where weights are quantised growing shares of the ranking."""
     if recipe.precision not in quantize.BITS or scorer is None:
         return [()]
@@ -98,25 +125,18 @@ def _make(
 ) -> _Made:
     lowered = exporter.lower(recipe, kept)
     artifact = recipe.build(lowered)
-    row = msgspec.structs.replace(
-        row,
-        # fp16 keeps what overflows on its own account.
-        kept=len(lowered.kept),
-        size=sum(len(content) for name, content in artifact.built.files.items() if name != "timing.cache"),
-    )
-    made = _Made(row, artifact if artifact.runs_here else None)
-    if scorer is None:
-        return made
-    found = scorer.reference if recipe.precision == "fp32" else scorer.found(recipe, kept)
-    loss, low, high = scorer.compare(found)
-    return replace(
-        made,
-        row=msgspec.structs.replace(
+    size = sum(len(content) for name, content in artifact.built.files.items() if name != "timing.cache")
+    # fp16 and bf16 keep what they cannot compute on their own account.
+    row = msgspec.structs.replace(row, kept=tuple(kept) or lowered.kept, size=size)
+    if scorer is not None:
+        found = scorer.reference if recipe.precision == "fp32" else scorer.found(recipe, kept)
+        loss, low, high = scorer.compare(found)
+        row = msgspec.structs.replace(
             row,
             value=float(scorer.metric(scorer.truth, found)),
             loss=loss,
             low=low,
             high=high,
             within_budget=loss <= exporter.budget,
-        ),
-    )
+        )
+    return _Made(row, artifact if artifact.runs_here else None)

@@ -7,7 +7,7 @@ int32 DequantizeLinear), zero points are 0 (TensorRT takes no others). onnxrunti
 it quantises those constants, keeps every activation of every input in memory, and logs to the console.
 
 Integer weights alone (``int8-weights``, ``int4-weights``) are a DequantizeLinear before each float layer: int8 with
-one scale a channel; int4 with one scale for each group of 16 to 64 values along the layer's inputs (opset 21).
+one scale a channel; int4 with one scale for each group of 16 to 64 values along the layer's inputs (opset 21), int8 where no group fits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from zoo.specs import QuantizeOption
 
 _LEVELS = 127
 _LEVELS4 = 7
+#: Shares of a group's largest value that may become 7.
+_SHARES4 = tuple(1 - 0.04 * step for step in range(13))
 #: Least and greatest group of int4 values that share a scale, and the size that is aimed at.
 _GROUPS = (16, 64, 32)
 _INT4_OPSET = 21
@@ -39,7 +41,7 @@ BITS: Mapping[str, Bits] = {"int8": 8, "int8-weights": 8, "int4-weights": 4}
 
 
 def check_options(options: Sequence[str], precision: str) -> tuple[QuantizeOption, ...]:
-    """The options in the order in which they are applied, each once.
+    """The options in the order in which they act, each once.
 
     Raises
     ------
@@ -97,6 +99,7 @@ def quantize(
     kept: Collection[str] = (),
     *,
     bits: Bits = 8,
+    per_tensor: bool = False,
 ) -> onnx.ModelProto:
     """A copy with Q/DQ pairs.
 
@@ -110,12 +113,17 @@ def quantize(
     kept : collection of str
         Nodes that stay in float.
     bits : int
-        Of the weights. 4 needs ``limits`` None; weights that no group size divides get 8.
+        Of the weights. 4 needs ``limits`` None; weights that no group size divides, or of an odd number of values
+        (two share a byte, and TensorRT-RTX takes no half byte), get 8.
+    per_tensor : bool
+        One scale for a whole 8-bit weight in place of one for each output channel.
 
     Raises
     ------
     ZooError
-        A tensor has no limit, ``kept`` names no such node, or nothing is left to quantise.
+        A tensor has no limit, or ``kept`` names no such node.
+    TargetError
+        Nothing is left to quantise.
     """
     every = layers(model, weights_only=limits is None)
     unknown = sorted(set(kept) - {layer.node for layer in every})
@@ -123,7 +131,7 @@ def quantize(
         raise ZooError(f"layers to keep in float are not in the graph: {', '.join(unknown)}")
     chosen = {layer.node: layer for layer in every if layer.node not in kept}
     if not chosen:
-        raise ZooError("no layer is left to quantise; export fp32 instead")
+        raise TargetError("no layer is left to quantise; export fp32 instead")
     if limits is not None:
         missing = sorted({name for layer in chosen.values() for name in layer.data} - set(limits))
         if missing:
@@ -190,7 +198,7 @@ def quantize(
     def weight_pair(tensor: str, axis: int) -> str:
         key = f"{tensor}#{axis}"
         if key not in made:
-            values, scales = quantize_weight(arrays[tensor], axis)
+            values, scales = quantize_weight(arrays[tensor], None if per_tensor else axis)
             base = tensor if tensor not in made else key.replace("#", "/axis")
             q = constant(f"{base}/q", values)
             scale = constant(f"{base}/scale", scales)
@@ -201,7 +209,7 @@ def quantize(
                     [q, scale, zero],
                     [f"{base}/dq"],
                     f"{base}/DequantizeLinear",
-                    axis=axis,
+                    axis=None if per_tensor else axis,
                 )
             )
             made[tensor] = made[key] = f"{base}/dq"
@@ -215,7 +223,8 @@ def quantize(
             for index, name in enumerate(node.input):
                 if name in layer.weights and (index > 0 or layer.op == "Gather"):
                     inner = _input_axis(node, arrays[name].ndim, layer.weights[name])
-                    group = group_size(arrays[name].shape[inner]) if bits == 4 else None
+                    even = arrays[name].size % 2 == 0
+                    group = group_size(arrays[name].shape[inner]) if bits == 4 and even else None
                     node.input[index] = (
                         weight_pair(name, layer.weights[name])
                         if group is None
@@ -232,13 +241,14 @@ def quantize(
     return result
 
 
-def quantize_weight(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 values in [-127, 127] and one scale for each index of ``axis``."""
+def quantize_weight(weight: NDArray[Any], axis: int | None) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 values in [-127, 127] and one scale for each index of ``axis``, or a single one (shape ()) for None."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight.astype(np.float64)).max(axis=others)
     scales = np.where(largest > 0, largest / _LEVELS, 1.0).astype(np.float32)
     shape = [1] * weight.ndim
-    shape[axis] = -1
+    if axis is not None:
+        shape[axis] = -1
     values = np.clip(np.rint(weight / scales.reshape(shape)), -_LEVELS, _LEVELS).astype(np.int8)
     return values, scales
 
@@ -253,12 +263,24 @@ def group_size(size: int) -> int | None:
 def quantize_groups(
     weight: NDArray[Any], axis: int, group: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int4 values in [-7, 7] (held as int8), and one scale for each ``group`` values along ``axis``."""
+    """Symmetric int4 values in [-7, 7] (held as int8), and one scale for each ``group`` values along ``axis``.
+
+    Of several scales, which clip the largest values or do not, a group gets the one with the least squared error.
+    """
     moved = np.moveaxis(weight.astype(np.float64), axis, -1)
     parts = moved.reshape(*moved.shape[:-1], -1, group)
     largest = np.abs(parts).max(-1)
-    scales = np.where(largest > 0, largest / _LEVELS4, 1.0).astype(np.float32)
-    values = np.clip(np.rint(parts / scales[..., None]), -_LEVELS4, _LEVELS4).astype(np.int8)
+    scales = np.ones(largest.shape, np.float32)
+    values = np.zeros(parts.shape, np.int8)
+    least = np.full(largest.shape, np.inf)
+    for share in _SHARES4:
+        tried = np.where(largest > 0, largest * share / _LEVELS4, 1.0).astype(np.float32)
+        rounded = np.clip(np.rint(parts / tried[..., None]), -_LEVELS4, _LEVELS4)
+        error = np.square(rounded * tried[..., None] - parts).sum(-1)
+        better = error < least
+        least = np.where(better, error, least)
+        scales = np.where(better, tried, scales)
+        values = np.where(better[..., None], rounded.astype(np.int8), values)
     restored = np.ascontiguousarray(np.moveaxis(values.reshape(moved.shape), -1, axis))
     return restored, np.ascontiguousarray(np.moveaxis(scales, -1, axis))
 
@@ -276,13 +298,14 @@ def sensitivity(
     inputs: Sequence[Features],
     *,
     bits: Bits = 8,
+    per_tensor: bool = False,
 ) -> list[tuple[str, float]]:
     """Signal-to-quantisation-noise ratio (dB) of each layer's own quantisation, worst first.
 
     Beside each layer runs its quantised twin on the same float activations, so one pass over the inputs
     ranks all of them.
     """
-    probe, outputs = _with_twins(model, limits, bits)
+    probe, outputs = _with_twins(model, limits, bits, per_tensor)
     wanted: dict[str, tuple[str, str]] = {}
     for name, out in outputs.items():
         wanted[name] = (f"{out}/signal", f"{out}/noise")
@@ -296,11 +319,25 @@ def sensitivity(
         values = session.run(features)
         for name, (signal, noise) in wanted.items():
             totals[name] += (float(values[signal]), float(values[noise]))
-    ratios = {
-        name: 10 * float(np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
-        for name, (signal, noise) in totals.items()
-    }
+    ratios = {name: _decibel(signal, noise) for name, (signal, noise) in totals.items()}
     return sorted(ratios.items(), key=lambda pair: (pair[1], pair[0]))
+
+
+def output_ratio(plain: onnx.ModelProto, lossy: onnx.ModelProto, inputs: Sequence[Features]) -> float:
+    """Signal-to-quantisation-noise ratio (dB) of the worst output of ``lossy``, over all ``inputs``."""
+    reference, session = Session(plain), Session(lossy)
+    names = [output.name for output in plain.graph.output]
+    totals = {name: np.zeros(2) for name in names}
+    for features in inputs:
+        expected, found = reference.run(features), session.run(features)
+        for name in names:
+            exact = expected[name].astype(np.float64)
+            totals[name] += np.square(exact).sum(), np.square(found[name] - exact).sum()
+    return min(_decibel(signal, noise) for signal, noise in totals.values())
+
+
+def _decibel(signal: float, noise: float) -> float:
+    return 10 * float(np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 
 def correct_bias(
@@ -308,6 +345,8 @@ def correct_bias(
     limits: Mapping[str, float],
     inputs: Sequence[Features],
     kept: Collection[str] = (),
+    *,
+    per_tensor: bool = False,
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A copy of the float graph whose biases make up for the mean shift of each layer's own quantisation.
 
@@ -320,7 +359,7 @@ def correct_bias(
     (ModelProto, tuple of str)
         The graph to quantise, and the layers that were corrected.
     """
-    probe, outputs = _with_twins(model, limits, 8)
+    probe, outputs = _with_twins(model, limits, 8, per_tensor)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     arrays = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
@@ -378,13 +417,13 @@ def _bias_place(
 
 
 def _with_twins(
-    model: onnx.ModelProto, limits: Mapping[str, float] | None, bits: Bits
+    model: onnx.ModelProto, limits: Mapping[str, float] | None, bits: Bits, per_tensor: bool
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The float graph with a quantised twin of each layer on the same activations.
 
     Returns the graph and each layer's first output tensor; ``OUTPUT/error`` is that minus the twin's.
     """
-    quantized = quantize(model, limits, bits=bits)
+    quantized = quantize(model, limits, bits=bits, per_tensor=per_tensor)
     probe = onnx.ModelProto()
     probe.CopyFrom(quantized)
     del probe.graph.initializer[:]

@@ -105,7 +105,7 @@ class Calibration(Spec, frozen=True):
 
 
 class Provenance(Spec, frozen=True):
-    """Where the numbers come from. ``quantize`` lists the further steps of the int8 quantiser."""
+    """Where the numbers come from. ``quantize`` lists the options of the int8 quantiser."""
 
     weights: WeightsStatus
     weights_sha256: Sha256
@@ -144,18 +144,19 @@ class Gate(Spec, frozen=True):
 
 
 class Candidate(Spec, frozen=True):
-    """One row of the Pareto table: what a precision costs and gains on the exporting machine.
+    """One row of a Pareto table: what a precision costs and gains.
 
-    ``kept`` counts the layers of higher precision. ``value`` is the headline metric on held-out items, ``loss``
-    reference minus this with its 95 % interval ``low`` to ``high``; None where there were no fold models or data.
-    ``latency`` is the engine's median in seconds, one thread, all candidates in turn; None where the engine does not run
-    on that machine. ``size`` is bytes of the engine files. ``optimal`` means that no other row is at least as good in
-    loss, latency and size and better in one. ``refused`` is why there is no such artifact.
+    ``kept`` lists the layers of higher precision, the most sensitive first. ``value`` is the metric on held-out items,
+    ``loss`` that of fp32 minus this, with its 95 % interval ``low`` to ``high``; None where there were no fold models or
+    no data. ``latency`` is the engine's median in seconds; None where the engine does not run on that machine. ``size``
+    is bytes of the engine files. ``optimal`` means that no other row is at least as good in loss, latency and size
+    and better in one, by these very figures but with latencies a few per cent apart taken as equal; no row is where
+    accuracy was not measured. ``refused`` is why there is no such artifact.
     """
 
     precision: Precision
     quantize: tuple[QuantizeOption, ...] = ()
-    kept: Annotated[int, Meta(ge=0)] = 0
+    kept: tuple[str, ...] = ()
     value: float | None = None
     loss: float | None = None
     low: float | None = None
@@ -165,6 +166,22 @@ class Candidate(Spec, frozen=True):
     within_budget: bool | None = None
     optimal: bool = False
     refused: str | None = None
+
+
+class Pareto(Spec, frozen=True):
+    """Accuracy against latency against size of every precision of the target, measured when the bundle was made.
+
+    ``machine`` is the processor and its instruction set; one thread, ``inputs`` distinct inputs, all candidates in turn.
+    ``protocol`` says how ``metric`` was taken over ``n`` items; it is empty and ``n`` 0 where it was not.
+    """
+
+    machine: str
+    inputs: Annotated[int, Meta(ge=1)]
+    metric: str
+    protocol: str
+    n: Annotated[int, Meta(ge=0)]
+    budget: float
+    rows: tuple[Candidate, ...]
 
 
 class BuildRecipe(Spec, frozen=True):
@@ -215,7 +232,7 @@ class Manifest(Spec, frozen=True):
     calibration: Calibration | None = None
     gate: Gate | None = None
     recipe: BuildRecipe | None = None
-    pareto: tuple[Candidate, ...] = ()
+    pareto: Pareto | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -16,8 +16,9 @@ Dim = Annotated[int, Meta(ge=1, le=1 << 30)] | Annotated[str, Meta(pattern=r"^[a
 DType = Literal["float32", "float16", "int64", "int32", "int8", "uint8", "bool"]
 #: ``int8`` computes in integers; the ``-weights`` ones only store them so: activations and arithmetic stay float.
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights"]
-#: Further steps of the int8 quantiser, each optional.
-QuantizeOption = Literal["smooth", "equalize", "bias-correct"]
+#: Switches of the int8 quantiser, in the order in which they act: two ways to rescale, biases corrected for the mean
+#: shift, one scale for a whole weight in place of one for each channel.
+QuantizeOption = Literal["equalize", "smooth", "bias-correct", "per-tensor"]
 WeightsStatus = Literal["trained", "official", "random"]
 #: Least, usual and greatest size of a dynamic dimension.
 Range3 = tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]

@@ -55,7 +55,9 @@ def build(request: Request, package: str) -> Built:
             files = {"engine.xml": path.read_bytes(), "engine.bin": path.with_suffix(".bin").read_bytes()}
     except RuntimeError as error:
         raise TargetError(f"OpenVINO {ov.__version__} refuses the graph: {error}") from error
-    spec = msgspec.structs.replace(spec, file="engine.xml", extra_files=("engine.bin",), opset=request.graph.opset)
+    spec = msgspec.structs.replace(
+        spec, file="engine.xml", extra_files=("engine.bin",), opset=request.graph.opset
+    )
     return Built(spec, files, version)
 
 

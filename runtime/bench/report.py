@@ -215,7 +215,7 @@ def check_writable(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise ZooError(f"{path} is a folder; give the name of a file")
     if path.exists() and not force:
-        raise ZooError(f"{path} exists; give --force to replace it, or another --out")
+        raise ZooError(f"{path} exists; give --force to replace it, or another name")
 
 
 def read_report(path: Path) -> Report:

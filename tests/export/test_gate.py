@@ -14,6 +14,7 @@ from zoo.export.exporter import Exporter
 from zoo.export.gate import GateResult, make_folds, run_gate
 from zoo.export.targets import find_target
 from zoo.export.weights import load_folds
+from zoo.specs import Precision
 
 
 def exporter(toy, name: str, method: str = "minmax") -> Exporter:
@@ -22,10 +23,10 @@ def exporter(toy, name: str, method: str = "minmax") -> Exporter:
     return Exporter(toy.card, variant, find_target("cpu-x86"), None, dataset, method, 0.005, None)  # type: ignore[arg-type]
 
 
-def gate(made: Exporter, budget: float = 0.005) -> GateResult:
+def gate(made: Exporter, budget: float = 0.005, precision: Precision = "int8") -> GateResult:
     assert made.dataset is not None
     return run_gate(
-        made.card, made.recipe("int8"), made.dataset, load_folds(made.card, made.variant), budget=budget
+        made.card, made.recipe(precision), made.dataset, load_folds(made.card, made.variant), budget=budget
     )
 
 
@@ -79,6 +80,24 @@ def test_another_calibration_method_may_need_nothing_kept(toy) -> None:
     assert found.gate.passed
 
 
+def test_integer_weights_alone_are_gated_too(outlier: Exporter) -> None:
+    """The weights that read the blown-up channel are a thousandth of the others: int8 loses them."""
+    result = gate(outlier, 0.02, "int8-weights")
+    assert result.tried[0][1] > 0.05
+    assert result.gate.passed
+    assert result.kept == ("conv2",)
+
+
+def test_a_target_without_fp32_is_gated_against_onnxruntime(toy) -> None:
+    variant = toy.card.variant("toy")
+    dataset = open_dataset(toy.card, variant.data, toy.data)
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    npu = find_target("openvino-npu")
+    made = Exporter(toy.card, variant, npu, None, dataset, "mse", 0.02, None)
+    assert "fp32" not in npu.precisions
+    assert gate(made, 0.02, "fp16").gate.reference == pytest.approx(0.963, abs=0.2)
+
+
 def test_a_budget_that_nothing_fits_fails_with_figures(outlier: Exporter) -> None:
     with pytest.raises(
         CheckFailed,
@@ -110,3 +129,6 @@ def test_real_folds(data_root: Path) -> None:
     assert result.gate.passed
     assert result.gate.n == 535
     assert result.gate.reference > 0.5
+    weights = gate(made, precision="int8-weights")
+    assert weights.gate.passed
+    assert weights.gate.reference == result.gate.reference

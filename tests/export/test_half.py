@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from zoo.errors import TargetError
-from zoo.export.half import overflowing, to_float16
+from zoo.export.half import overflowing, to_bfloat16, to_float16
 from zoo.export.session import Session
 
 
@@ -98,3 +98,54 @@ def test_control_flow_is_refused() -> None:
     )
     with pytest.raises(TargetError, match="node choose has a graph of its own"):
         to_float16(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+
+
+def to_bf16(array: np.ndarray) -> np.ndarray:
+    """Round to nearest, ties to even, on the bits: an implementation of its own."""
+    bits = array.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def test_a_bfloat16_graph_rounds_every_tensor(toy) -> None:
+    model, kept = to_bfloat16(toy.graph.model)
+    assert kept == ()
+    assert model.opset_import[0].version == 22
+    assert {t.data_type for t in model.graph.initializer} <= {TensorProto.BFLOAT16, TensorProto.INT64}
+    assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [1, 1, 1]
+    assert types(model)["conv1_out"] == TensorProto.BFLOAT16
+    inside = [node.output[0] for node in model.graph.node if node.output[0] in types(model)]
+    session, plain = Session(model, inside), Session(toy.graph.model)
+    for features in toy.inputs.features[:8]:
+        found, expected = session.run(features), plain.run(features)
+        for name in inside:
+            np.testing.assert_array_equal(found[name], to_bf16(found[name]))
+        assert np.abs(found["probs"] - expected["probs"]).max() < 0.05
+        assert (found["logits"] != expected["logits"]).any()
+    assert to_bfloat16(toy.graph.model)[0] == model
+
+
+def test_what_onnx_does_not_define_for_bfloat16_stays_float32() -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["d"], "double"),
+        helper.make_node("Einsum", ["d", "w"], ["e"], "sum", equation="bt,t->b"),
+        helper.make_node("Add", ["e", "tiny"], ["y"], "shift"),
+    ]
+    weights = np.array([1, 1 + 2**-9, 2**-9], np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(np.array([2**-9], np.float32), "tiny"),
+        ],
+    )
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model, kept = to_bfloat16(source)
+    assert kept == ("sum",)
+    x = np.array([1 + 2**-9, 0.5, 4], np.float32)
+    # x rounds to bf16, so does the doubling; the weights of the sum do not; its result does, and the last sum again.
+    total = np.float32((2 * to_bf16(x)) @ weights)
+    expected = to_bf16(to_bf16(total[None]) + np.float32(2**-9))
+    assert Session(model).run((x,))["y"].tolist() == expected.tolist()

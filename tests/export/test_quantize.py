@@ -10,10 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo.errors import ZooError
+from zoo.errors import TargetError, ZooError
 from zoo.export import builders, calibrate, quantize
+from zoo.export.graph import Graph
 from zoo.export.session import Session
 from zoo.export.targets import find_target
+from zoo.specs import DType, TensorSpec
 
 
 def limits_of(toy) -> dict[str, float]:
@@ -60,6 +62,10 @@ def test_weights_round_trip() -> None:
         assert np.abs(restored - weight).max() <= scales.max() / 2 + 1e-7
         assert values.min() >= -127
         assert (scales > 0).all()
+    values, scales = quantize.quantize_weight(weight, None)
+    assert scales.shape == ()
+    assert scales == np.abs(weight).max() / np.float32(127)
+    assert np.abs(values * scales - weight).max() <= scales / 2 + 1e-7
 
 
 def test_layers_can_stay_in_float(toy) -> None:
@@ -145,3 +151,254 @@ def test_every_builder_takes_the_same_graph(toy, target: str) -> None:
     built = module.build(builders.Request(graph, found, found.options("int8"), "int8", profile), name)
     assert all(built.files.values())
     assert built.spec.file in built.files
+
+
+def wide_model() -> tuple[onnx.ModelProto, list[tuple[np.ndarray, ...]]]:
+    """An embedding table, a convolution, a GRU, products with a constant and of two activations; 32 and 64 wide."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "table": rng.standard_normal((20, 32)),
+        "cw": rng.standard_normal((32, 32, 3)) / 10,
+        "gw": rng.standard_normal((1, 96, 32)) / 6,
+        "gr": rng.standard_normal((1, 96, 32)) / 6,
+        "w": rng.standard_normal((32, 64)) / 6,
+        "odd": rng.standard_normal((64, 5)) / 8,
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], "embed"),
+        helper.make_node("Transpose", ["rows"], ["channels"], "turn", perm=[0, 2, 1]),
+        helper.make_node("Conv", ["channels", "cw"], ["conv_out"], "conv", pads=[1, 1]),
+        helper.make_node("Transpose", ["conv_out"], ["steps"], "turn2", perm=[2, 0, 1]),
+        helper.make_node("GRU", ["steps", "gw", "gr"], ["", "state"], "gru", hidden_size=32),
+        helper.make_node("Reshape", ["state", "flat"], ["vector"], "reshape"),
+        helper.make_node("MatMul", ["vector", "w"], ["wide"], "dense"),
+        helper.make_node("MatMul", ["wide", "odd"], ["y"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
+        [
+            *(numpy_helper.from_array(value.astype(np.float32), name) for name, value in arrays.items()),
+            numpy_helper.from_array(np.array([1, 32]), "flat"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return model, [(rng.integers(0, 20, 6),) for _ in range(8)]
+
+
+def with_restored_weights(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The float graph with the weights that the DequantizeLinear nodes give, computed here."""
+    constants = {t.name: np.array(numpy_helper.to_array(t)) for t in quantised.graph.initializer}
+    restored = onnx.ModelProto()
+    restored.CopyFrom(model)
+    for node in quantised.graph.node:
+        if node.op_type == "DequantizeLinear":
+            attributes = {a.name: a.i for a in node.attribute}
+            values, scales = constants[node.input[0]].astype(np.float32), constants[node.input[1]]
+            axis = attributes["axis"]
+            if "block_size" in attributes:
+                scales = np.repeat(scales, attributes["block_size"], axis)
+            else:
+                scales = scales.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+            name = node.input[0].removesuffix("/q").split("/axis")[0]
+            tensor = next(t for t in restored.graph.initializer if t.name == name)
+            tensor.CopyFrom(numpy_helper.from_array(values * scales, name))
+    return restored
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_alone(bits: quantize.Bits) -> None:
+    """Nothing but weights is rounded: the graph computes what the float graph does with the restored weights."""
+    model, inputs = wide_model()
+    quantised = quantize.quantize(model, None, bits=bits)
+    assert not any(node.op_type == "QuantizeLinear" for node in quantised.graph.node)
+    stored = {t.name: t for t in quantised.graph.initializer if t.name.endswith("/q")}
+    assert set(stored) == {f"{name}/q" for name in ("table", "cw", "gw", "gr", "w", "odd")}
+    types = {t.data_type for t in stored.values()}
+    assert types == ({TensorProto.INT8} if bits == 8 else {TensorProto.INT4})
+    exact, found = Session(with_restored_weights(quantised, model)), Session(quantised)
+    plain = Session(model)
+    limit = {8: 0.03, 4: 0.4}[bits]
+    for features in inputs:
+        output, expected = found.run(features)["y"], plain.run(features)["y"]
+        np.testing.assert_allclose(output, exact.run(features)["y"], atol=1e-5)
+        assert 0 < np.abs(output - expected).max() < limit * np.abs(expected).max()
+    ranking = quantize.sensitivity(model, None, inputs, bits=bits)
+    assert {name for name, _ in ranking} == {"embed", "conv", "gru", "dense", "head"}
+    kept = quantize.quantize(model, None, kept=["embed", "gru"], bits=bits)
+    assert {t.name for t in kept.graph.initializer if t.name.endswith("/q")} == {"cw/q", "w/q", "odd/q"}
+
+
+def test_weights_that_no_group_fits_get_eight_bits() -> None:
+    model = mixed_model()
+    quantised = quantize.quantize(model, None, bits=4)
+    assert {t.data_type for t in quantised.graph.initializer if t.name.endswith("/q")} == {TensorProto.INT8}
+    assert quantize.group_size(39) == 39  # TIM-Net's 39 channels: one group
+    assert quantize.group_size(96) == 32
+    assert quantize.group_size(40) == 40
+    assert quantize.group_size(37 * 2) == 37
+    assert quantize.group_size(7) is None
+    # 39 by 39 is an odd number of half bytes, which TensorRT-RTX refuses.
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], "odd")
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 39])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 39])],
+        [numpy_helper.from_array(np.eye(39, dtype=np.float32), "w")],
+    )
+    square = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    found = quantize.quantize(square, None, bits=4)
+    assert [t.data_type for t in found.graph.initializer if t.name == "w/q"] == [TensorProto.INT8]
+
+
+def test_groups_round_trip() -> None:
+    rng = np.random.default_rng(1)
+    weight = (rng.standard_normal((6, 64, 2)) * np.exp2(rng.integers(-8, 8, (6, 64, 1)) // 3)).astype(
+        np.float32
+    )
+    weight[3] = 0
+    values, scales = quantize.quantize_groups(weight, 1, 32)
+    assert (values.shape, scales.shape) == ((6, 64, 2), (6, 2, 2))
+    assert np.abs(values).max() == 7
+    error = np.square(values * np.repeat(scales, 32, 1) - weight).sum()
+    largest = np.abs(weight.reshape(6, 2, 32, 2)).max(2) / 7
+    naive = np.where(largest > 0, largest, 1).repeat(32, 1)
+    unclipped = np.square(np.rint(weight / naive) * naive - weight).sum()
+    assert error < 0.95 * unclipped  # a scale that clips the largest value may lose less
+    assert not values[3].any()
+
+
+def engine_of(model: onnx.ModelProto, target: str, precision: str) -> builders.Built:
+    found = find_target(target)
+    package = {"cpu-x86": "onnxruntime", "openvino-cpu": "openvino", "tensorrt-rtx": "tensorrt_rtx"}[target]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    types: dict[int, DType] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
+    specs = [
+        tuple(
+            TensorSpec(
+                name=v.name,
+                dtype=types[v.type.tensor_type.elem_type],
+                shape=tuple(d.dim_value for d in v.type.tensor_type.shape.dim),
+            )
+            for v in side
+        )
+        for side in (model.graph.input, model.graph.output)
+    ]
+    graph = Graph(model, {}, specs[0], specs[1], {})
+    module, name = builders.builder(found)
+    options = found.options(precision)
+    return module.build(builders.Request(graph, found, options, precision, {}), name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["cpu-x86", "openvino-cpu", "tensorrt-rtx"])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_every_builder_takes_weights_alone(target: str, bits: quantize.Bits) -> None:
+    model, _ = wide_model()
+    precision = f"int{bits}-weights"
+    left = find_target(target).options(precision).float_ops
+    kept = [layer.node for layer in quantize.layers(model) if layer.op in left]
+    built = engine_of(quantize.quantize(model, None, kept, bits=bits), target, precision)
+    assert built.spec.opset == (20 if bits == 8 else 21)
+    smaller = sum(map(len, built.files.values()))
+    plain = sum(map(len, engine_of(model, target, "fp32").files.values()))
+    if target != "tensorrt-rtx":  # its plan is mostly kernels
+        assert smaller < plain
+
+
+def test_one_scale_for_a_whole_weight(toy) -> None:
+    limits = limits_of(toy)
+    model = quantize.quantize(toy.graph.model, limits, per_tensor=True)
+    scales = {tuple(t.dims) for t in model.graph.initializer if t.name.endswith("/scale")}
+    assert scales == {()}
+    axes = [a for node in model.graph.node if "Linear" in node.op_type for a in node.attribute]
+    assert not [a for a in axes if a.name == "axis"]
+    inputs = toy.inputs.features[:16]
+    assert 10 < quantize.output_ratio(toy.graph.model, model, inputs) < 60
+    assert quantize.output_ratio(toy.graph.model, toy.graph.model, inputs) > 200
+    for target in ("cpu-x86", "openvino-cpu", "tensorrt-rtx"):
+        if importlib.util.find_spec({"tensorrt-rtx": "tensorrt_rtx"}.get(target, "openvino")) is not None:
+            found = find_target(target)
+            module, name = builders.builder(found)
+            profile = found.profile(dict(toy.graph.profile), "int8")
+            graph = toy.graph.with_model(model)
+            built = module.build(builders.Request(graph, found, found.options("int8"), "int8", profile), name)
+            assert all(built.files.values())
+
+
+def test_corrected_biases_leave_no_mean_shift(toy) -> None:
+    """Of each layer on the float activations; the head is a MatMul with its bias in an Add, as transformers have it."""
+    for model, inputs in ((toy.graph.model, toy.inputs.features[:32]), biased_product()):
+        names = dict.fromkeys(t for layer in quantize.layers(model) for t in layer.data)
+        limits = calibrate.thresholds(calibrate.record(model, list(names), inputs), "minmax")
+        coarse = {name: 4 * limit for name, limit in limits.items()}
+        corrected, layers = quantize.correct_bias(model, coarse, inputs)
+        assert set(layers) == {layer.node for layer in quantize.layers(model)}
+        for layer in layers:
+            others = [other for other in layers if other != layer]
+            output = next(node.output[0] for node in model.graph.node if node.name == layer)
+            reader = next((n for n in model.graph.node if n.op_type == "Add" and output in n.input), None)
+            tensor = reader.output[0] if reader is not None else output
+            shifts = []
+            for candidate in (model, corrected_only(model, corrected, layer)):
+                lossy = quantize.quantize(candidate, coarse, others)
+                pair = Session(model, [tensor]), Session(lossy, [tensor])
+                error = [pair[1].run(f)[tensor] - pair[0].run(f)[tensor] for f in inputs]
+                axis = -1 if reader is not None or error[0].ndim == 2 else 1
+                mean = np.moveaxis(np.concatenate(error), axis, -1).reshape(-1, error[0].shape[axis]).mean(0)
+                shifts.append(float(np.abs(mean).max()))
+            assert shifts[1] < 0.02 * shifts[0]
+    kept_model, kept = quantize.correct_bias(
+        toy.graph.model, limits_of(toy), toy.inputs.features[:4], ["dense"]
+    )
+    assert "dense" not in kept
+    assert kept_model != toy.graph.model
+
+
+def biased_product() -> tuple[onnx.ModelProto, list[tuple[np.ndarray, ...]]]:
+    rng = np.random.default_rng(5)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["m"], "product"),
+            helper.make_node("Add", ["b", "m"], ["y"], "bias"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 6])],
+        [
+            numpy_helper.from_array(rng.standard_normal((8, 6)).astype(np.float32), "w"),
+            numpy_helper.from_array(rng.standard_normal(6).astype(np.float32), "b"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return model, [(rng.random((3, 8)).astype(np.float32),) for _ in range(8)]
+
+
+def corrected_only(model: onnx.ModelProto, corrected: onnx.ModelProto, layer: str) -> onnx.ModelProto:
+    """The float graph with the new bias of one layer."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    fresh = next(t for t in corrected.graph.initializer if t.name == f"{layer}/corrected_bias")
+    result.graph.initializer.append(fresh)
+    for node, new in zip(result.graph.node, corrected.graph.node, strict=True):
+        if fresh.name in new.input:
+            del node.input[:]
+            node.input.extend(new.input)
+    return result
+
+
+def test_options_of_the_quantiser() -> None:
+    assert quantize.check_options(["bias-correct", "equalize", "equalize"], "int8") == (
+        "equalize",
+        "bias-correct",
+    )
+    assert quantize.check_options([], "fp32") == ()
+    with pytest.raises(
+        TargetError, match="no option of the quantiser is called 'awq'; there are equalize, smooth"
+    ):
+        quantize.check_options(["awq"], "int8")
+    with pytest.raises(TargetError, match="smooth: options of the int8 quantiser, int4-weights takes none"):
+        quantize.check_options(["smooth"], "int4-weights")

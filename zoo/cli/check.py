@@ -6,7 +6,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from zoo.cli.common import emit_json, emit_pareto, emit_table, human_size, json_option, percent
+from zoo.cli.common import emit_json, emit_table, human_size, json_option, percent
+from zoo.cli.pareto import emit_pareto
 from zoo.errors import CheckFailed
 
 

@@ -7,13 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
-
-if TYPE_CHECKING:
-    from zoo.bundle import Candidate
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 force_option = click.option("--force", is_flag=True, help="Replace what --out names.")
@@ -56,37 +53,6 @@ def emit_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def emit_pareto(rows: Sequence[Candidate]) -> None:
-    """Print a bundle's table of accuracy, latency and size; nothing where it has none."""
-    if not rows:
-        return
-    base = next((row.latency for row in rows if row.precision == "fp32" and row.latency), None)
-
-    def line(row: Candidate) -> tuple[str, ...]:
-        name = "+".join((row.precision, *row.quantize))
-        loss = (
-            "-"
-            if row.loss is None or row.low is None or row.high is None
-            else (f"{100 * row.loss:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]")
-        )
-        return (
-            name,
-            str(row.kept),
-            percent(row.value),
-            loss,
-            "-" if row.latency is None else f"{1e3 * row.latency:.3f} ms",
-            "-" if row.latency is None or base is None else f"{row.latency / base:.2f}",
-            "-" if row.size is None else human_size(row.size),
-            {True: "yes", False: "no", None: "-"}[row.within_budget],
-            row.refused or ("best trade" if row.optimal else ""),
-        )
-
-    header = ("precision", "kept", "metric", "loss [95 %]", "p50", "of fp32", "engine", "in budget", "")
-    emit_table(
-        header, [line(row) for row in rows], title="Accuracy, latency and size on the exporting machine"
-    )
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from zoo.cli.common import (
     data_option,
     disk_size,
     emit_json,
-    emit_pareto,
     force_option,
     human_size,
     json_option,
     percent,
     progress,
 )
+from zoo.cli.pareto import emit_pareto, write_report
 
 
 @click.command("export")
@@ -53,13 +53,19 @@ from zoo.cli.common import (
 @click.option(
     "--quantize",
     default="",
-    metavar="STEP,...",
-    help="Further steps of the int8 quantiser: smooth, equalize, bias-correct.",
+    metavar="OPTION,...",
+    help="Options of the int8 quantiser: equalize, smooth, bias-correct, per-tensor.",
 )
 @click.option(
     "--pareto",
     is_flag=True,
     help="Also measure every precision of the target here: accuracy, latency and size, kept in the bundle.",
+)
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path),
+    help="Also write that table to a file: JSON where it ends in .json, else Markdown. Goes with --pareto.",
 )
 @force_option
 @json_option
@@ -74,6 +80,7 @@ def export_command(
     budget: float,
     quantize: str,
     pareto: bool,
+    report_file: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -85,6 +92,12 @@ def export_command(
     """
     from zoo.export import export_model
 
+    if report_file is not None:
+        from zoo.runtime.bench.report import check_writable
+
+        if not pareto:
+            raise click.UsageError("--report writes the table of --pareto: give both")
+        check_writable(report_file, force=force)
     with progress() as report:
         result = export_model(
             name,
@@ -101,6 +114,8 @@ def export_command(
             progress=report,
         )
     manifest = result.manifest
+    if report_file is not None:
+        write_report(report_file, manifest)
     size = disk_size(result.path)
     if as_json:
         emit_json(
