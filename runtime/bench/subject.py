@@ -81,14 +81,7 @@ class BundleSubject:
         self._run = model.engine.run
         self._preprocess = model.pipeline.run
         self._names = [tensor.name for tensor in model.engine.outputs]
-        engine = model.manifest.engines[0]
-        flags = model.manifest.key.flags
-        #: Only onnxruntime spreads one graph over several providers.
-        self.requested = (
-            str(flags.get("providers", "CPUExecutionProvider")).split(",")[0]
-            if engine.kind == "onnxruntime"
-            else None
-        )
+        self.requested = model.engine.requested
 
     def features(self, raw: Any) -> Any:
         """The bare C++ pipeline, without the model's own checks: these count as overhead."""

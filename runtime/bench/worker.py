@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,12 +124,14 @@ def _placement(subject: Subject) -> tuple[dict[str, int], str | None]:
     counts: dict[str, int] = {}
     for node in nodes:
         counts[node.provider] = counts.get(node.provider, 0) + 1
+    from zoo.runtime.engines import fallback_problem
+
     wanted: str | None = getattr(subject, "requested", None)
-    fallen = [node for node in nodes if wanted is not None and node.provider != wanted]
-    if not fallen:
+    if wanted is None:
         return counts, None
-    shown = ", ".join(f"{node.node} ({node.op}) on {node.provider}" for node in fallen[:3])
-    return counts, f"{len(fallen)} of {len(nodes)} nodes do not run on {wanted}: {shown}"
+    return counts, fallback_problem(
+        [replace(node, fallback=node.fallback or node.provider != wanted) for node in nodes], wanted
+    )
 
 
 def _cold(request: Request) -> Response:

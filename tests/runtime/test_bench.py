@@ -360,7 +360,8 @@ def test_a_partial_fallback_is_void(peer: Any, inputs: Inputs) -> None:
     )
     row = bench([fallen], replace(FAST, processes=1), inputs=inputs).rows[0]
     assert (
-        row.void == "1 of 2 nodes do not run on CUDAExecutionProvider: sum (Einsum) on CPUExecutionProvider"
+        row.void
+        == "1 of 2 nodes do not run on CUDAExecutionProvider: sum (Einsum) on CPUExecutionProvider in float"
     )
     assert row.placement == {"CUDAExecutionProvider": 1, "CPUExecutionProvider": 1}
 
