@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from zoo.cli.common import emit_json, emit_table, human_size, json_option, percent
+from zoo.cli.tune import show_tuning
 from zoo.errors import CheckFailed
 
 
@@ -105,6 +106,7 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
         lines.append(f"  {row.metric:<9} {percent(row.value)}{interval}  {row.source}, {row.protocol}")
     lines += [f"  note      {note}" for note in manifest.notes]
     click.echo("\n".join(lines))
+    show_tuning(manifest)
 
 
 def _show_placement(path: Path, as_json: bool) -> None:
