@@ -98,7 +98,7 @@ class _Race:
         outcomes: list[Outcome] = []
         if len(settings) > FINALISTS and not self.options.is_quick:
             self.looked = True
-            look = replace(Options.quick(), scopes=self.options.scopes)
+            look = replace(Options.quick(), scopes=self.options.scopes, keep_going=True)
             rows = self._bench(settings, look)
             _check_first(rows[0])
             kept = finalists(rows)
@@ -158,7 +158,7 @@ def tune(
     ZooError
         No inputs can be made for the bundle, or a measuring process fails.
     """
-    options = replace(options, scopes=("pipeline",), threads=None)
+    options = replace(options, scopes=("pipeline",), threads=None, keep_going=True)
     first = open_bundle(entrants[0].path)
     race = _Race(entrants, options, make_inputs(first, data=options.data, rate=options.rate), progress)
     settings = [Setting(i, count) for i in range(len(entrants)) for count in threads]
@@ -226,7 +226,7 @@ def tune_bundle(
     entrant = Entrant(path, manifest, bundle.size, *_figures(manifest))
     choice = tune(
         [entrant],
-        threads=tuple(threads or thread_counts(usable_cores())),
+        threads=tuple(threads or thread_counts(manifest, usable_cores())),
         batches=True,
         options=options or Options(),
         progress=progress,
@@ -290,7 +290,7 @@ def choose_cell(
             entrants.append(Entrant(path, manifest, size, value, loss))
         choice = tune(
             entrants,
-            threads=thread_counts(usable_cores()) if every else (1,),
+            threads=thread_counts(entrants[0].manifest, usable_cores()) if every else (1,),
             batches=every,
             options=options,
             untried=untried,
@@ -340,8 +340,10 @@ def _with_free_batch(exporter: Exporter) -> Exporter | None:
     return other
 
 
-def thread_counts(cores: int) -> tuple[int, ...]:
-    """1, 2, 4, ... up to ``cores``, and ``cores`` itself."""
+def thread_counts(manifest: Manifest, cores: int) -> tuple[int, ...]:
+    """1, 2, 4, ... up to ``cores``, and ``cores`` itself; 1 where the engine uses no threads of the CPU."""
+    if manifest.engines[0].kind in ("tensorrt", "tensorrt_rtx"):
+        return (1,)
     counts = []
     count = 1
     while count < cores:

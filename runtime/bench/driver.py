@@ -97,7 +97,8 @@ class Options:
     """How to measure. ``threads`` None takes each bundle's own choice, and the largest of them for peers.
 
     ``peer_tolerance``: largest difference of a peer's scores from its reference bundle's; labels must be equal (where
-    more than the default is allowed: equal or tied within twice as much).
+    more than the default is allowed: equal or tied within twice as much). ``keep_going``: a contestant that fails while it is
+    timed (out of memory, say) gets a void row instead of ending the run.
     """
 
     processes: int = FULL_PROCESSES
@@ -110,6 +111,7 @@ class Options:
     data: Path | None = None
     rate: int | None = None
     peer_tolerance: float = PEER_TOLERANCE
+    keep_going: bool = False
 
     @classmethod
     def quick(cls) -> Options:
@@ -215,11 +217,17 @@ def bench(
                 report("measuring", turn * len(entries) + place, total)
                 if voids[name] is not None:
                     continue
-                begun = machine.monotonic_ns()
-                cold = run(by_name[name], "cold", turn)
-                spent_ms = (cold.first_result_ns - begun) / 1e6
-                colds[name].append((spent_ms, cold.first_result_cpu_ms, cold.peak_rss_bytes))
-                times[name].append(run(by_name[name], "time", turn))
+                try:
+                    begun = machine.monotonic_ns()
+                    cold = run(by_name[name], "cold", turn)
+                    spent_ms = (cold.first_result_ns - begun) / 1e6
+                    colds[name].append((spent_ms, cold.first_result_cpu_ms, cold.peak_rss_bytes))
+                    times[name].append(run(by_name[name], "time", turn))
+                except ZooError as error:
+                    if not options.keep_going:
+                        raise
+                    voids[name] = str(error)
+                    times[name].clear()
         report("measuring", total, total)
     described = machine.describe()
     rows = _rows(entries, checks, voids, colds, times)

@@ -88,14 +88,16 @@ def row(
 
 
 def test_threads_and_batches_that_are_tried(ready_bundle: Path) -> None:
-    assert [tune.thread_counts(cores) for cores in (1, 2, 3, 6, 8)] == [
+    manifest = open_bundle(ready_bundle).manifest
+    assert [tune.thread_counts(manifest, cores) for cores in (1, 2, 3, 6, 8)] == [
         (1,),
         (1, 2),
         (1, 2, 3),
         (1, 2, 4, 6),
         (1, 2, 4, 8),
     ]
-    manifest = open_bundle(ready_bundle).manifest
+    engine = msgspec.structs.replace(manifest.engines[0], kind="tensorrt_rtx")
+    assert tune.thread_counts(msgspec.structs.replace(manifest, engines=(engine,)), 8) == (1,)
     assert tune.batch_sizes(manifest) == (1, 2, 4, 8, 16, 32)
     fixed = msgspec.structs.replace(manifest.key, profile={"batch": (1, 1, 1)})
     assert tune.batch_sizes(msgspec.structs.replace(manifest, key=fixed)) == (1,)

@@ -785,3 +785,28 @@ def test_a_batch_that_the_bundle_or_a_peer_does_not_take_is_refused(ready_bundle
         bench([Contestant(str(ready_bundle), batch=33)], FAST)
     with pytest.raises(InputError, match="peers take one input a call"):
         bench([Contestant(str(ready_bundle)), replace(peer(), batch=2)], FAST)
+
+
+def test_who_fails_while_timed_ends_the_run_or_is_void(peer: Any, inputs: Inputs) -> None:
+    dying = peer(
+        "dying",
+        """
+        import os
+
+        class Dying(Peer):
+            def pipeline(self, raw):
+                self.calls += 1
+                if self.calls > 66:  # more than checking takes
+                    os._exit(9)
+                return super().pipeline(raw)
+
+        def factory(bundle, *, threads):
+            return Dying()
+        """,
+    )
+    with pytest.raises(ZooError, match=r"bench: dying failed \(exit status 9\) while in time"):
+        bench([dying], replace(FAST, processes=1), inputs=inputs)
+    report = bench([peer(), dying], replace(FAST, processes=1, keep_going=True), inputs=inputs)
+    assert report.row("plain").void is None
+    assert "dying failed (exit status 9) while in time" in str(report.row("dying").void)
+    assert report.row("dying").scopes == {}
