@@ -229,13 +229,18 @@ def test_a_bundle_is_tuned_by_measuring_it(toy_models: Path, tmp_path: Path) -> 
 
 def test_the_runtime_takes_the_choice_unless_told_otherwise(toy_models: Path, tmp_path: Path) -> None:
     opened = open_bundle(export_model("toy", target="cpu-x86", precision="fp32", out=tmp_path / "toy").path)
-    trial = Trial(precision="fp32", profile={}, threads=2, batch=1, why="chosen", chosen=True)
+    busy = "busy machine: had a core 21% of the time"
+    trial = Trial(precision="fp32", profile={}, threads=2, batch=1, why="chosen", flags=(busy,), chosen=True)
     tuning = Tuning(
         batch=2, machine="a machine", protocol="", quick=True, inputs="", metric=None, trials=(trial,)
     )
     chosen = msgspec.structs.replace(opened.manifest, threads=2, tuning=tuning)
     contents = {file.path: opened.read(file.path) for file in opened.manifest.files}
     path = write_bundle(tmp_path / "tuned", chosen, contents)
+    shown = CliRunner().invoke(cli, ["inspect", str(path)]).stdout
+    assert "tuned: fp32, threads 2, batch 2" in shown
+    assert "tune again when it is idle" in shown
+    assert f"chosen; {busy}" in shown
 
     def threads(model: zoo.Model) -> int:
         return int(model.engine._session.get_session_options().intra_op_num_threads)  # type: ignore[attr-defined]

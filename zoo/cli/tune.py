@@ -89,6 +89,10 @@ def show_tuning(manifest: Manifest) -> None:
     click.echo(f"tuned: {manifest.precision}, threads {manifest.threads}, batch {tuning.batch}")
     click.echo(f"  on {tuning.machine}{'; QUICK: not for publication' if tuning.quick else ''}")
     click.echo(f"  {tuning.protocol}; {tuning.inputs}")
+    if any(flag.startswith("busy machine") for trial in tuning.trials for flag in trial.flags):
+        click.echo(
+            "  The machine was busy, which slows long calls more than short ones: tune again when it is idle."
+        )
     metric = tuning.metric or "metric"
     header = (
         "precision",
