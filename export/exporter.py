@@ -8,19 +8,18 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
-import numpy as np
 
 from zoo import registry, store
 from zoo.bundle import Golden, Manifest, Parity, Provenance, check_writable, write_bundle
 from zoo.data import Dataset, default_root, open_dataset
-from zoo.errors import CheckFailed, DataError, ParityError, ProviderUnavailable, TargetError, ZooError
+from zoo.errors import DataError, TargetError, ZooError
 from zoo.export import calibrate, parity
 from zoo.export.builders import Built
 from zoo.export.gate import GateResult, run_gate
@@ -31,7 +30,9 @@ from zoo.export.pareto import measure as measure_pareto
 from zoo.export.quantize import check_options
 from zoo.export.recipe import Artifact, Lowered, Recipe
 from zoo.export.targets import Target, find_target
+from zoo.export.tune import choose_cell
 from zoo.export.weights import Weights, build_reference, load_folds, load_weights
+from zoo.runtime.bench import Options
 from zoo.specs import Precision, Quality, QuantizeOption
 
 if TYPE_CHECKING:
@@ -43,13 +44,6 @@ if TYPE_CHECKING:
 #: entropy -0.12 / -0.29, mse -0.11 / -0.24. Entropy and mse are equal; mse is ten times faster.
 DEFAULT_CALIBRATION: calibrate.Method = "mse"
 DEFAULT_BUDGET = 0.005
-#: ``auto`` takes a lower precision only where it is faster than fp32 by this factor.
-AUTO_GAIN = 1.05
-_AUTO_ROUNDS = 6
-
-#: What a timed artifact is told apart by.
-K = TypeVar("K", bound=Hashable)
-
 _TOOLS = ("torch", "onnx", "onnxscript", "numpy")
 
 
@@ -88,6 +82,8 @@ def export_model(
     calibration: str = DEFAULT_CALIBRATION,
     quantize: Sequence[str] = (),
     pareto: bool = False,
+    tune: bool = False,
+    protocol: Options | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build, verify and write a bundle.
@@ -119,6 +115,10 @@ def export_model(
     pareto : bool
         Also measure every precision of the target, those with integer weights with several numbers of layers in fp32, and
         keep the table of accuracy, latency and size in the manifest.
+    tune : bool
+        Also choose threads, batch and shape profile by measuring here; the bundle keeps the table.
+    protocol : Options or None
+        How ``auto`` and ``tune`` measure; None takes the full protocol of ``zoo bench``.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -145,9 +145,9 @@ def export_model(
     _check_out(where, force)
     dataset = _dataset(card, variant, data, candidates)
     session = Exporter(card, variant, chosen_target, weights, dataset, method, budget, progress, options)
-    if precision == "auto":
-        manifest, contents = session.auto(candidates)
-        if out is None:
+    if precision == "auto" or tune:
+        manifest, contents = choose_cell(session, candidates, every=tune, options=protocol or Options())
+        if out is None and precision == "auto":
             where = store.store_path(variant.name, chosen_target.folder, manifest.precision)
             _check_out(where, force)
     else:
@@ -226,10 +226,10 @@ class Exporter:
             return {}
         return load_folds(self.card, self.variant)
 
-    def cell(self, precision: Precision) -> Cell:
-        """Build and verify one precision."""
+    def cell(self, precision: Precision, gate: GateResult | None = None) -> Cell:
+        """Build and verify one precision; ``gate`` is its verdict where that is known already."""
         recipe = self.recipe(precision)
-        gate = self._gate(recipe)
+        gate = gate or self._gate(recipe)
         lowered = self.lower(recipe, gate.kept if gate else ())
         _report(self.progress, "building", 0, 1)
         artifact = recipe.build(lowered)
@@ -253,62 +253,6 @@ class Exporter:
             chosen = calibrate.choose(self.dataset)
             notes = (recipe.effect(self.graph, lowered, chosen, self.inputs.features),)
         return Cell(recipe, artifact, measured, golden, gate, notes)
-
-    def auto(self, candidates: tuple[Precision, ...]) -> tuple[Manifest, Mapping[str, bytes]]:
-        """Measure what this machine can run, and keep the fastest inside the budget.
-
-        Raises
-        ------
-        TargetError
-            The target's engine does not run here, so nothing can be measured.
-        """
-        problem = self.recipe("fp32").problem(self.graph)
-        if problem is not None:
-            raise TargetError(
-                f"precision auto measures on this machine, which cannot run target {self.target.name}: {problem}; "
-                f"name a precision: {', '.join(self.target.precisions)}"
-            )
-        cells: dict[Precision, Cell] = {}
-        decisions = []
-        for precision in candidates:
-            if precision == "int8" and self.dataset is None:
-                decisions.append("int8 not tried: no calibration data (--data DIR)")
-                continue
-            try:
-                cells[precision] = self.cell(precision)
-            except (CheckFailed, ParityError, ProviderUnavailable, TargetError) as error:
-                decisions.append(f"{precision} not taken: {error}")
-        if "fp32" not in cells:
-            raise CheckFailed(f"{self.variant.name}: fp32 itself does not pass: {'; '.join(decisions)}")
-        times = self.time({precision: cell.artifact for precision, cell in cells.items()})
-        decisions = [
-            f"{precision} {1e3 * seconds:.3f} ms" for precision, seconds in times.items()
-        ] + decisions
-        best = min(times, key=lambda precision: times[precision])
-        if times["fp32"] < AUTO_GAIN * times[best]:
-            best = "fp32"
-        note = (
-            f"auto chose {best}: engine p50, one thread, {parity.INPUTS} inputs, interleaved, on the exporting machine: "
-            + "; ".join(decisions)
-        )
-        return self.bundle(cells[best], (note,))
-
-    def time(self, artifacts: Mapping[K, Artifact]) -> dict[K, float]:
-        """Median seconds of each engine, all taken in turn on every input so that they see the same machine.
-
-        The order changes from input to input: what ran before leaves its mark on the caches.
-        """
-        samples: dict[K, list[float]] = {key: [] for key in artifacts}
-        keys, order = list(artifacts), np.random.default_rng(0)
-        for done in range(_AUTO_ROUNDS):
-            for features in self.inputs.features:
-                for key in (keys[i] for i in order.permutation(len(keys))):
-                    begin = time.perf_counter()
-                    artifacts[key].run(features)
-                    samples[key].append(time.perf_counter() - begin)
-            _report(self.progress, "timing", done + 1, _AUTO_ROUNDS)
-        warm = len(self.inputs.features)
-        return {key: float(np.median(values[warm:])) for key, values in samples.items()}
 
     def _gate(self, recipe: Recipe) -> GateResult | None:
         folds = {} if recipe.precision == "fp32" else self.folds()

@@ -18,6 +18,7 @@ from zoo.cli.common import (
     progress,
 )
 from zoo.cli.pareto import emit_pareto, write_report
+from zoo.cli.tune import show_tuning
 
 
 @click.command("export")
@@ -67,6 +68,14 @@ from zoo.cli.pareto import emit_pareto, write_report
     type=click.Path(path_type=Path),
     help="Also write that table to a file: JSON where it ends in .json, else Markdown. Goes with --pareto.",
 )
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Also choose threads, batch and shape profile by measuring here; the bundle keeps the table.",
+)
+@click.option(
+    "--quick", is_flag=True, help="With --tune or --precision auto: 3 processes of 1 s, for a look."
+)
 @force_option
 @json_option
 def export_command(
@@ -81,6 +90,8 @@ def export_command(
     quantize: str,
     pareto: bool,
     report_file: Path | None,
+    tune: bool,
+    quick: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -91,6 +102,7 @@ def export_command(
     Example: zoo export tim-net-emodb --target openvino-cpu --precision int8 --data DATA --out tim.zoo
     """
     from zoo.export import export_model
+    from zoo.runtime.bench import Options
 
     if report_file is not None:
         from zoo.runtime.bench.report import check_writable
@@ -98,6 +110,8 @@ def export_command(
         if not pareto:
             raise click.UsageError("--report writes the table of --pareto: give both")
         check_writable(report_file, force=force)
+    if quick and not tune and precision != "auto":
+        raise click.UsageError("--quick needs --tune or --precision auto")
     with progress() as report:
         result = export_model(
             name,
@@ -110,6 +124,8 @@ def export_command(
             budget=budget / 100,
             quantize=[step.strip() for step in quantize.split(",") if step.strip()],
             pareto=pareto,
+            tune=tune,
+            protocol=Options.quick() if quick else None,
             force=force,
             progress=report,
         )
@@ -131,6 +147,7 @@ def export_command(
                 "gate": manifest.gate,
                 "kept": manifest.engines[0].kept,
                 "pareto": manifest.pareto,
+                "tuning": manifest.tuning,
                 "notes": manifest.notes,
             }
         )
@@ -154,4 +171,5 @@ def export_command(
     for note in manifest.notes:
         click.echo(f"note: {note}")
     emit_pareto(manifest.pareto)
+    show_tuning(manifest)
     click.echo(str(result.path))
