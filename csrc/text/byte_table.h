@@ -11,6 +11,22 @@
 
 namespace zoo::text {
 
+// A set of hashes that may hold more than was put in: a bit for each of 16 times as many as there are to be.
+class HashBits {
+ public:
+  void Reserve(size_t count) {
+    size_t words = 1;
+    while (words * 64 < count * 16) words *= 2;
+    bits_.assign(words, 0);
+  }
+  void Add(uint64_t hash) noexcept { bits_[Word(hash)] |= uint64_t{1} << (hash >> 58); }
+  bool MayHave(uint64_t hash) const noexcept { return bits_[Word(hash)] >> (hash >> 58) & 1; }
+
+ private:
+  size_t Word(uint64_t hash) const noexcept { return static_cast<size_t>(hash ^ hash >> 29) & (bits_.size() - 1); }
+  std::vector<uint64_t> bits_;
+};
+
 class ByteTable {
  public:
   static constexpr uint64_t kSeed = 0xcbf29ce484222325u;  // FNV-1a
@@ -42,10 +58,10 @@ class ByteTable {
   int32_t Find(std::string_view key) const noexcept { return Find(key, Hash(key)); }
   int32_t Find(std::string_view key, uint64_t hash) const noexcept {
     if (slots_.empty()) return -1;
-    for (size_t s = Slot(hash);; s = (s + 1) & (slots_.size() - 1)) {
-      const int32_t i = slots_[s];
-      if (i < 0) return -1;
-      if (entries_[static_cast<size_t>(i)].hash == hash && this->key(i) == key) return i;
+    for (size_t s = First(hash);; s = (s + 1) & (slots_.size() - 1)) {
+      const Slot& slot = slots_[s];
+      if (slot.index < 0) return -1;
+      if (slot.tag == static_cast<uint32_t>(hash) && this->key(slot.index) == key) return slot.index;
     }
   }
 
@@ -54,21 +70,26 @@ class ByteTable {
     uint64_t hash;
     size_t first, size;
   };
+  struct Slot {
+    uint32_t tag = 0;  // of the hash, so that others seldom cost a look at their bytes
+    int32_t index = -1;  // -1: free
+  };
   // FNV's low bits are its good ones, but similar words differ little in them
-  size_t Slot(uint64_t hash) const noexcept { return static_cast<size_t>(hash ^ hash >> 29) & (slots_.size() - 1); }
+  size_t First(uint64_t hash) const noexcept { return static_cast<size_t>(hash ^ hash >> 29) & (slots_.size() - 1); }
   void Place(int32_t i) {
-    size_t s = Slot(entries_[static_cast<size_t>(i)].hash);
-    while (slots_[s] >= 0) s = (s + 1) & (slots_.size() - 1);
-    slots_[s] = i;
+    const uint64_t hash = entries_[static_cast<size_t>(i)].hash;
+    size_t s = First(hash);
+    while (slots_[s].index >= 0) s = (s + 1) & (slots_.size() - 1);
+    slots_[s] = {static_cast<uint32_t>(hash), i};
   }
   void Rehash() {
-    slots_.assign(slots_.empty() ? 16 : slots_.size() * 2, -1);
+    slots_.assign(slots_.empty() ? 16 : slots_.size() * 2, Slot{});
     for (int32_t i = 0; i < size(); ++i) Place(i);
   }
 
   std::string bytes_;
   std::vector<Entry> entries_;
-  std::vector<int32_t> slots_;  // a power of 2, at most half of them taken; -1: free
+  std::vector<Slot> slots_;  // a power of 2, at most half of them taken
 };
 
 }  // namespace zoo::text

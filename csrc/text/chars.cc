@@ -18,7 +18,7 @@ Classes::Classes() {
   for (uint32_t first = 0; first <= kEnd; first += 256) {
     for (uint32_t i = 0; i < 256; ++i) {
       if (b < kBoundaryCount && (kBoundaries[b] & 0x1FFFFF) == first + i) now = static_cast<uint8_t>(kBoundaries[b++] >> 21);
-      page[i] = first < kEnd ? now : kSpace;
+      page[i] = first < kEnd ? now : static_cast<uint8_t>(kSpace);
     }
     const auto [at, fresh] = known.emplace(page, static_cast<uint16_t>(known.size()));
     if (fresh) flags_.insert(flags_.end(), page.begin(), page.end());

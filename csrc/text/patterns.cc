@@ -80,9 +80,9 @@ size_t Patterns::Domain(size_t i) const noexcept {
 }
 
 size_t Patterns::Email(size_t i) noexcept {
+  if (i > 0 && (IsWord(i - 1) || OneOf(t_[i - 1], "@.)"))) return 0;
   const auto local = [this](size_t k) { return IsWord(k) || In(k, "+-"); };
   if (!local(i)) return 0;
-  if (i > 0 && (IsWord(i - 1) || OneOf(t_[i - 1], "@.)"))) return 0;
   // Names joined by single dots: from every letter in them the same end.
   if (!(i >= mailbox_.begin && i < mailbox_.end)) {
     size_t e = i;

@@ -177,7 +177,8 @@ void SocialTokenizer::State::Impl::Load(std::string_view utf8) {
   char32_t last = kEnd, before = kEnd;
   const auto mark = [](char32_t c) { return c == '!' || c == '?' || c == '.'; };
   for (size_t i = 0; i < utf8.size();) {
-    const char32_t c = Decode(utf8, &i);
+    const unsigned char lead = static_cast<unsigned char>(utf8[i]);
+    const char32_t c = lead < 0x80 ? (++i, lead) : Decode(utf8, &i);
     if (c == ' ' && last == ' ') continue;
     if (c < 128) {
       seen[c] = true;
@@ -361,7 +362,9 @@ void SocialTokenizer::State::Impl::Split() {
   // What a text lacks is not tried at each of its letters.
   bool at = false, star = false;
   for (size_t i = 0; i < text.size(); ++i) at = at || text[i] == '@', star = star || text[i] == '*';
-  const uint32_t possible = kExpressionBits & ~((at ? 0 : kEmail) | (star ? 0 : kCensored));
+  uint32_t possible = kExpressionBits;
+  if (!at) possible &= ~kEmail;
+  if (!star) possible &= ~kCensored;
   for (size_t i = 0; i < text.size();) {
     const char32_t c = text[i];
     if (find.IsSpace(i)) {

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kWidth = Words::kMaxWord + 1;  // lengths 0 to kMaxWord
 constexpr size_t kMaxWordBytes = 255;
+constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 bool ParseCount(std::string_view text, int64_t* out) {
   if (text.empty() || text.size() > 15) return false;
@@ -36,6 +37,11 @@ bool IsPlain(std::string_view word) {
   return std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
 }
 
+constexpr uint64_t kFree = ~uint64_t{0};
+uint64_t PairKey(int32_t word, int32_t next) { return static_cast<uint64_t>(word) << 32 | static_cast<uint32_t>(next); }
+uint64_t Mix(uint64_t key) { return key * 0x9E3779B97F4A7C15u; }
+size_t Slot(uint64_t key, size_t slots) { return static_cast<size_t>(Mix(key) >> 32) & (slots - 1); }
+
 // Whether halving the runs of each letter some number of times turns `from` into `to`; both have the same squeezed form.
 bool Halves(std::string_view from, std::string_view to) {
   uint32_t times[26];  // of each letter: bit k is set when k times fit all its runs
@@ -58,12 +64,11 @@ bool Halves(std::string_view from, std::string_view to) {
 
 Status Words::Load(std::string_view content) {
   int64_t total = 0;
-  std::unordered_map<uint64_t, int64_t> pairs;
-  struct Pair {
+  struct Listed {
     std::string_view word, next;
     int64_t count, line;
   };
-  std::vector<Pair> listed;
+  std::vector<Listed> listed;
   ZOO_RETURN_IF_ERROR(EachLine(content, [&](std::string_view line, int64_t number) -> Status {
     std::string_view field[3];
     size_t fields = 0;
@@ -93,16 +98,24 @@ Status Words::Load(std::string_view content) {
   }));
   if (empty()) return InvalidFile("it counts no words; make one with zoo.data.words.count_words");
   leads_.assign(count_.size(), false);
-  log_pair_.reserve(listed.size());
-  for (const Pair& p : listed) {
+  size_t slots = 16;
+  while (slots < 2 * listed.size()) slots *= 2;
+  pairs_.assign(slots, Pair{});
+  pair_bits_.Reserve(listed.size());
+  for (const Listed& p : listed) {
     const int32_t word = table_.Find(p.word), next = table_.Find(p.next);
     if (word < 0 || next < 0) {
       return BadLine(p.line, "the word '" + std::string(word < 0 ? p.word : p.next) + "' of a pair has no count of its own");
     }
     const double log_p = std::log10(static_cast<double>(p.count) / static_cast<double>(count_[static_cast<size_t>(word)]));
-    if (!log_pair_.emplace(static_cast<uint64_t>(word) << 32 | static_cast<uint32_t>(next), log_p).second) {
+    if (LogPair(word, next) != nullptr) {
       return BadLine(p.line, "the pair '" + std::string(p.word) + " " + std::string(p.next) + "' is counted twice");
     }
+    const uint64_t key = PairKey(word, next);
+    size_t at = Slot(key, slots);
+    while (pairs_[at].key != kFree) at = (at + 1) & (slots - 1);
+    pairs_[at] = {key, log_p};
+    pair_bits_.Add(Mix(key));
     leads_[static_cast<size_t>(word)] = true;
   }
   const double n = static_cast<double>(total);
@@ -110,6 +123,13 @@ Status Words::Load(std::string_view content) {
   for (int64_t c : count_) log_p_.push_back(std::log10(static_cast<double>(c) / n));
   double power = 1;
   for (double& l : log_unknown_) l = std::log10(10.0 / (n * power)), power *= 10;
+  size_t letters = 0;
+  for (int32_t i = 0; i < table_.size(); ++i) letters += table_.key(i).size();
+  beginnings_.Reserve(letters / 2);
+  for (int32_t i = 0; i < table_.size(); ++i) {
+    uint64_t hash = ByteTable::kSeed;
+    for (char c : table_.key(i)) beginnings_.Add(hash = ByteTable::Add(hash, static_cast<unsigned char>(c)));
+  }
   next_.assign(count_.size(), -1);
   for (int32_t i = 0; i < table_.size(); ++i) {
     if (!IsPlain(table_.key(i))) continue;
@@ -121,46 +141,69 @@ Status Words::Load(std::string_view content) {
   return Status::Ok();
 }
 
+const double* Words::LogPair(int32_t word, int32_t next) const noexcept {
+  const uint64_t key = PairKey(word, next);
+  if (!pair_bits_.MayHave(Mix(key))) return nullptr;
+  for (size_t at = Slot(key, pairs_.size());; at = (at + 1) & (pairs_.size() - 1)) {
+    if (pairs_[at].key == key) return &pairs_[at].log_p;
+    if (pairs_[at].key == kFree) return nullptr;
+  }
+}
+
 void Words::Divide(const char32_t* text, size_t begin, size_t end, Scratch& s, std::vector<uint8_t>* lengths) const {
   const size_t n = end - begin;
-  s.id.assign((n + 1) * kWidth, -1);
-  s.best.assign((n + 1) * kWidth, 0.0);
-  s.choice.assign((n + 1) * kWidth, 0);
-  std::string bytes;
+  const size_t cells = (n + 1) * kWidth;
+  if (s.id.size() < cells) s.id.resize(cells), s.best.resize(cells), s.choice.resize(cells);
+  std::fill_n(s.best.begin() + static_cast<int64_t>(n * kWidth), kWidth, 0.0);
+  s.bytes.clear();
+  s.offset.clear();
+  for (size_t i = begin; i < end; ++i) {
+    s.offset.push_back(s.bytes.size());
+    Encode(text[i], &s.bytes);
+  }
+  s.offset.push_back(s.bytes.size());
   for (size_t i = 0; i < n; ++i) {
-    bytes.clear();
+    const size_t most = std::min<size_t>(kMaxWord, n - i);
+    int32_t* id = s.id.data() + i * kWidth;
     uint64_t hash = ByteTable::kSeed;
-    for (size_t k = 1; k <= std::min<size_t>(kMaxWord, n - i); ++k) {
-      const size_t used = bytes.size();
-      Encode(text[begin + i + k - 1], &bytes);
-      for (size_t b = used; b < bytes.size(); ++b) hash = ByteTable::Add(hash, static_cast<unsigned char>(bytes[b]));
-      s.id[i * kWidth + k] = table_.Find(bytes, hash);
+    size_t k = 1;
+    for (; k <= most; ++k) {
+      for (size_t b = s.offset[i + k - 1]; b < s.offset[i + k]; ++b) hash = ByteTable::Add(hash, static_cast<unsigned char>(s.bytes[b]));
+      if (!beginnings_.MayHave(hash)) break;
+      id[k] = table_.Find(std::string_view(s.bytes).substr(s.offset[i], s.offset[i + k] - s.offset[i]), hash);
     }
+    for (; k <= most; ++k) id[k] = -1;
   }
   // From the end on, as the sums of the reference run: best[i][b] is the probability of text[i, n) after a word of b characters.
   for (size_t i = n; i-- > 0;) {
     const int most = static_cast<int>(std::min<size_t>(kMaxWord, n - i));
     const int32_t* id = s.id.data() + i * kWidth;
     const auto rest = [&](int k) { return s.best[(i + static_cast<size_t>(k)) * kWidth + static_cast<size_t>(k)]; };
-    double alone[kWidth];
-    int best = 1;
+    // Of equals the longest, as the reference takes it.
+    const auto better = [](double value, int length, double than, int than_length) { return value > than || (value == than && length > than_length); };
+    double alone[kWidth], plain = kNever, value = kNever;  // plain: the best of unknown words; value: of all
+    int known[kWidth], knowns = 0, plain_length = 0, length = 0;
     for (int k = 1; k <= most; ++k) {
       alone[k] = (id[k] >= 0 ? log_p_[static_cast<size_t>(id[k])] : log_unknown_[k]) + rest(k);
-      if (alone[k] >= alone[best]) best = k;  // of equals the longest
+      if (better(alone[k], k, value, length)) value = alone[k], length = k;
+      if (id[k] >= 0) {
+        known[knowns++] = k;
+      } else if (better(alone[k], k, plain, plain_length)) {
+        plain = alone[k], plain_length = k;
+      }
     }
+    const double best = value;
+    const int best_length = length;
     for (size_t b = 0; b <= std::min<size_t>(kMaxWord, i); ++b) {
-      double value = alone[best];
-      int length = best;
+      value = best, length = best_length;
       const int32_t before = b > 0 ? s.id[(i - b) * kWidth + b] : -1;
       if (before >= 0 && leads_[static_cast<size_t>(before)]) {
-        value = -std::numeric_limits<double>::infinity();
-        for (int k = 1; k <= most; ++k) {
-          double v = alone[k];
-          if (id[k] >= 0) {
-            const auto pair = log_pair_.find(static_cast<uint64_t>(before) << 32 | static_cast<uint32_t>(id[k]));
-            if (pair != log_pair_.end()) v = pair->second + rest(k);
-          }
-          if (v >= value) value = v, length = k;
+        value = plain, length = plain_length;
+        for (int j = 0; j < knowns; ++j) {
+          const int k = known[j];
+          const double* pair = LogPair(before, id[k]);
+          const double v = pair != nullptr ? *pair + rest(k) : alone[k];
+          if (better(v, k, value, length)) value = v, length = k;
         }
       }
       s.best[i * kWidth + b] = value;

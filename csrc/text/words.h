@@ -4,8 +4,8 @@
 #define ZOO_TEXT_WORDS_H_
 
 #include <cstdint>
+#include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "text/byte_table.h"
@@ -21,6 +21,8 @@ class Words {
 
   // Memory of Divide.
   struct Scratch {
+    std::string bytes;           // UTF-8
+    std::vector<size_t> offset;  // in it, of each character
     std::vector<int32_t> id;      // [position][length]: the word that begins there, or -1
     std::vector<double> best;     // [position][length of the word before]
     std::vector<uint8_t> choice;  // the same: length of the word that begins there
@@ -44,7 +46,16 @@ class Words {
   std::vector<int64_t> count_;
   std::vector<double> log_p_;                       // log10 of a word's probability
   std::vector<bool> leads_;                         // begins a counted pair
-  std::unordered_map<uint64_t, double> log_pair_;   // (word << 32 | next): log10 of count / count of the word
+  // Of a pair that was counted, log10 of its count / that of the word; else null.
+  const double* LogPair(int32_t word, int32_t next) const noexcept;
+
+  struct Pair {
+    uint64_t key = ~uint64_t{0};  // word << 32 | next
+    double log_p = 0;
+  };
+  std::vector<Pair> pairs_;  // open addressing: a power of 2, at most half of them taken
+  // Few parts of a hashtag begin a word, and few words that could stand together do: these keep the others from the tables.
+  HashBits beginnings_, pair_bits_;
   double log_unknown_[kMaxWord + 1] = {};           // by length
   ByteTable squeezed_;                              // words without any run
   std::vector<int32_t> first_, next_;               // words with this squeezed form, as lists
