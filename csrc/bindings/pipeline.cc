@@ -722,7 +722,7 @@ void BindPipeline(nb::module_& m) {
                    "shape: collections.abc.Sequence[int] | None = None, files: dict[str, bytes] | None = None) -> None"))
       .def_prop_ro("isa", [](const PyPipeline& p) { return p.pipeline().isa(); }, "Instruction set of the kernels.")
       .def_prop_ro("input_kind", [](const PyPipeline& p) { return PortKindName(p.pipeline().port(0).kind); }, "audio, image, frames, eeg, tensor, text or tokens.")
-      .def("run", &PyPipeline::Run, nb::arg("samples"), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("start") = 0,
+      .def("run", &PyPipeline::Run, nb::arg("samples").none(), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("start") = 0,
            nb::arg("total").none() = nb::none(), nb::arg("threads") = 1,
            nb::sig("def run(self, samples: object, rate: float = 0.0, *, start: int = 0, total: int | None = None, threads: int = 1) -> "
                    "numpy.typing.NDArray[typing.Any]"),

@@ -30,7 +30,9 @@ def flags(point: int) -> int:
     out |= LOWER if char.islower() else 0
     out |= UPPER if char.isupper() or char.istitle() else 0
     # Whether str.lower() looks past a character for the letter that decides how a sigma is written.
-    looked_past = ("a" + char + "\u03a3").lower()[-1] == "\u03c2" and ("1" + char + "\u03a3").lower()[-1] == "\u03c3"
+    looked_past = ("a" + char + "\u03a3").lower()[-1] == "\u03c2" and ("1" + char + "\u03a3").lower()[
+        -1
+    ] == "\u03c3"
     out |= IGNORABLE if looked_past else 0
     if point < 0x10000 and EMOJI_PATTERN.fullmatch(char):
         match = EMOJI_PATTERN.match(char + "\ufe0f")
@@ -70,7 +72,11 @@ def literal(text: str) -> str:
     out = ""
     for byte in text.encode():
         char = chr(byte)
-        out += f"\\{byte:03o}" if byte < 32 or byte > 126 else {'"': '\\"', "\\": "\\\\", "?": "\\?"}.get(char, char)
+        out += (
+            f"\\{byte:03o}"
+            if byte < 32 or byte > 126
+            else {'"': '\\"', "\\": "\\\\", "?": "\\?"}.get(char, char)
+        )
     return f'"{out}"'
 
 
@@ -85,7 +91,9 @@ def wrapped(items: list[str]) -> str:
 
 
 def pairs(table: dict[str, str]) -> str:
-    return wrapped([f"{{{literal(k)}, {literal(v)}}}" for k, v in sorted(table.items(), key=lambda p: p[0].encode())])
+    return wrapped(
+        [f"{{{literal(k)}, {literal(v)}}}" for k, v in sorted(table.items(), key=lambda p: p[0].encode())]
+    )
 
 
 def main() -> None:

@@ -54,12 +54,16 @@ def count_words(
             pairs.update(pairwise(parts))
     kept = {word: count for word, count in words.items() if count >= min_count}
     if not kept:
-        raise DataError(f"no word stands {min_count} times in the texts; give more of them, or a lower min_count")
+        raise DataError(
+            f"no word stands {min_count} times in the texts; give more of them, or a lower min_count"
+        )
     lines = [f"{word}\t{count}" for word, count in sorted(kept.items(), key=lambda item: (-item[1], item[0]))]
     frequent = [
         (pair, count)
         for pair, count in pairs.items()
         if count >= min_pair_count and pair[0] in kept and pair[1] in kept
     ]
-    lines += [f"{a}\t{b}\t{count}" for (a, b), count in sorted(frequent, key=lambda item: (-item[1], item[0]))]
+    lines += [
+        f"{a}\t{b}\t{count}" for (a, b), count in sorted(frequent, key=lambda item: (-item[1], item[0]))
+    ]
     return ("\n".join(lines) + "\n").encode()
