@@ -56,10 +56,10 @@ def divide(text: str) -> list[str]:
 
 def test_the_paper_s_example() -> None:
     text = "I can't believe it!!! #HappyDay #ihappyday soooo GOOD NEWS :-)) @me http://t.co/x 5% *very* f**k"
-    assert Pipeline(CHAIN, files=FILES).tokens(text) == (
-        "i can not believe it ! <repeated> <hashtag> happy day </hashtag> <hashtag> i happy day </hashtag> so <elongated> "
-        "<allcaps> good news </allcaps> <happy> <user> <url> <percent> very <emphasis> f**k <censored>"
-    ).split(" ")
+    assert " ".join(Pipeline(CHAIN, files=FILES).tokens(text)) == (
+        "i can not believe it ! <repeated> <hashtag> happy day </hashtag> <hashtag> i happy day </hashtag> "
+        "so <elongated> <allcaps> good news </allcaps> <happy> <user> <url> <percent> very <emphasis> f**k <censored>"
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -75,9 +75,9 @@ def test_hashtags_are_divided_into_the_most_probable_words(parts: list[str]) -> 
 
 def test_without_counts_hashtags_stay_whole_and_words_are_only_shortened() -> None:
     tokens = ops.social_tokenize("#happyday #HappyDay hellooooo HeLLLo")
-    assert tokens == (
+    assert " ".join(tokens) == (
         "<hashtag> happyday </hashtag> <hashtag> happy day </hashtag> helloo <elongated> hello <elongated>"
-    ).split(" ")
+    )
     longest = "#" + "happyday" * 35  # 280 letters: a tweet
     assert len(Pipeline(CHAIN[:1], files=FILES).run(longest)) == 72
     assert len(Pipeline(CHAIN[:1], files=FILES).run(longest + "i")) == 3
@@ -98,7 +98,6 @@ def test_any_text_gives_tokens_and_their_numbers(text: str) -> None:
     assert pipeline.tokens(text.encode()) == tokens
     for got in pipeline.batch(["", text, "#happyday " * 30, text], threads=3)[1::2]:
         np.testing.assert_array_equal(got, ids)
-    assert ops.vocab.__name__ == "vocab"
 
 
 @settings(max_examples=300, deadline=None)
@@ -265,7 +264,7 @@ def test_files_come_from_a_folder_or_a_mapping(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     text = "#happyday!!"
     assert Pipeline(CHAIN, files=tmp_path).run(text).tolist() == [2, 4, 5, 3, 6, 7]
-    with pytest.raises(InputError, match="the file 'lists/vocab.txt' is not among those given"):
+    with pytest.raises(InputError, match=r"the file 'lists/vocab.txt' is not among those given"):
         Pipeline(CHAIN, files={"counts.tsv": COUNTS})
     with pytest.raises(InputError, match="files must map names to bytes"):
         Pipeline(CHAIN, files={**FILES, "x": "y"})  # type: ignore[dict-item]
@@ -284,7 +283,7 @@ def test_ops_that_do_not_fit_text() -> None:
         Pipeline([Vocab(file="x", min_length=3, max_length=2)])
     with pytest.raises(InputError, match="the name of a file is empty"):
         Pipeline([Vocab(file="")])
-    with pytest.raises(InputError, match="op 0: counts is 3; it must be a string|counts is 3"):
+    with pytest.raises(InputError, match=r"op 0 \(social_tokenize\): counts is 3; it must be a string"):
         Pipeline([{"op": "social_tokenize", "counts": 3}])
     pipeline = Pipeline(CHAIN, files=FILES)
     assert pipeline.output_shape() is None
@@ -314,7 +313,7 @@ def test_a_bundle_holds_the_files_of_its_ops(ready_bundle: Path, tmp_path: Path)
     listed = {f["path"]: f for f in json.loads((tmp_path / "with" / MANIFEST).read_text())["files"]}
     assert set(FILES) < set(listed)
     (tmp_path / "with" / "lists" / "vocab.txt").write_bytes(VOCAB.replace(b"happy", b"hippy"))
-    with pytest.raises(BundleError, match="lists/vocab.txt is damaged"):
+    with pytest.raises(BundleError, match=r"lists/vocab\.txt is damaged"):
         open_bundle(tmp_path / "with")
 
 
