@@ -113,7 +113,7 @@ class _OpenVinoSide:
 
         manifest = bundle.manifest
         self.name, self.precision = str(bundle.path), manifest.precision
-        self._pipeline = Pipeline(manifest.pipeline)
+        self._pipeline = bundle.pipeline()
         spec = manifest.engines[0]
         core = ov.Core()
         model = core.read_model(bundle.read(spec.file), bundle.read(spec.extra_files[0]))
@@ -159,7 +159,7 @@ class _ReferenceSide:
         graph = Trace(card, variant).finish(weights.tensors)
         self.name = f"{variant.name} (PyTorch)"
         self.precision: Precision = "fp32"
-        self._pipeline = Pipeline(variant.pipeline)
+        self._pipeline = card.pipeline(variant)
         self._modules = graph.modules
         outputs = [output.name for output in card.file.engine_outputs]
         self._reference = Reference(build_reference(card, variant, weights.tensors), outputs)
@@ -200,7 +200,7 @@ def open_side(path: Path) -> Side:
     engine = manifest.engines[0]
     if engine.kind == "onnxruntime":
         model = onnx.load_model_from_string(bundle.read(engine.file))
-        return _OnnxSide(str(path), manifest.precision, Pipeline(manifest.pipeline), model)
+        return _OnnxSide(str(path), manifest.precision, bundle.pipeline(), model)
     if engine.kind == "openvino":
         return _OpenVinoSide(bundle)
     raise TargetError(

@@ -272,7 +272,7 @@ class Exporter:
         placed = Counter(f"{node.provider} {node.precision}" for node in cell.artifact.placement)
         spec = msgspec.structs.replace(built.spec, placement=dict(sorted(placed.items())))
         built = dataclasses.replace(built, spec=spec)
-        contents = {**built.files, "golden.npz": cell.golden.data}
+        contents = {**built.files, **self.card.pipeline_files(self.variant), "golden.npz": cell.golden.data}
         if built.log:
             contents["build.log"] = ("\n".join(built.log) + "\n").encode()
         manifest = self._manifest(

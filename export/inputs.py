@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, Item
 from zoo.errors import DataError, ZooError
-from zoo.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -52,7 +51,7 @@ class Preprocessor:
             raise ZooError(
                 f"{variant.name}: pipelines give one array, the card has {len(card.file.engine_inputs)} engine inputs"
             )
-        self._pipeline = Pipeline(variant.pipeline)
+        self._pipeline = card.pipeline(variant)
         self._known: dict[Path, Features] = {}
         self._left = _REMEMBERED
 

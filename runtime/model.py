@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
-from zoo.pipeline import Pipeline
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
@@ -72,7 +71,7 @@ class Model:
         self.manifest = manifest
         self.name = manifest.name
         self.labels = manifest.labels
-        self.pipeline = Pipeline(manifest.pipeline)
+        self.pipeline = bundle.pipeline()
         self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]

@@ -46,11 +46,11 @@ def field_spec(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
     if typing.get_origin(hint) is typing.Annotated:
         hint, meta = typing.get_args(hint)
         spec["min"], spec["max"] = float(meta.ge), float(meta.le)
+    names = {int: "int", float: "float", bool: "bool", str: "string"}
+    spec["type"] = names.get(hint, "floats")
     if typing.get_origin(hint) is typing.Literal:
         spec["choices"] = list(typing.get_args(hint))
-        hint = str
-    names = {int: "int", float: "float", bool: "bool", str: "choice"}
-    spec["type"] = names.get(hint, "floats")
+        spec["type"] = "choice"
     return spec
 
 
@@ -64,6 +64,8 @@ def test_structs_equal_the_cpp_table() -> None:
         for param in params:
             if isinstance(param["default"], list):
                 param["default"] = list(param["default"])
+            if param["type"] == "file":  # Python names one with a string
+                param["type"] = "string"
         for field in fields:
             if isinstance(field["default"], (list, tuple)):
                 field["default"] = list(field["default"])
@@ -87,6 +89,8 @@ def test_functions_have_the_parameters_of_the_ops() -> None:
         "image",
         "tensor",
         "flow",
+        "text",
+        "tokens",
     }
     for spec in _native.op_specs():
         function = inspect.signature(getattr(ops, spec["op"])).parameters

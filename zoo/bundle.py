@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from zoo.errors import BundleError, InputError, ZooError
-from zoo.pipeline import Op, Pipeline
+from zoo.pipeline import Op, Pipeline, op_files
 from zoo.specs import (
     Decode,
     License,
@@ -347,6 +347,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
                 f"{where}: {MANIFEST}: {field} is there already, but recipe says that it is yet to be built"
             )
     wanted.append(("golden.file", manifest.golden.file))
+    wanted += [("pipeline", name) for name in op_files(manifest.pipeline)]
     for field, path in wanted:
         if path not in listed:
             raise BundleError(f"{where}: {MANIFEST}: {field} names {path!r}, which is not in files")
@@ -423,6 +424,17 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """Content of a listed file: the very bytes whose hash was checked."""
         return self._contents[name]
+
+    def pipeline(self) -> Pipeline:
+        """The executor of its pipeline, with the files that the ops name.
+
+        Raises
+        ------
+        InputError
+            A file does not hold what its op reads.
+        """
+        ops = self.manifest.pipeline
+        return Pipeline(ops, files={name: self.read(name) for name in op_files(ops)})
 
     @property
     def size(self) -> int:

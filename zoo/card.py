@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from zoo.errors import DataError, ZooError
-from zoo.pipeline import Op
+from zoo.pipeline import Op, Pipeline, op_files
 from zoo.specs import (
     Decode,
     License,
@@ -150,6 +150,28 @@ class Card:
     def has(self, module: str) -> bool:
         """Whether the folder has ``<module>.py``."""
         return (self.folder / f"{module}.py").is_file()
+
+    def pipeline_files(self, variant: Variant) -> dict[str, bytes]:
+        """Content of the files that the ops of a variant's pipeline name, as they lie in the folder.
+
+        Raises
+        ------
+        ZooError
+            One of them cannot be read.
+        """
+        files = {}
+        for name in op_files(variant.pipeline):
+            try:
+                files[name] = (self.folder / name).read_bytes()
+            except OSError as error:
+                raise ZooError(
+                    f"{variant.name}: {self.folder / name} cannot be read: {error.strerror}"
+                ) from error
+        return files
+
+    def pipeline(self, variant: Variant) -> Pipeline:
+        """The executor of a variant's pipeline, with those files."""
+        return Pipeline(variant.pipeline, files=self.pipeline_files(variant))
 
     def module(self, name: str) -> ModuleType:
         """Import ``<name>.py`` of the folder.

@@ -83,7 +83,8 @@ ArrayOut::ArrayOut(const int64_t* dims, size_t rank, DType type) {
   static PyObject* const empty = Numpy("empty").release().ptr();
   static PyObject* const dtypes[] = {Numpy("dtype")(DTypeName(DType::kF32)).release().ptr(),
                                      Numpy("dtype")(DTypeName(DType::kF64)).release().ptr(),
-                                     Numpy("dtype")(DTypeName(DType::kU8)).release().ptr()};
+                                     Numpy("dtype")(DTypeName(DType::kU8)).release().ptr(),
+                                     Numpy("dtype")(DTypeName(DType::kI64)).release().ptr()};
   nb::object shape = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(rank)));
   for (size_t i = 0; i < rank; ++i) PyTuple_SetItem(shape.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(dims[i]));
   object_ = nb::steal(PyObject_CallFunctionObjArgs(empty, shape.ptr(), dtypes[static_cast<int>(type)], nullptr));

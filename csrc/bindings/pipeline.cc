@@ -22,6 +22,7 @@
 #include "pipeline/op.h"
 #include "zoo/audio_io.h"
 #include "zoo/isa.h"
+#include "zoo/text.h"
 
 namespace zoo::python {
 namespace {
@@ -218,15 +219,76 @@ struct Workspace {
   Buffer<float> mono;  // of files
 };
 
+// A text, or a list of tokens, as UTF-8. Lone surrogates become bytes that are no UTF-8, as the decoder takes them.
+class TextIn {
+ public:
+  TextIn(nb::handle object, PortKind kind, const std::string& where) {
+    PyObject* p = object.ptr();
+    if (kind == PortKind::kTokens) {
+      if (!PyList_Check(p) && !PyTuple_Check(p)) Refuse(object, where, "a list of str");
+      for (nb::handle token : object) {
+        if (!PyUnicode_Check(token.ptr())) Refuse(token, where + "a token: ", "a str");
+        own_ += Utf8(token);
+        own_.push_back(kTokenEnd);
+      }
+    } else if (PyUnicode_Check(p)) {
+      Py_ssize_t size = 0;
+      const char* data = PyUnicode_AsUTF8AndSize(p, &size);
+      if (data != nullptr) {
+        text_ = std::string_view(data, static_cast<size_t>(size));
+        return;
+      }
+      PyErr_Clear();
+      own_ = Utf8(object);
+    } else if (PyBytes_Check(p)) {
+      char* data = nullptr;
+      Py_ssize_t size = 0;
+      PyBytes_AsStringAndSize(p, &data, &size);
+      text_ = std::string_view(data, static_cast<size_t>(size));
+    } else {
+      Refuse(object, where, "a str, or bytes of UTF-8");
+    }
+  }
+  ConstView view() const {
+    const std::string_view s = own_.empty() ? text_ : std::string_view(own_);
+    ConstView v;
+    v.data = s.data(), v.dtype = DType::kU8;
+    v.extent.dim[0] = static_cast<int64_t>(s.size());
+    v.range = {0, v.extent.dim[0]};
+    return v;
+  }
+
+ private:
+  [[noreturn]] static void Refuse(nb::handle object, const std::string& where, const char* wanted) {
+    Check(InvalidArgument(where + "the input is a " + nb::type_name(object.type()).c_str() + "; it must be " + wanted));
+    throw nb::python_error();  // not reached: Check throws
+  }
+  static std::string Utf8(nb::handle str) {
+    const nb::object bytes = nb::steal(PyUnicode_AsEncodedString(str.ptr(), "utf-8", "surrogatepass"));
+    if (!bytes.is_valid()) throw nb::python_error();
+    char* data = nullptr;
+    Py_ssize_t size = 0;
+    PyBytes_AsStringAndSize(bytes.ptr(), &data, &size);
+    return std::string(data, static_cast<size_t>(size));
+  }
+
+  std::string own_;
+  std::string_view text_;  // into the caller's object, unless there is an own one
+};
+
 class PyPipeline {
  public:
-  PyPipeline(nb::handle ops, const std::string& isa, nb::handle shape)
-      : pipeline_(Take(Pipeline::Create(ToOps(ops), isa, ToShape(shape)))), kernels_(Take(SelectKernels(pipeline_.isa()))) {}
+  PyPipeline(nb::handle ops, const std::string& isa, nb::handle shape, nb::handle files)
+      : pipeline_(Build(ops, isa, shape, files)), kernels_(Take(SelectKernels(pipeline_.isa()))) {}
 
   const Pipeline& pipeline() const { return pipeline_; }
   const Kernels* kernels() const { return kernels_; }
 
   nb::object Run(nb::handle samples, double rate, int64_t first, nb::handle total_or_none, int64_t threads) {
+    if (pipeline_.counted()) {
+      if (first != 0 || !total_or_none.is_none()) Check(InvalidArgument("a text is run as a whole; leave out start and total"));
+      return RunText(samples, pipeline_.size());
+    }
     const ArrayIn in(samples, What(), kMaxRank);
     const Input input(pipeline_.port(0), kernels_);
     Extent whole = input.Format(in, rate), extent;
@@ -254,7 +316,68 @@ class PyPipeline {
     return out.object();
   }
 
+  // What the first `ops` ops give for a text: a list of tokens, or an array of their numbers.
+  nb::object RunText(nb::handle text, size_t ops) {
+    const TextIn in(text, pipeline_.port(0).kind, "");
+    std::unique_ptr<Workspace> w;
+    ConstView out;
+    Status status;
+    {
+      const nb::gil_scoped_release release;
+      status = Acquire(&w);
+      if (status.ok()) status = pipeline_.RunCounted(in.view(), *w->state, &out, ops);
+    }
+    nb::object result;
+    if (status.ok()) result = Rows(pipeline_.port(ops), out.data, out.extent);
+    Release(std::move(w));
+    Check(status);
+    return result;
+  }
+
+  nb::object Tokens(nb::handle text) {
+    for (size_t i = 0; i <= pipeline_.size(); ++i) {
+      if (pipeline_.port(i).kind == PortKind::kTokens) return RunText(text, i);
+    }
+    Check(InvalidArgument(std::string("a pipeline that takes ") + PortKindName(pipeline_.port(0).kind) + " makes no tokens"));
+    return nb::none();
+  }
+
+  nb::object TextBatch(nb::handle inputs, int64_t threads) {
+    struct Held {
+      std::vector<unsigned char> bytes;
+      Extent extent;
+    };
+    std::vector<TextIn> in;
+    for (nb::handle h : inputs) in.emplace_back(h, pipeline_.port(0).kind, "input " + std::to_string(in.size()) + ": ");
+    std::vector<Held> out(in.size());
+    const PortType& port = pipeline_.port(pipeline_.size());
+    Status status;
+    {
+      const nb::gil_scoped_release release;
+      status = ParallelFor(static_cast<int64_t>(in.size()), threads, [&](int64_t i) {
+        std::unique_ptr<Workspace> w;
+        ZOO_RETURN_IF_ERROR(Acquire(&w));
+        ConstView view;
+        Status s = pipeline_.RunCounted(in[static_cast<size_t>(i)].view(), *w->state, &view);
+        if (s.ok()) {
+          Held& held = out[static_cast<size_t>(i)];
+          const unsigned char* data = static_cast<const unsigned char*>(view.data);
+          const size_t size = static_cast<size_t>(view.extent.count()) * SizeOf(port.dtype);
+          if (size > 0) held.bytes.assign(data, data + size);
+          held.extent = view.extent;
+        }
+        Release(std::move(w));
+        return Named("input " + std::to_string(i) + ": ", std::move(s));
+      });
+    }
+    Check(status);
+    nb::list results;
+    for (const Held& held : out) results.append(Rows(port, held.bytes.data(), held.extent));
+    return results;
+  }
+
   nb::object Batch(nb::handle inputs, double rate, int64_t threads) {
+    if (pipeline_.counted()) return TextBatch(inputs, threads);
     std::vector<ArrayIn> in;
     std::vector<ArrayOut> out;
     std::vector<Extent> whole;
@@ -358,6 +481,38 @@ class PyPipeline {
   const char* What() const { return pipeline_.port(0).kind == PortKind::kAudio ? "samples" : "the input"; }
   static Status Named(const std::string& prefix, Status status) {
     return status.ok() ? status : Status(status.code(), prefix + status.message());
+  }
+  // Result of a counted pipeline.
+  static nb::object Rows(const PortType& port, const void* data, const Extent& extent) {
+    if (port.kind == PortKind::kTokens) {
+      const char* at = static_cast<const char*>(data);
+      const char* const end = at + extent.dim[0];
+      nb::list tokens;
+      while (at < end) {
+        const char* stop = static_cast<const char*>(std::memchr(at, kTokenEnd, static_cast<size_t>(end - at)));
+        tokens.append(nb::steal(PyUnicode_DecodeUTF8(at, stop - at, "replace")));
+        at = stop + 1;
+      }
+      return tokens;
+    }
+    ArrayOut out(extent.dim, 1, port.dtype);
+    if (extent.dim[0] > 0) std::memcpy(out.data(), data, static_cast<size_t>(extent.dim[0]) * SizeOf(port.dtype));
+    return out.object();
+  }
+  static Pipeline Build(nb::handle ops, const std::string& isa, nb::handle shape, nb::handle files) {
+    PipelineFiles contents;
+    if (!files.is_none()) {
+      for (auto [name, content] : nb::cast<nb::dict>(files)) {
+        char* data = nullptr;
+        Py_ssize_t size = 0;
+        if (!PyUnicode_Check(name.ptr()) || !PyBytes_Check(content.ptr()) || PyBytes_AsStringAndSize(content.ptr(), &data, &size) != 0) {
+          PyErr_Clear();
+          Check(InvalidArgument("files must map names to bytes"));
+        }
+        contents.emplace(nb::cast<std::string>(name), std::string_view(data, static_cast<size_t>(size)));
+      }
+    }
+    return Take(Pipeline::Create(ToOps(ops), isa, ToShape(shape), files.is_none() ? nullptr : &contents));
   }
   static std::vector<int64_t> ToShape(nb::handle shape) {
     std::vector<int64_t> out;
@@ -519,6 +674,8 @@ const char* TypeName(ParamType t) {
     case ParamType::kFloat: return "float";
     case ParamType::kChoice: return "choice";
     case ParamType::kFloatList: return "floats";
+    case ParamType::kString: return "string";
+    case ParamType::kFile: return "file";
   }
   return "";
 }
@@ -559,16 +716,19 @@ void BindPipeline(nb::module_& m) {
   }, nb::sig("def op_specs() -> list[dict[str, typing.Any]]"), "The table of ops that pipelines are validated with.");
 
   nb::class_<PyPipeline>(m, "Pipeline", "Executor of a list of ops, each a dict with 'op' and its parameters.")
-      .def(nb::init<nb::handle, const std::string&, nb::handle>(), nb::arg("ops"), nb::arg("isa") = "", nb::arg("shape").none() = nb::none(),
+      .def(nb::init<nb::handle, const std::string&, nb::handle, nb::handle>(), nb::arg("ops"), nb::arg("isa") = "", nb::arg("shape").none() = nb::none(),
+           nb::arg("files").none() = nb::none(),
            nb::sig("def __init__(self, ops: collections.abc.Sequence[dict[str, typing.Any]], isa: str = '', "
-                   "shape: collections.abc.Sequence[int] | None = None) -> None"))
+                   "shape: collections.abc.Sequence[int] | None = None, files: dict[str, bytes] | None = None) -> None"))
       .def_prop_ro("isa", [](const PyPipeline& p) { return p.pipeline().isa(); }, "Instruction set of the kernels.")
-      .def_prop_ro("input_kind", [](const PyPipeline& p) { return PortKindName(p.pipeline().port(0).kind); }, "audio, image, frames, eeg or tensor.")
-      .def("run", &PyPipeline::Run, nb::arg("samples"), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("start") = 0,
+      .def_prop_ro("input_kind", [](const PyPipeline& p) { return PortKindName(p.pipeline().port(0).kind); }, "audio, image, frames, eeg, tensor, text or tokens.")
+      .def("run", &PyPipeline::Run, nb::arg("samples").none(), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("start") = 0,
            nb::arg("total").none() = nb::none(), nb::arg("threads") = 1,
            nb::sig("def run(self, samples: object, rate: float = 0.0, *, start: int = 0, total: int | None = None, threads: int = 1) -> "
                    "numpy.typing.NDArray[typing.Any]"),
            "Runs the pipeline on an input, or on the part of it from row `start` on.")
+      .def("tokens", &PyPipeline::Tokens, nb::arg("text"), nb::sig("def tokens(self, text: str | bytes) -> list[str]"),
+           "Tokens of a text, before they become numbers.")
       .def("batch", &PyPipeline::Batch, nb::arg("inputs"), nb::arg("rate") = 0.0, nb::kw_only(), nb::arg("threads") = 0,
            nb::sig("def batch(self, inputs: collections.abc.Iterable[object], rate: float = 0.0, *, threads: int = 0) -> "
                    "list[numpy.typing.NDArray[typing.Any]]"),

@@ -11,6 +11,9 @@
 
 namespace zoo {
 
+// Ports whose number of values depends on the content of the input.
+inline bool IsCounted(PortKind kind) { return kind == PortKind::kText || kind == PortKind::kTokens || kind == PortKind::kIds; }
+
 struct Pipeline::Impl {
   std::string isa;
   std::vector<std::unique_ptr<Op>> ops;

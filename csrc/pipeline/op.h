@@ -71,6 +71,14 @@ class Op {
   // in.range covers Needed(in.extent, rows). out: rows.size() rows of the output's dtype.
   virtual Status Run(const ConstView& in, Range rows, void* out, OpState& state) const noexcept = 0;
 
+  // Counted ops (those on texts) find out how many rows they give only from the content: they append them. Their Infer says -1
+  // rows, and Run is not called.
+  virtual bool counted() const { return false; }
+  virtual Status Append(const ConstView& in, RowSink* out, OpState& state) const noexcept {
+    (void)in, (void)out, (void)state;
+    return Status(StatusCode::kInternal, "not a counted op");
+  }
+
   // Streams. A ranged op only says how far it can go (`streams`, `Ready`); one that carries a state overrides NewStream.
   virtual bool streams() const { return false; }
   // Of an op that could stream with other parameters: what to change.
@@ -95,6 +103,7 @@ class Params {
   int64_t Int(const char* name) const { return std::get<int64_t>(Get(name)); }
   double Float(const char* name) const { return std::get<double>(Get(name)); }
   const std::vector<double>& List(const char* name) const { return std::get<std::vector<double>>(Get(name)); }
+  const std::string& String(const char* name) const { return std::get<std::string>(Get(name)); }
   int32_t Choice(const char* name) const;  // index into the spec's choices
 
  private:
@@ -106,6 +115,7 @@ class Params {
 struct OpContext {
   PortType input;
   std::string isa;
+  const PipelineFiles* files = nullptr;  // null: the pipeline is only looked at
 };
 
 struct OpSpec {
@@ -125,6 +135,7 @@ const std::vector<OpSpec>& FunctionalsOpSpecs();
 const std::vector<OpSpec>& LldOpSpecs();
 const std::vector<OpSpec>& ImageOpSpecs();
 const std::vector<OpSpec>& VideoOpSpecs();
+const std::vector<OpSpec>& TextOpSpecs();
 
 // Shorthand for those tables.
 constexpr double kIntMax = 2147483647.0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zoo/pipeline.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -9,6 +10,7 @@
 #include "core/kernels.h"
 #include "pipeline/impl.h"
 #include "zoo/isa.h"
+#include "zoo/text.h"
 
 namespace zoo {
 
@@ -19,17 +21,20 @@ const char* PortKindName(PortKind kind) noexcept {
     case PortKind::kImage: return "image";
     case PortKind::kFrames: return "frames";
     case PortKind::kEeg: return "eeg";
+    case PortKind::kText: return "text";
+    case PortKind::kTokens: return "tokens";
+    case PortKind::kIds: return "ids";
   }
   return "";
 }
 
 const char* DTypeName(DType type) noexcept {
-  return type == DType::kU8 ? "uint8" : type == DType::kF64 ? "float64" : "float32";
+  return type == DType::kU8 ? "uint8" : type == DType::kF64 ? "float64" : type == DType::kI64 ? "int64" : "float32";
 }
 
 std::vector<const OpSpec*> OpSpecs() {
   std::vector<const OpSpec*> all;
-  for (const auto* family : {&AudioOpSpecs(), &SpeechOpSpecs(), &EegOpSpecs(), &FlowOpSpecs(), &LldOpSpecs(), &FunctionalsOpSpecs(), &ImageOpSpecs(), &VideoOpSpecs()}) {
+  for (const auto* family : {&AudioOpSpecs(), &SpeechOpSpecs(), &EegOpSpecs(), &FlowOpSpecs(), &LldOpSpecs(), &FunctionalsOpSpecs(), &ImageOpSpecs(), &VideoOpSpecs(), &TextOpSpecs()}) {
     for (const OpSpec& s : *family) all.push_back(&s);
   }
   return all;
@@ -76,7 +81,9 @@ const char* TypeName(ParamType t) {
     case ParamType::kBool: return "a boolean";
     case ParamType::kInt: return "an integer";
     case ParamType::kFloat: return "a number";
-    case ParamType::kChoice: return "a string";
+    case ParamType::kChoice:
+    case ParamType::kString:
+    case ParamType::kFile: return "a string";
     case ParamType::kFloatList: return "a list of numbers";
   }
   return "";
@@ -101,7 +108,9 @@ Status Check(const ParamSpec& spec, const std::string& where, ParamValue* value)
       typed = std::holds_alternative<double>(*value);
       if (typed) number = std::get<double>(*value);
       break;
-    case ParamType::kChoice: typed = std::holds_alternative<std::string>(*value); break;
+    case ParamType::kChoice:
+    case ParamType::kString:
+    case ParamType::kFile: typed = std::holds_alternative<std::string>(*value); break;
     case ParamType::kFloatList: typed = std::holds_alternative<std::vector<double>>(*value); break;
   }
   if (!typed) return InvalidPipeline(where + " is " + Show(*value) + "; it must be " + TypeName(spec.type));
@@ -163,6 +172,10 @@ Status Validate(const OpDesc& desc, size_t index, const OpSpec** spec_out, std::
 
 Status Pipeline::Impl::CheckInput(const Extent& in) const noexcept {
   const PortType& port = ports[0];
+  if (IsCounted(port.kind)) {
+    if (in.rank == 1 && in.dim[0] >= 0 && in.dim[0] <= kMaxTextBytes) return Status::Ok();
+    return InvalidSignal("the text has " + std::to_string(in.dim[0]) + " bytes; at most " + std::to_string(kMaxTextBytes) + " are taken");
+  }
   const char* unit = port.kind == PortKind::kFrames ? "frames" : port.kind == PortKind::kImage || port.kind == PortKind::kTensor ? "rows" : "samples";
   const char* what = port.kind == PortKind::kAudio || port.kind == PortKind::kEeg ? "signal" : "input";
   if (in.dim[0] < 1) return InvalidSignal(std::string("the ") + what + " has 0 " + unit);
@@ -188,6 +201,9 @@ Status Pipeline::Impl::CheckInput(const Extent& in) const noexcept {
 
 Status Pipeline::Impl::Plan(const Extent& in, const Range* rows, Extent* extents, Range* ranges) const noexcept {
   ZOO_RETURN_IF_ERROR(CheckInput(in));
+  if (IsCounted(ports[0].kind)) {
+    return InvalidArgument(std::string("how much a pipeline gives for ") + PortKindName(ports[0].kind) + " depends on its content; run it");
+  }
   extents[0] = in;
   for (size_t i = 0; i < ops.size(); ++i) ZOO_RETURN_IF_ERROR(ops[i]->Infer(extents[i], &extents[i + 1]));
   for (size_t i = 0; i <= ops.size(); ++i) ranges[i] = {0, extents[i].dim[0]};
@@ -203,6 +219,7 @@ constexpr size_t kMaxOps = 64;
 struct PipelineState : Pipeline::State {
   std::vector<std::unique_ptr<OpState>> ops;
   std::vector<Buffer<unsigned char>> buffers;
+  std::vector<RowSink> sinks;  // of counted ops
   std::vector<Extent> extents;
   std::vector<Range> ranges;
 };
@@ -269,8 +286,9 @@ class EachFrame final : public Op {
 PortType InputPort(PortKind kind, const std::vector<int64_t>& shape) {
   PortType t;
   t.kind = kind;
-  t.dtype = kind == PortKind::kEeg ? DType::kF64 : kind == PortKind::kImage || kind == PortKind::kFrames ? DType::kU8 : DType::kF32;
-  const size_t rank = kind == PortKind::kAudio ? 1 : kind == PortKind::kEeg ? 2 : kind == PortKind::kImage ? 3 : 4;
+  const bool bytes = kind == PortKind::kImage || kind == PortKind::kFrames || IsCounted(kind);
+  t.dtype = kind == PortKind::kEeg ? DType::kF64 : bytes ? DType::kU8 : DType::kF32;
+  const size_t rank = kind == PortKind::kAudio || IsCounted(kind) ? 1 : kind == PortKind::kEeg ? 2 : kind == PortKind::kImage ? 3 : 4;
   t.shape = shape.empty() ? std::vector<int64_t>(rank, -1) : shape;
   return t;
 }
@@ -298,7 +316,10 @@ size_t Pipeline::size() const noexcept { return impl_->ops.size(); }
 const PortType& Pipeline::port(size_t i) const noexcept { return impl_->ports[i]; }
 bool Pipeline::ranged() const noexcept { return impl_->ranged == impl_->ops.size(); }
 
-Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::string& isa, const std::vector<int64_t>& shape) try {
+bool Pipeline::counted() const noexcept { return IsCounted(impl_->ports[0].kind); }
+
+Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::string& isa, const std::vector<int64_t>& shape,
+                                  const PipelineFiles* files) try {
   if (ops.empty()) return InvalidPipeline("a pipeline needs at least one op");
   if (ops.size() > kMaxOps) return InvalidPipeline("a pipeline has at most 64 ops, not " + std::to_string(ops.size()));
   Result<const Kernels*> kernels = SelectKernels(isa);
@@ -324,7 +345,7 @@ Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::str
     }
     const double rate = in.rate;
     if (each_frame) in.kind = PortKind::kImage, in.rate = 0, in.shape.erase(in.shape.begin());
-    auto op = spec->create(Params(*spec, std::move(values)), OpContext{in, impl->isa});
+    auto op = spec->create(Params(*spec, std::move(values)), OpContext{in, impl->isa, files});
     if (!op.ok()) {
       return Status(op.status().code() == StatusCode::kInvalidArgument ? StatusCode::kInvalidPipeline : op.status().code(),
                     "op " + std::to_string(i) + " (" + ops[i].op + "): " + op.status().message());
@@ -365,9 +386,28 @@ Result<std::unique_ptr<Pipeline::State>> Pipeline::NewState() const try {
     s->ops.push_back(std::move(made.value()));
   }
   s->buffers.resize(size());
+  s->sinks.resize(counted() ? size() : 0);
   s->extents.resize(size() + 1);
   s->ranges.resize(size() + 1);
   return std::unique_ptr<State>(std::move(s));
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
+}
+
+Status Pipeline::RunCounted(const ConstView& in, State& state, ConstView* out, size_t ops) const noexcept try {
+  if (!counted()) return InvalidArgument("a pipeline that takes " + std::string(PortKindName(port(0).kind)) + " has a known number of rows; use Run");
+  ZOO_RETURN_IF_ERROR(impl_->CheckInput(in.extent));
+  PipelineState& s = static_cast<PipelineState&>(state);
+  ConstView view = in;
+  for (size_t i = 0; i < std::min(ops, size()); ++i) {
+    RowSink& sink = s.sinks[i];
+    sink.Reset(Extent{}, port(i + 1).dtype);
+    const Status status = impl_->ops[i]->Append(view, &sink, *s.ops[i]);
+    if (!status.ok()) return Status(status.code(), "op " + std::to_string(i) + " (" + impl_->names[i] + "): " + status.message());
+    view = {sink.data(), sink.dtype(), sink.extent(), {0, sink.extent().dim[0]}};
+  }
+  *out = view;
+  return Status::Ok();
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
 }

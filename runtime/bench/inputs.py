@@ -75,8 +75,6 @@ def make_inputs(
     ZooError
         The bundle's inputs are not audio.
     """
-    from zoo.pipeline import Pipeline
-
     spec = bundle.manifest.input
     if spec.modality != "audio":
         raise ZooError(
@@ -85,7 +83,7 @@ def make_inputs(
     rate = rate or spec.rate
     if rate is None:
         raise ZooError(f"bench: {bundle.path} names no rate; give --rate")
-    seconds = seconds or Pipeline(bundle.manifest.pipeline).window_seconds(rate) or DEFAULT_SECONDS
+    seconds = seconds or bundle.pipeline().window_seconds(rate) or DEFAULT_SECONDS
     length = round(seconds * rate)
     if data is None:
         clips = [(_mono(case["input"]), case["rate"]) for case in load_golden(bundle)]

@@ -44,6 +44,7 @@ from zoo.ops.speech import (
     kaldi_mfcc,
     wave_normalize,
 )
+from zoo.ops.text import social_tokenize, vocab
 from zoo.ops.video import (
     flow_encode,
     flow_stack,
@@ -101,10 +102,12 @@ __all__ = [
     "sample_times",
     "scene_offset",
     "sliding_functionals",
+    "social_tokenize",
     "square_crop",
     "standardize",
     "stft",
     "to_grey",
     "topomap",
+    "vocab",
     "wave_normalize",
 ]

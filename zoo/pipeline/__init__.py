@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -43,6 +45,7 @@ from zoo.pipeline.speech import (
     SpeechOp,
     WaveNormalize,
 )
+from zoo.pipeline.text import SocialTokenize, TextOp, Vocab
 from zoo.pipeline.video import FlowEncode, FlowStack, FrameDifference, Motion, SampleFps, SceneOffset, VideoOp
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from zoo._native import PipelineStream
 
 #: Every op; a family of ops is a module with one struct an op and their union.
-Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | ImageOp | LldOp | SpeechOp | VideoOp
+Op: TypeAlias = AudioOp | EegOp | FlowOp | FunctionalsOp | ImageOp | LldOp | SpeechOp | TextOp | VideoOp
 
 
 def _described(op: Op) -> dict[str, Any]:
@@ -66,6 +69,35 @@ def _described(op: Op) -> dict[str, Any]:
     return fields
 
 
+@cache
+def _file_params() -> dict[str, tuple[str, ...]]:
+    """Parameters that name files, by op."""
+    return {
+        spec["op"]: tuple(param["name"] for param in spec["params"] if param["type"] == "file")
+        for spec in _native.op_specs()
+    }
+
+
+def op_files(ops: Sequence[Op | Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of the files that ops refer to, without repetition, in order."""
+    names = []
+    for op in ops:
+        described = op if isinstance(op, Mapping) else _described(op)
+        params = _file_params().get(described.get("op", ""), ())
+        names += [described[param] for param in params if described.get(param) is not None]
+    return tuple(dict.fromkeys(names))
+
+
+def _read_files(ops: Sequence[Op | Mapping[str, Any]], folder: Path) -> dict[str, bytes]:
+    files = {}
+    for name in op_files(ops):
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"{folder / name} cannot be read: {error.strerror}") from error
+    return files
+
+
 class Pipeline:
     """A validated list of ops, ready to run. Thread-safe; the GIL is released while it runs.
 
@@ -73,18 +105,21 @@ class Pipeline:
     ----------
     ops : sequence of Op or of mappings
         The ops in order. A mapping holds ``op`` and its parameters, as in a manifest. The first op says what the
-        pipeline takes: audio, an image, frames of a video, EEG, or a tensor.
+        pipeline takes: audio, an image, frames of a video, EEG, a text, tokens, or a tensor.
     isa : str
         Instruction set of the kernels; ``""`` means ``ZOO_ISA`` or the fastest that the CPU has.
     shape : sequence of int or None
         Shape of the input, -1 for what varies. A pipeline that starts with a tensor op needs it; with four dimensions,
         (frames, height, width, channels), one that starts with an image op takes the frames of a video.
+    files : mapping of str to bytes, path of a folder, or None
+        Content of the files that ops name, or the folder that they lie in. A pipeline that is only looked at does without;
+        to run is an error then.
 
     Raises
     ------
     InputError
-        Unknown op or parameter, a value of the wrong type or outside its range, ops that do not fit together. The
-        message names the op's index, the op and the parameter.
+        Unknown op or parameter, a value of the wrong type or outside its range, ops that do not fit together, a file
+        that is missing or damaged. The message names the op's index, the op and the parameter.
     ProviderUnavailable
         The CPU cannot run ``isa``.
     """
@@ -92,10 +127,17 @@ class Pipeline:
     __slots__ = ("_native", "ops", "run")
 
     def __init__(
-        self, ops: Sequence[Op | Mapping[str, Any]], *, isa: str = "", shape: Sequence[int] | None = None
+        self,
+        ops: Sequence[Op | Mapping[str, Any]],
+        *,
+        isa: str = "",
+        shape: Sequence[int] | None = None,
+        files: Mapping[str, bytes] | str | os.PathLike[str] | None = None,
     ) -> None:
         described = [dict(op) if isinstance(op, Mapping) else _described(op) for op in ops]
-        self._native = _native.Pipeline(described, isa, shape)
+        if files is not None:
+            files = dict(files) if isinstance(files, Mapping) else _read_files(ops, Path(files))
+        self._native = _native.Pipeline(described, isa, shape, files)
         #: The ops as they were given.
         self.ops: tuple[Op | Mapping[str, Any], ...] = tuple(ops)
         #: ``run(samples, rate, ...)``, see :meth:`__call__`. Bound once: a call costs no lookup.
@@ -103,13 +145,13 @@ class Pipeline:
 
     def __call__(
         self,
-        samples: ArrayLike,
+        samples: ArrayLike | str | bytes,
         rate: float = 0.0,
         *,
         start: int = 0,
         total: int | None = None,
         threads: int = 1,
-    ) -> NDArray[Any]:
+    ) -> Any:
         """Run the pipeline on one input; the same as :attr:`run`.
 
         Parameters
@@ -117,7 +159,8 @@ class Pipeline:
         samples : array
             Audio: float32, float64, int16 or int32, shape (n,) or (n, channels); channels are averaged, integers are
             scaled to [-1, 1). Image: uint8, (height, width) or (height, width, channels). Frames: the same with
-            time first. EEG: float64, float32, int16 or int32, (n, channels), not scaled. Tensor: float32.
+            time first. EEG: float64, float32, int16 or int32, (n, channels), not scaled. Tensor: float32. Text: str, or
+            bytes of UTF-8. Tokens: a list of str.
         rate : float
             Hz of audio (a whole number) and EEG; frames a second; not used for images and tensors.
         start, total : int
@@ -129,7 +172,8 @@ class Pipeline:
 
         Returns
         -------
-        array of shape ``output_shape(...)``; it owns its memory.
+        array of shape ``output_shape(...)``; it owns its memory. A list of str where the last op makes tokens; of a text,
+        how many there are is known only then.
 
         Raises
         ------
@@ -139,9 +183,19 @@ class Pipeline:
         """
         return self.run(samples, rate, start=start, total=total, threads=threads)
 
+    def tokens(self, text: str | bytes) -> list[str]:
+        """The tokens of a text, before ``vocab`` makes numbers of them: one for each number, up to its ``max_length``.
+
+        Raises
+        ------
+        InputError
+            The pipeline makes no tokens, or as :meth:`__call__`.
+        """
+        return self._native.tokens(text)
+
     def batch(
-        self, inputs: Iterable[ArrayLike], rate: float = 0.0, *, threads: int = 0
-    ) -> list[NDArray[Any]]:
+        self, inputs: Iterable[ArrayLike | str | bytes], rate: float = 0.0, *, threads: int = 0
+    ) -> list[Any]:
         """Run the pipeline on each input, on ``threads`` threads (0: one a CPU); results as of :meth:`__call__`.
 
         Raises
@@ -266,10 +320,13 @@ __all__ = [
     "SampleFps",
     "SceneOffset",
     "SlidingFunctionals",
+    "SocialTokenize",
     "SquareCrop",
     "Standardize",
     "Stft",
     "ToGrey",
     "Topomap",
+    "Vocab",
     "WaveNormalize",
+    "op_files",
 ]

@@ -5,9 +5,11 @@
 #define ZOO_PIPELINE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -26,7 +28,7 @@ struct OpDesc {
   std::vector<std::pair<std::string, ParamValue>> params;
 };
 
-enum class ParamType : int32_t { kBool, kInt, kFloat, kChoice, kFloatList };
+enum class ParamType : int32_t { kBool, kInt, kFloat, kChoice, kFloatList, kString, kFile };
 
 struct ParamSpec {
   const char* name;
@@ -45,11 +47,14 @@ enum class PortKind : int32_t {
   kImage,   // uint8 or float32 [height, width, channels]
   kFrames,  // the same with time first: [frames, height, width, channels]
   kEeg,     // float64 [samples, channels]
+  kText,    // uint8 [bytes], UTF-8
+  kTokens,  // uint8 [bytes], UTF-8, each token followed by the byte 0xFF
+  kIds,     // int64 [tokens]
 };
 const char* PortKindName(PortKind kind) noexcept;
 
-enum class DType : int32_t { kF32, kF64, kU8 };
-constexpr size_t SizeOf(DType t) noexcept { return t == DType::kU8 ? 1 : t == DType::kF64 ? 8 : 4; }
+enum class DType : int32_t { kF32, kF64, kU8, kI64 };
+constexpr size_t SizeOf(DType t) noexcept { return t == DType::kU8 ? 1 : t == DType::kF32 ? 4 : 8; }
 const char* DTypeName(DType type) noexcept;
 
 constexpr int32_t kMaxRank = 4;
@@ -94,6 +99,9 @@ inline ConstView AudioView(Span<const float> samples, int32_t rate, int64_t firs
 struct OpSpec;  // name, ports, parameters: pipeline/op.h
 std::vector<const OpSpec*> OpSpecs();
 
+// Content of the files that ops name (a parameter of type kFile), by that name. Only looked at while a pipeline is built.
+using PipelineFiles = std::map<std::string, std::string_view>;
+
 class Pipeline {
  public:
   class State {  // scratch of one thread
@@ -102,8 +110,9 @@ class Pipeline {
   };
   // The first op says what the pipeline takes. `shape` (-1: any) fixes it further; a pipeline that starts with a tensor op
   // needs it, and four dimensions make one that starts with an image op take frames. EEG is float64, images and frames are uint8, all else float32.
+  // Without `files` a pipeline whose ops name files can be looked at, but not run.
   static Result<Pipeline> Create(const std::vector<OpDesc>& ops, const std::string& isa = "",
-                                 const std::vector<int64_t>& shape = {});
+                                 const std::vector<int64_t>& shape = {}, const PipelineFiles* files = nullptr);
   Pipeline(Pipeline&&) noexcept;
   ~Pipeline();
 
@@ -120,6 +129,12 @@ class Pipeline {
   // in: covers InputRange(). out: OutputExtent().count() values of port(size()).dtype. The state's scratch grows when this
   // input is longer, or of another rate, than any before; else nothing is allocated. Thread-safe with one state a thread.
   Status Run(const ConstView& in, void* out, State& state) const noexcept;
+
+  // True for pipelines of texts: how many rows they give depends on the content, not on the extent of the input alone.
+  bool counted() const noexcept;
+  // Runs a counted pipeline, or its first `ops` ops. out: points into the state, until its next run. It may allocate when a text
+  // is longer than any before.
+  Status RunCounted(const ConstView& in, State& state, ConstView* out, size_t ops = SIZE_MAX) const noexcept;
 
   // True when any rows of the output can be computed by themselves (every op is ranged).
   bool ranged() const noexcept;
