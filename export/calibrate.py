@@ -176,7 +176,7 @@ def record_items(
     ids = tuple(item.id for item in chosen.items)
     try:
         content = chosen.dataset.fingerprint(ids)
-        distinct = len({chosen.dataset.file_sha256(item) for item in chosen.items})
+        distinct = len({chosen.dataset.source_sha256(item) for item in chosen.items})
     except OSError as error:
         raise DataError(f"calibration item {error.filename} cannot be read: {error.strerror}") from error
     if distinct < MIN_ITEMS:

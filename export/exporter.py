@@ -25,7 +25,7 @@ from zoo.export.builders import Built
 from zoo.export.gate import GateResult, run_gate
 from zoo.export.golden import GoldenCases, make_golden
 from zoo.export.graph import Graph, Trace
-from zoo.export.inputs import InputSet, Preprocessor, Progress, golden_clips, parity_inputs
+from zoo.export.inputs import InputSet, Preprocessor, Progress, golden_inputs, parity_inputs
 from zoo.export.pareto import measure as measure_pareto
 from zoo.export.quantize import check_options
 from zoo.export.recipe import Artifact, Lowered, Recipe
@@ -194,7 +194,7 @@ class Exporter:
         _report(progress, "tracing", 1, 1)
         net = build_reference(card, variant, self.weights.tensors)
         self.reference = parity.Reference(net, [output.name for output in card.file.engine_outputs])
-        self.clips = golden_clips(card)
+        self.golden = golden_inputs(card)
         self.inputs: InputSet = parity_inputs(card, self.preprocessor, dataset, parity.INPUTS)
 
     def recipe(self, precision: Precision, *, plain: bool = False) -> Recipe:
@@ -215,7 +215,7 @@ class Exporter:
         chosen = None
         if recipe.precision == "int8":
             assert self.dataset is not None
-            chosen = calibrate.choose(self.dataset)
+            chosen = calibrate.choose(self.dataset, without=self.variant.held_out)
         return recipe.lower(
             self.graph, inputs=self.inputs.features, chosen=chosen, kept=kept, progress=self.progress
         )
@@ -224,6 +224,8 @@ class Exporter:
         """Weights of the fold models that accuracy can be measured with here; empty where it cannot."""
         if self.dataset is None or not self.weights.own:
             return {}
+        if self.variant.held_out:
+            return dict.fromkeys(self.variant.held_out, self.weights.tensors)
         return load_folds(self.card, self.variant)
 
     def cell(self, precision: Precision, gate: GateResult | None = None) -> Cell:
@@ -245,12 +247,12 @@ class Exporter:
             verified_on=artifact.verified_on,
         )
         golden = make_golden(
-            self.clips, self.preprocessor, self.reference.run, artifact.run, precision, self.variant.name
+            self.golden, self.preprocessor, self.reference.run, artifact.run, precision, self.variant.name
         )
         _report(self.progress, "checking parity", 1, 1)
         notes: tuple[str, ...] = ()
         if recipe.options and self.dataset is not None:
-            chosen = calibrate.choose(self.dataset)
+            chosen = calibrate.choose(self.dataset, without=self.variant.held_out)
             notes = (recipe.effect(self.graph, lowered, chosen, self.inputs.features),)
         return Cell(recipe, artifact, measured, golden, gate, notes)
 
@@ -311,7 +313,7 @@ class Exporter:
             input=card.input,
             pipeline=variant.pipeline,
             engines=(built.spec,),
-            decode=card.decode,
+            decode=self.card.decode(variant),
             key=recipe.key(lowered, built),
             files=(),
             golden=Golden(
@@ -350,7 +352,7 @@ class Exporter:
             )
         if precision != "fp32" and gate is None and self.weights.status != "random":
             why = (
-                "these weights have no fold models"
+                "there are no items that these weights have not seen"
                 if self.dataset is not None
                 else "no data set was given (--data DIR)"
             )

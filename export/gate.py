@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from zoo import metrics
 from zoo.bundle import Gate
 from zoo.data import Dataset, Item
-from zoo.errors import CheckFailed, DataError, ZooError
-from zoo.evaluation import METRICS
+from zoo.errors import CheckFailed, DataError
+from zoo.evaluation import judge
 from zoo.export import calibrate, quantize
 from zoo.export.graph import Graph
-from zoo.export.inputs import Preprocessor, Progress, stratified
+from zoo.export.inputs import Progress, stratified
 from zoo.export.parity import Run
 from zoo.export.recipe import Recipe
 from zoo.export.session import Session
-from zoo.specs import Quality, QuantizeOption, Softmax
+from zoo.specs import Quality, QuantizeOption
 
 if TYPE_CHECKING:
-    from zoo.card import Card, Variant
+    from zoo.card import Card
     from zoo.export.weights import Tensors
 
 #: Layers are returned to fp32 in this many steps at most.
@@ -35,11 +35,12 @@ _RANKING_INPUTS = 16
 
 @dataclass
 class Fold:
-    """One held-out group: the model that has not seen it, and its items."""
+    """One held-out group: the model that has not seen it, its items, and all groups that it has not seen."""
 
     group: str
     graph: Graph
     items: tuple[Item, ...]
+    unseen: tuple[str, ...]
     chosen: calibrate.CalibrationSet | None = None
     prepared: dict[tuple[QuantizeOption, ...], tuple[Graph, dict[str, float]]] = field(default_factory=dict)
 
@@ -56,7 +57,13 @@ class GateResult:
 
 
 def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors]) -> list[Fold]:
-    """Trace each fold's model; for int8 choose its calibration items from the other groups.
+    """Trace the model of each held-out group; for int8 choose its calibration items from groups that it has seen.
+
+    Parameters
+    ----------
+    weights : mapping
+        Group to the weights of the model that has not seen it: those of a cross-validation, one for each group of the
+        data set, or the variant's own for each group in its ``held_out``.
 
     Raises
     ------
@@ -64,22 +71,19 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
         Groups of the data set and folds of the weights are not the same.
     """
     groups = {item.group for item in dataset.items}
-    if groups != set(weights):
+    held_out = recipe.variant.held_out
+    if not set(weights) <= groups or not (held_out or groups == set(weights)):
         raise DataError(
-            f"{recipe.variant.name}: fold weights are for groups {', '.join(sorted(weights))}, "
+            f"{recipe.variant.name}: held-out groups are {', '.join(sorted(weights))}, "
             f"{dataset.name} has {', '.join(sorted(groups))}; give the data set of the card, or train the folds again"
         )
     folds = []
     for group, tensors in sorted(weights.items()):
         items = tuple(item for item in dataset.items if item.group == group)
-        chosen = calibrate.choose(dataset, without=[group]) if recipe.precision == "int8" else None
-        folds.append(Fold(group, recipe.trace.finish(tensors), items, chosen))
+        unseen = held_out or (group,)
+        chosen = calibrate.choose(dataset, without=unseen) if recipe.precision == "int8" else None
+        folds.append(Fold(group, recipe.trace.finish(tensors), items, unseen, chosen))
     return folds
-
-
-def scorable(card: Card) -> bool:
-    """Whether accuracy can be measured for this kind of decoding: one label of several."""
-    return isinstance(card.file.decode, Softmax)
 
 
 class Scorer:
@@ -105,44 +109,35 @@ class Scorer:
         progress: Progress | None = None,
     ) -> None:
         variant = recipe.variant
-        if not scorable(card):
-            raise ZooError(
-                f"{variant.name}: the accuracy gate scores one label of several, the card decodes otherwise"
-            )
-        assert variant.folds is not None
-        assert isinstance(card.file.decode, Softmax)
-        self.protocol = f"{variant.folds.protocol}, {len(weights)} folds, paired bootstrap over items"
-        self.metric = METRICS[variant.metric]
-        self._output, self._preprocessor, self._progress = (
-            card.file.decode.output,
-            recipe.preprocessor,
-            progress,
-        )
+        decode = card.decode(variant)
+        self._judge = judge(decode, variant.labels)
+        self.metric = self._judge.function(variant.metric)
+        self.protocol = variant.protocol
+        self._output, self._preprocessor, self._progress = decode.output, recipe.preprocessor, progress
         self._dataset = dataset
-        truth = _truth(variant, dataset)
         self._folds = make_folds(recipe, dataset, weights)
         self._rankings: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         self.reference = np.concatenate(
             [
-                _predict(_plain(recipe, fold.graph), fold, self._preprocessor, self._output)
+                self._decide(_plain(recipe, fold.graph), fold)
                 for fold in _report("scoring fp32 folds", self._folds, progress)
             ]
         )
-        self.truth = np.concatenate([truth[_indices(dataset, fold)] for fold in self._folds])
+        self.truth = np.concatenate([self._judge.truth(dataset, fold.items) for fold in self._folds])
         self.baseline = float(self.metric(self.truth, self.reference))
 
-    def found(self, recipe: Recipe, kept: Sequence[str]) -> NDArray[np.int64]:
-        """The labels that artifacts of ``recipe`` give the held-out items, with layers ``kept`` in fp32."""
+    def found(self, recipe: Recipe, kept: Sequence[str]) -> NDArray[Any]:
+        """What artifacts of ``recipe`` decide on the held-out items, with layers ``kept`` in fp32."""
         return np.concatenate(
             [
-                _predict(self._artifact(recipe, fold, kept), fold, self._preprocessor, self._output)
+                self._decide(self._artifact(recipe, fold, kept), fold)
                 for fold in _report(
                     f"scoring {recipe.label} folds, {len(kept)} layers kept", self._folds, self._progress
                 )
             ]
         )
 
-    def compare(self, found: NDArray[np.int64]) -> tuple[float, float, float]:
+    def compare(self, found: NDArray[Any]) -> tuple[float, float, float]:
         """Loss against fp32 with its 95 % interval, by paired bootstrap."""
         return metrics.paired_bootstrap(self.metric, self.truth, found, self.reference)
 
@@ -175,6 +170,10 @@ class Scorer:
         lowered = recipe.lower(graph, inputs=(), chosen=self._chosen(fold), kept=kept, limits=limits)
         return recipe.runner(lowered)
 
+    def _decide(self, run: Run, fold: Fold) -> NDArray[Any]:
+        scores = [run(self._preprocessor.item(item))[self._output][0] for item in fold.items]
+        return self._judge.decide(np.stack(scores))
+
     def _prepared(self, recipe: Recipe, fold: Fold) -> tuple[Graph, dict[str, float]]:
         if recipe.options not in fold.prepared:
             fold.prepared[recipe.options] = recipe.prepare(fold.graph, self._chosen(fold))
@@ -182,14 +181,14 @@ class Scorer:
 
     def _chosen(self, fold: Fold) -> calibrate.CalibrationSet:
         if fold.chosen is None:
-            fold.chosen = calibrate.choose(self._dataset, without=[fold.group])
+            fold.chosen = calibrate.choose(self._dataset, without=fold.unseen)
         return fold.chosen
 
     def _ranking_items(self, fold: Fold) -> list[Item]:
         """Items of the other groups: layers are never chosen on what is scored."""
         if fold.chosen is not None:
             return list(fold.chosen.items[:_RANKING_INPUTS])
-        others = [item for item in self._dataset.items if item.group != fold.group]
+        others = [item for item in self._dataset.items if item.group not in fold.unseen]
         return stratified(self._dataset, others, _RANKING_INPUTS)
 
 
@@ -229,7 +228,7 @@ def run_gate(
     difference, low, high = scorer.compare(found)
     gate = Gate(
         metric=variant.metric,
-        protocol=scorer.protocol,
+        protocol=f"{scorer.protocol}, paired bootstrap over items",
         n=len(truth),
         reference=scorer.baseline,
         artifact=float(metric(truth, found)),
@@ -251,11 +250,13 @@ def run_gate(
         metric=variant.metric,
         value=gate.artifact,
         source="artifact",
-        protocol=variant.folds.protocol if variant.folds else "",
+        protocol=scorer.protocol,
         n=gate.n,
         low=interval[0],
         high=interval[1],
-        note=f"fold models in {recipe.precision}, made by the recipe of this engine; its own weights saw all items",
+        note=f"fold models in {recipe.precision}, made by the recipe of this engine; its own weights saw all items"
+        if variant.folds
+        else None,
     )
     return GateResult(gate, tuple(sorted(kept)), quality, tuple(tried))
 
@@ -266,25 +267,6 @@ def _plain(recipe: Recipe, graph: Graph) -> Run:
         return Session(graph.model).run
     plain = recipe.with_precision("fp32")
     return plain.runner(plain.lower(graph, inputs=()))
-
-
-def _predict(run: Run, fold: Fold, preprocessor: Preprocessor, output: str) -> NDArray[np.int64]:
-    return np.array(
-        [int(np.argmax(run(preprocessor.item(item))[output][0])) for item in fold.items], np.int64
-    )
-
-
-def _truth(variant: Variant, dataset: Dataset) -> NDArray[np.int64]:
-    if set(dataset.labels) != set(variant.labels):
-        raise DataError(
-            f"{dataset.name} has labels {', '.join(dataset.labels)}; {variant.name} has {', '.join(variant.labels)}"
-        )
-    order = {name: i for i, name in enumerate(variant.labels)}
-    return np.array([order[dataset.labels[item.label]] for item in dataset.items], np.int64)
-
-
-def _indices(dataset: Dataset, fold: Fold) -> list[int]:
-    return [i for i, item in enumerate(dataset.items) if item.group == fold.group]
 
 
 def _report(stage: str, folds: Sequence[Fold], progress: Progress | None) -> Iterator[Fold]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import ParityError
-from zoo.export.inputs import Preprocessor, RawClip
+from zoo.export.inputs import Preprocessor, Raw
 from zoo.export.parity import Run
 from zoo.specs import Precision
 
@@ -39,14 +39,14 @@ class GoldenCases:
 
 
 def make_golden(
-    clips: Sequence[RawClip],
+    raws: Sequence[Raw],
     preprocessor: Preprocessor,
     reference: Run,
     artifact: Run,
     precision: Precision,
     name: str,
 ) -> GoldenCases:
-    """Golden cases from raw clips.
+    """Golden cases from raw inputs.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def make_golden(
     """
     arrays: dict[str, NDArray[Any]] = {}
     worst, largest, span = 0.0, 1.0, 0.0
-    for i, clip in enumerate(clips):
-        features = preprocessor.clip(clip)
+    for i, raw in enumerate(raws):
+        features = preprocessor.raw(raw)
         expected, found = reference(features), artifact(features)
-        arrays[f"{i}/input"] = clip.samples
-        arrays[f"{i}/rate"] = np.array(clip.rate, np.int64)
+        arrays[f"{i}/input"] = raw.samples
+        arrays[f"{i}/rate"] = np.array(raw.rate, np.int64)
         for output, value in expected.items():
             arrays[f"{i}/outputs/{output}"] = value[0]
             worst = max(worst, float(np.abs(found[output].astype(np.float64) - value).max()))
@@ -74,7 +74,7 @@ def make_golden(
             f"{name} {precision}: on a golden input the outputs differ from the reference by {worst:.2e}, "
             f"more than the tolerance of {min(tolerance, limit):.2e}"
         )
-    return GoldenCases(npz_bytes(arrays), len(clips), float(f"{min(tolerance, limit):.2e}"))
+    return GoldenCases(npz_bytes(arrays), len(raws), float(f"{min(tolerance, limit):.2e}"))
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

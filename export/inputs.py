@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, Item
+from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
 
 if TYPE_CHECKING:
@@ -28,11 +28,18 @@ _REMEMBERED = 256 << 20
 
 
 @dataclass(frozen=True)
-class RawClip:
-    """One audio input: int16 samples, shape (n,) or (n, channels), and their rate in Hz."""
+class Raw:
+    """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. Text: its UTF-8 bytes,
+    uint8 (n,), and rate 0.
+    """
 
-    samples: NDArray[np.int16]
+    samples: NDArray[Any]
     rate: int
+
+    @property
+    def text(self) -> str:
+        """The text of a text input."""
+        return self.samples.tobytes().decode()
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class InputSet:
 
 
 class Preprocessor:
-    """A variant's pipeline, for raw clips and for data set items. Remembers the features of items, up to a limit."""
+    """A variant's pipeline, for raw inputs and for data set items. Remembers the features of items, up to a limit."""
 
     def __init__(self, card: Card, variant: Variant) -> None:
         if len(card.file.engine_inputs) != 1:
@@ -52,18 +59,21 @@ class Preprocessor:
                 f"{variant.name}: pipelines give one array, the card has {len(card.file.engine_inputs)} engine inputs"
             )
         self._pipeline = card.pipeline(variant)
-        self._known: dict[Path, Features] = {}
+        self._known: dict[Source, Features] = {}
         self._left = _REMEMBERED
 
-    def clip(self, clip: RawClip) -> Features:
-        """Features of raw samples."""
-        return (self._pipeline.run(clip.samples, clip.rate),)
+    def raw(self, raw: Raw) -> Features:
+        """Features of a raw input."""
+        return (self._pipeline.run(raw.text) if raw.rate == 0 else self._pipeline.run(raw.samples, raw.rate),)
 
     def item(self, item: Item) -> Features:
         """Features of a data set item; computed once as long as they fit into the limit."""
         if item.source in self._known:
             return self._known[item.source]
-        features: Features = (self._pipeline.run_file(item.source)[0],)
+        source = item.source
+        features: Features = (
+            self._pipeline.run(source) if isinstance(source, str) else self._pipeline.run_file(source)[0],
+        )
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
@@ -80,8 +90,8 @@ class Preprocessor:
         return tuple(found)
 
 
-def golden_clips(card: Card) -> list[RawClip]:
-    """The card's golden inputs, as int16.
+def golden_inputs(card: Card) -> list[Raw]:
+    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end.
 
     Raises
     ------
@@ -90,6 +100,8 @@ def golden_clips(card: Card) -> list[RawClip]:
     ZooError
         The card's modality has no golden reader yet.
     """
+    if card.file.input.modality == "text":
+        return [_text(_read_text(card.path(name))) for name in card.file.golden]
     if card.file.input.modality != "audio":
         raise ZooError(
             f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
@@ -99,7 +111,7 @@ def golden_clips(card: Card) -> list[RawClip]:
     clips = []
     for name in card.file.golden:
         samples, rate = ops.read_audio(card.path(name))
-        clips.append(RawClip(to_int16(samples), int(rate)))
+        clips.append(Raw(to_int16(samples), int(rate)))
     return clips
 
 
@@ -111,54 +123,77 @@ def to_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
     return np.clip(np.rint(array.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
 
 
-def derived_clips(clips: Sequence[RawClip], count: int) -> list[RawClip]:
-    """At least ``count`` distinct inputs made from a few: shifted, cut and scaled, the same in every run.
+def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
+    """At least ``count`` distinct inputs made from a few, the same in every run: clips shifted, cut and scaled, texts
+    with other words in front and fewer of them.
 
-    The clips themselves come first; then, in turn for each clip, another start, length and level.
+    The inputs themselves come first; then, in turn for each, one made from it.
     """
-    made = list(clips)
-    seen = {_digest(clip) for clip in made}
+    made = list(raws)
+    seen = {_digest(raw) for raw in made}
     step = 0
     while len(made) < count:
-        for clip in clips:
-            n = len(clip.samples)
-            start = (step * 7919) % max(1, n // 2)
-            length = max(1, n - start - (step * 104729) % max(1, n // 3))
-            level = 10 ** (-(step % 7) * 3 / 20)
-            part = clip.samples[start : start + length].astype(np.float64) * level
-            candidate = RawClip(np.rint(part).astype(np.int16), clip.rate)
+        for raw in raws:
+            candidate = _cut_text(raw, step) if raw.rate == 0 else _cut_clip(raw, step)
             if _digest(candidate) not in seen:
                 seen.add(_digest(candidate))
                 made.append(candidate)
         step += 1
         if step > 100 * count:
             raise DataError(
-                "the golden clips are too short to derive distinct inputs from; use clips of some seconds"
+                "the golden inputs are too short to derive distinct inputs from; use clips of some seconds, or longer texts"
             )
     return made[:count]
 
 
+def _cut_clip(clip: Raw, step: int) -> Raw:
+    n = len(clip.samples)
+    start = (step * 7919) % max(1, n // 2)
+    length = max(1, n - start - (step * 104729) % max(1, n // 3))
+    level = 10 ** (-(step % 7) * 3 / 20)
+    part = clip.samples[start : start + length].astype(np.float64) * level
+    return Raw(np.rint(part).astype(np.int16), clip.rate)
+
+
+def _cut_text(text: Raw, step: int) -> Raw:
+    words = text.text.split()
+    start = step % max(1, len(words))
+    kept = max(1, len(words) - (step * 31) % max(1, len(words)))
+    return _text(" ".join((words[start:] + words[:start])[:kept]))
+
+
+def _text(text: str) -> Raw:
+    return Raw(np.frombuffer(text.encode(), np.uint8), 0)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable UTF-8 text: {error}") from error
+
+
 def parity_inputs(card: Card, preprocessor: Preprocessor, dataset: Dataset | None, count: int) -> InputSet:
-    """``count`` real inputs: from the data set where there is one, else derived from the golden clips."""
+    """``count`` real inputs: from the data set where there is one, else derived from the golden inputs."""
     if dataset is not None and len(dataset.items) >= count:
         chosen = stratified(dataset, dataset.items, count)
         return InputSet(preprocessor.items(chosen), f"{count} items of {dataset.name}, stratified by label")
-    clips = golden_clips(card)
-    derived = derived_clips(clips, count)
-    source = f"{len(clips)} golden clips, cut, shifted and scaled to {count} distinct inputs"
-    return InputSet(tuple(preprocessor.clip(clip) for clip in derived), source)
+    golden = golden_inputs(card)
+    derived = derived_inputs(golden, count)
+    source = f"{len(golden)} golden inputs, altered to {count} distinct inputs"
+    return InputSet(tuple(preprocessor.raw(raw) for raw in derived), source)
 
 
 def stratified(dataset: Dataset, items: Sequence[Item], count: int) -> list[Item]:
     """``count`` items (or all, if fewer) with the label shares of ``items``, chosen by the hash of their ids.
 
-    Every label that occurs gets at least one item where ``count`` allows. Order: as in ``items``.
+    An item with several labels counts for the rarest of them; values fall into fifths of their number. Every label that occurs gets at least one item where ``count`` allows. Order: as in ``items``.
     """
     if count >= len(items):
         return list(items)
     by_label: dict[int, list[Item]] = {}
-    for item in items:
-        by_label.setdefault(item.label, []).append(item)
+    for item, stratum in zip(items, _strata(items), strict=True):
+        by_label.setdefault(stratum, []).append(item)
     exact = {label: count * len(members) / len(items) for label, members in by_label.items()}
     share = {label: min(len(by_label[label]), max(1, int(value))) for label, value in exact.items()}
     # Largest remainders first; ties by label, so that the choice is the same everywhere.
@@ -179,5 +214,20 @@ def stratified(dataset: Dataset, items: Sequence[Item], count: int) -> list[Item
     return [item for item in items if item.id in chosen]
 
 
-def _digest(clip: RawClip) -> bytes:
-    return hashlib.sha256(clip.samples.tobytes()).digest()
+def _strata(items: Sequence[Item]) -> list[int]:
+    """A small whole number for each item, equal where they should be spread alike."""
+    labels = [item.label for item in items]
+    if all(isinstance(label, int) for label in labels):
+        return [label for label in labels if isinstance(label, int)]
+    table = np.array(labels)
+    if table.dtype.kind == "i":
+        rarity = np.where(table > 0, table.sum(axis=0), len(table) + 1)
+        return [
+            int(row.argmin()) if given else -1 for row, given in zip(rarity, table.sum(axis=1).tolist(), strict=True)
+        ]
+    ranks = np.argsort(np.argsort(table[:, 0], kind="stable"), kind="stable")
+    return [int(rank) for rank in ranks * 5 // len(items)]
+
+
+def _digest(raw: Raw) -> bytes:
+    return hashlib.sha256(raw.samples.tobytes()).digest()

@@ -14,7 +14,7 @@ import numpy as np
 from zoo.bundle import Candidate, Pareto
 from zoo.errors import ProviderUnavailable, TargetError
 from zoo.export import quantize
-from zoo.export.gate import Scorer, scorable
+from zoo.export.gate import Scorer
 from zoo.export.recipe import Artifact, Recipe
 from zoo.runtime.bench import machine
 
@@ -101,7 +101,7 @@ def dominates(one: Candidate, other: Candidate) -> bool:
 
 def _scorer(exporter: Exporter) -> Scorer | None:
     folds = exporter.folds()
-    if exporter.dataset is None or not folds or not scorable(exporter.card):
+    if exporter.dataset is None or not folds:
         return None
     recipe = exporter.recipe(next(iter(exporter.target.precisions)))
     return Scorer(exporter.card, recipe, exporter.dataset, folds, progress=exporter.progress)

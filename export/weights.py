@@ -51,6 +51,7 @@ def load_weights(card: Card, variant: Variant, override: Path | None = None) -> 
     spec = variant.weights
     if override is not None:
         tensors, metadata = read_safetensors(override)
+        tensors = _shared(card, variant) | tensors
         _check_metadata(override, metadata, variant)
         status = metadata.get("status", "trained")
         if status not in get_args(WeightsStatus):
@@ -77,11 +78,20 @@ def load_weights(card: Card, variant: Variant, override: Path | None = None) -> 
             raise DataError(f"{variant.name}: the card names no weights file; give --weights FILE")
         path = card.path(spec.file)
         tensors, _ = read_safetensors(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        tensors |= _shared(card, variant)
+        content = path.read_bytes() + (card.path(spec.shared).read_bytes() if spec.shared is not None else b"")
+        digest = hashlib.sha256(content).hexdigest()
         weights = Weights(tensors, spec.status, spec.source, digest, own=True)
         where = str(path)
     check_tensors(reference_shapes(card, variant), weights.tensors, where)
     return weights
+
+
+def _shared(card: Card, variant: Variant) -> dict[str, NDArray[Any]]:
+    """Tensors that the variant has in common with others."""
+    if variant.weights.shared is None:
+        return {}
+    return read_safetensors(card.path(variant.weights.shared))[0]
 
 
 def load_folds(card: Card, variant: Variant) -> dict[str, Tensors]:

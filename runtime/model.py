@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Union
 
@@ -21,8 +22,8 @@ from zoo.runtime.stream import AudioWindows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: A path of a file, or (samples, rate in Hz).
-RawAudio = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int]]
+#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int]]
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,15 @@ class Model:
         self._feature_shape = self.engine.inputs[0].shape[1:]
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
 
-    def __call__(self, raw: RawAudio) -> Prediction:
+    def __call__(self, raw: Raw) -> Prediction:
         """Predict one input.
 
         Parameters
         ----------
-        raw : path, or (samples, rate)
+        raw : path, or (samples, rate), or str
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
+            For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
 
         Raises
         ------
@@ -106,25 +108,27 @@ class Model:
             decode=(end - done) * 1e3,
             total=(end - start) * 1e3,
         )
-        return Prediction(label, labels, scores, values, outputs, timing)
+        return Prediction(
+            label, labels, scores, values, outputs, timing, attention=self._attention(raw, outputs)
+        )
 
-    def batch(self, raws: Sequence[RawAudio]) -> list[Prediction]:
+    def batch(self, raws: Sequence[Raw]) -> list[Prediction]:
         """Predict several inputs, as many at a time as the bundle's tuning chose, else as the engine's profile allows.
 
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
         run in separate engine calls.
         """
         predictions: list[Prediction | None] = [None] * len(raws)
-        pending: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32], float, float]]] = {}
+        pending: dict[tuple[int, ...], list[tuple[int, NDArray[Any], float, float]]] = {}
         for index, raw in enumerate(raws):
             start = perf_counter()
             features, decode_ms = self._features(raw)
             group = pending.setdefault(features.shape, [])
             group.append((index, features, decode_ms, (perf_counter() - start) * 1e3))
             if len(group) == self._max_batch:
-                self._flush(pending.pop(features.shape), predictions)
+                self._flush(pending.pop(features.shape), predictions, raws)
         for group in pending.values():
-            self._flush(group, predictions)
+            self._flush(group, predictions, raws)
         return [prediction for prediction in predictions if prediction is not None]
 
     def stream(
@@ -153,29 +157,25 @@ class Model:
             raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
         for samples, start, end in AudioWindows(rate, window, hop).cut(chunks):
             prediction = self((samples, rate))
-            yield Prediction(
-                prediction.label,
-                prediction.labels,
-                prediction.scores,
-                prediction.values,
-                prediction.outputs,
-                prediction.timing,
-                start,
-                end,
-            )
+            yield replace(prediction, start=start, end=end)
 
     def selftest(self) -> SelftestReport:
         """Run the bundle's golden raw inputs and compare every engine output with the reference's."""
         errors = []
         for case in load_golden(self.bundle):
-            outputs = self((case["input"], case["rate"])).outputs
+            outputs = self(self._golden(case)).outputs
             errors.append(
                 max(_max_error(outputs[name], expected) for name, expected in case["outputs"].items())
             )
         tolerance = self.manifest.golden.tolerance
         return SelftestReport(tuple(errors), tolerance, all(error <= tolerance for error in errors))
 
-    def features(self, raw: RawAudio) -> NDArray[np.float32]:
+    def _golden(self, case: Mapping[str, Any]) -> Raw:
+        if self.manifest.input.modality == "text":
+            return str(case["input"].tobytes().decode())
+        return case["input"], case["rate"]
+
+    def features(self, raw: Raw) -> NDArray[Any]:
         """What the pipeline hands to the engine for ``raw``, without the batch dimension."""
         return self._features(raw)[0]
 
@@ -191,8 +191,13 @@ class Model:
         """Memory figures that the engine knows, in bytes."""
         return self.engine.memory()
 
-    def _features(self, raw: RawAudio) -> tuple[NDArray[np.float32], float]:
-        if isinstance(raw, (str, os.PathLike)):
+    def _features(self, raw: Raw) -> tuple[NDArray[Any], float]:
+        if self.manifest.input.modality == "text":
+            start = perf_counter()
+            text = self._text(raw)
+            decode_ms = (perf_counter() - start) * 1e3
+            features = self.pipeline.run(text)
+        elif isinstance(raw, (str, os.PathLike)):
             features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]
         elif isinstance(raw, tuple) and len(raw) == 2:
@@ -208,10 +213,32 @@ class Model:
                 )
         return features, decode_ms
 
+    def _text(self, raw: Raw) -> str:
+        if isinstance(raw, str):
+            return raw
+        if not isinstance(raw, os.PathLike):
+            raise InputError(
+                f"{self.name}: input is {type(raw).__name__}; give a text (str), or a file's Path"
+            )
+        try:
+            return Path(raw).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{raw}: not a readable UTF-8 text: {error}") from error
+
+    def _attention(
+        self, raw: Raw, outputs: Mapping[str, NDArray[np.generic]]
+    ) -> tuple[tuple[str, float], ...]:
+        name = getattr(self.manifest.decode, "attention", None)
+        if name is None:
+            return ()
+        weights: list[float] = outputs[name].ravel().tolist()
+        return tuple(zip(self.pipeline.tokens(self._text(raw)), weights, strict=False))
+
     def _flush(
         self,
-        group: list[tuple[int, NDArray[np.float32], float, float]],
+        group: list[tuple[int, NDArray[Any], float, float]],
         predictions: list[Prediction | None],
+        raws: Sequence[Raw],
     ) -> None:
         start = perf_counter()
         arrays = self.engine.run([np.stack([features for _, features, _, _ in group])])
@@ -224,7 +251,10 @@ class Model:
             timing = Timing(
                 decode_ms, features_ms - decode_ms, engine_ms, spent, features_ms + engine_ms + spent
             )
-            predictions[index] = Prediction(label, labels, scores, values, outputs, timing)
+            attention = self._attention(raws[index], outputs)
+            predictions[index] = Prediction(
+                label, labels, scores, values, outputs, timing, attention=attention
+            )
 
 
 def load(
@@ -275,4 +305,4 @@ def _max_error(found: NDArray[np.generic], expected: NDArray[np.generic]) -> flo
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-__all__ = ["Model", "RawAudio", "SelftestReport", "load"]
+__all__ = ["Model", "Raw", "SelftestReport", "load"]

@@ -46,6 +46,8 @@ class Prediction:
         The engine's raw outputs without the batch dimension.
     start, end : float
         Seconds of the stream that this prediction covers; 0 and NaN outside streams.
+    attention : tuple of (str, float)
+        Each token of a text and its weight in the result (they add up to one), for models that give it.
     """
 
     label: str | None
@@ -56,6 +58,7 @@ class Prediction:
     timing: Timing
     start: float = 0.0
     end: float = float("nan")
+    attention: tuple[tuple[str, float], ...] = ()
 
 
 def decode_outputs(

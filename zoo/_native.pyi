@@ -47,7 +47,7 @@ def op_specs() -> list[dict[str, Any]]:
 class Pipeline:
     """Executor of a list of ops, each a dict with 'op' and its parameters."""
 
-    def __init__(self, ops: Sequence[dict[str, Any]], isa: str = '', shape: Sequence[int] | None = None) -> None: ...
+    def __init__(self, ops: Sequence[dict[str, Any]], isa: str = '', shape: Sequence[int] | None = None, files: dict[str, bytes] | None = None) -> None: ...
 
     @property
     def isa(self) -> str:
@@ -55,12 +55,15 @@ class Pipeline:
 
     @property
     def input_kind(self) -> str:
-        """audio, image, frames, eeg or tensor."""
+        """audio, image, frames, eeg, tensor, text or tokens."""
 
     def run(self, samples: object, rate: float = 0.0, *, start: int = 0, total: int | None = None, threads: int = 1) -> numpy.typing.NDArray[Any]:
         """
         Runs the pipeline on an input, or on the part of it from row `start` on.
         """
+
+    def tokens(self, text: str | bytes) -> list[str]:
+        """Tokens of a text, before they become numbers."""
 
     def batch(self, inputs: Iterable[object], rate: float = 0.0, *, threads: int = 0) -> list[numpy.typing.NDArray[Any]]:
         """Runs the pipeline on each input, on `threads` threads (0: one a CPU)."""

@@ -356,6 +356,11 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     except InputError as error:
         raise BundleError(f"{where}: {MANIFEST}: pipeline: {error}") from error
     outputs = {spec.name for spec in manifest.engines[-1].outputs}
+    attention = getattr(manifest.decode, "attention", None)
+    if attention is not None and attention not in outputs:
+        raise BundleError(
+            f"{where}: {MANIFEST}: decode.attention {attention!r} is not an engine output ({', '.join(sorted(outputs))})"
+        )
     if manifest.decode.output not in outputs:
         raise BundleError(
             f"{where}: {MANIFEST}: decode.output {manifest.decode.output!r} is not an engine output "

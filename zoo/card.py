@@ -19,6 +19,7 @@ from zoo.pipeline import Op, Pipeline, op_files
 from zoo.specs import (
     Decode,
     License,
+    Metric,
     Name,
     Quality,
     Range3,
@@ -45,10 +46,14 @@ class Paper(Spec, frozen=True):
 
 
 class WeightsSpec(Spec, frozen=True):
-    """Where a variant's weights come from. ``file`` lies in the model's folder; ``random`` needs a ``seed``."""
+    """Where a variant's weights come from. ``file`` lies in the model's folder; ``random`` needs a ``seed``.
+
+    ``shared``: a second file, with tensors that several variants have in common.
+    """
 
     status: WeightsStatus
     file: str | None = None
+    shared: str | None = None
     seed: int | None = None
     source: str = ""
 
@@ -83,7 +88,11 @@ class Refused(Spec, frozen=True):
 
 
 class Variant(Spec, frozen=True):
-    """One exportable model: a name, its labels, pipeline, weights and figures."""
+    """One exportable model: a name, its labels, pipeline, weights and figures.
+
+    ``held_out`` names the groups of the data set that the weights have not seen: what is scored. A variant whose
+    weights saw every group has ``folds`` instead. ``decode`` takes the place of the card's.
+    """
 
     name: Name
     summary: str
@@ -92,16 +101,25 @@ class Variant(Spec, frozen=True):
     weights: WeightsSpec
     license: License
     config: dict[str, Any] = {}
+    decode: Decode | None = None
     profile: dict[str, Range3] = {}
     data: DataSpec | None = None
     folds: FoldModels | None = None
-    metric: Literal["UAR", "WAR", "macro-F1"] = "UAR"
+    held_out: tuple[str, ...] = ()
+    metric: Metric = "UAR"
     training: dict[str, Any] = {}
     quality: tuple[Quality, ...] = ()
     notes: tuple[str, ...] = ()
     converts_to: Name | None = None
     refused: tuple[Refused, ...] = ()
     ready: bool = False
+
+    @property
+    def protocol(self) -> str:
+        """What the weights have not seen, and so are scored on; empty where they have seen everything."""
+        if self.folds is not None:
+            return self.folds.protocol
+        return f"held out: {', '.join(self.held_out)}" if self.held_out else ""
 
 
 class CardFile(Spec, frozen=True):
@@ -146,6 +164,10 @@ class Card:
             if variant.name == name:
                 return variant
         raise KeyError(name)
+
+    def decode(self, variant: Variant) -> Decode:
+        """How a variant's output is read: its own way, or the card's."""
+        return variant.decode or self.file.decode
 
     def has(self, module: str) -> bool:
         """Whether the folder has ``<module>.py``."""

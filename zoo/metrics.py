@@ -78,6 +78,51 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
     return float(np.dot(a, b)) / scale if scale > 0 else float("nan")
 
 
+def jaccard(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean over the items of |truth and predicted| / |truth or predicted|, 1 where both are empty.
+
+    "Accuracy" of the multi-label task E-c of SemEval-2018 Task 1.
+
+    Parameters
+    ----------
+    truth, predicted : bool or 0/1, shape (n, labels)
+
+    Raises
+    ------
+    DataError
+        Shapes differ, n is 0, or a value is neither 0 nor 1.
+    """
+    y, p = _sets(truth, predicted)
+    union = (y | p).sum(axis=1)
+    return float(np.mean(np.where(union > 0, (y & p).sum(axis=1) / np.maximum(union, 1), 1.0)))
+
+
+def multilabel_micro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """F1 over all (item, label) pairs of two 0/1 matrices, shape (n, labels); 0 if nothing is true or found."""
+    y, p = _sets(truth, predicted)
+    total = int(y.sum() + p.sum())
+    return float(2.0 * (y & p).sum() / total) if total else 0.0
+
+
+def multilabel_macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean over the labels of their F1 (0 for a label neither true nor found), 0/1 matrices (n, labels)."""
+    y, p = _sets(truth, predicted)
+    total = y.sum(axis=0) + p.sum(axis=0)
+    return float(np.mean(2.0 * (y & p).sum(axis=0) / np.maximum(total, 1)))
+
+
+def pearson_some(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Pearson's correlation over the items whose true value is at least 0.5; NaN with fewer than two.
+
+    The secondary metric of the regressions of SemEval-2018 Task 1.
+    """
+    y, p = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    if y.ndim != 1 or y.shape != p.shape:
+        raise DataError(f"two series of one length are needed, found shapes {y.shape} and {p.shape}")
+    kept = y >= 0.5
+    return pearson(y[kept], p[kept]) if int(kept.sum()) >= 2 else float("nan")
+
+
 def bootstrap_interval(
     metric: Metric,
     truth: ArrayLike,
@@ -159,6 +204,17 @@ def _pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.int64], ND
             f"truth and predictions must be two lists of one length >= 1, found shapes {y.shape}, {p.shape}"
         )
     return y.astype(np.int64), p.astype(np.int64)
+
+
+def _sets(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    y, p = np.asarray(truth), np.asarray(predicted)
+    if y.ndim != 2 or y.shape != p.shape or y.size == 0:
+        raise DataError(
+            f"truth and predictions must be two 0/1 tables of one shape (n >= 1, labels >= 1), found {y.shape}, {p.shape}"
+        )
+    if not (np.isin(y, (0, 1)).all() and np.isin(p, (0, 1)).all()):
+        raise DataError("labels must be 0 or 1")
+    return y.astype(np.bool_), p.astype(np.bool_)
 
 
 def _resample(

@@ -20,6 +20,9 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weight
 #: shift, one scale for a whole weight in place of one for each channel.
 QuantizeOption = Literal["equalize", "smooth", "bias-correct", "per-tensor"]
 WeightsStatus = Literal["trained", "official", "random"]
+#: Headline metrics. UAR, WAR, macro-F1: one class of several. Jaccard, micro-F1, macro-F1: several labels. Pearson:
+#: values, and classes in an order. Pearson-some: over the items whose true value is at least 0.5.
+Metric = Literal["UAR", "WAR", "macro-F1", "Jaccard", "micro-F1", "Pearson", "Pearson-some"]
 #: Least, usual and greatest size of a dynamic dimension.
 Range3 = tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
 
@@ -53,9 +56,13 @@ class RawInput(Spec, frozen=True):
 
 
 class Softmax(Spec, frozen=True, tag_field="type", tag="softmax"):
-    """One label of several: ``output`` holds probabilities that add up to one (already softmaxed)."""
+    """One label of several: ``output`` holds probabilities that add up to one (already softmaxed).
+
+    ``attention``, here and below, names the engine output with one weight for each token of a text.
+    """
 
     output: str
+    attention: str | None = None
 
 
 class Sigmoid(Spec, frozen=True, tag_field="type", tag="sigmoid"):
@@ -63,6 +70,7 @@ class Sigmoid(Spec, frozen=True, tag_field="type", tag="sigmoid"):
 
     output: str
     thresholds: tuple[float, ...]
+    attention: str | None = None
 
 
 class Regression(Spec, frozen=True, tag_field="type", tag="regression"):
@@ -70,6 +78,7 @@ class Regression(Spec, frozen=True, tag_field="type", tag="regression"):
 
     output: str
     range: tuple[float, float]
+    attention: str | None = None
 
 
 class Embedding(Spec, frozen=True, tag_field="type", tag="embedding"):

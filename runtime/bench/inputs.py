@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distinct raw inputs of equal length and rate, made once for all contestants of a run."""
+"""Distinct raw inputs of like length, made once for all contestants of a run."""
 
 from __future__ import annotations
 
@@ -18,31 +18,37 @@ from zoo.errors import DataError, ZooError
 COUNT = 64
 #: Where a pipeline takes any length, one of this many seconds.
 DEFAULT_SECONDS = 2.0
+#: Words of a text: those of a usual tweet.
+WORDS = 20
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Raw inputs of one run. ``items`` are float32 (n,) in [-1, 1] at ``rate`` Hz, all of one length."""
+    """Raw inputs of one run. Audio: ``items`` are float32 (n,) in [-1, 1] at ``rate`` Hz, all of one length. Text:
+    they are str, and the rate is 0.
+    """
 
-    items: tuple[NDArray[np.float32], ...]
+    items: tuple[Any, ...]
     rate: int
     source: str
 
-    def raws(self) -> list[tuple[NDArray[np.float32], int]]:
-        """What a pipeline is called with."""
-        return [(item, self.rate) for item in self.items]
+    def raws(self) -> list[Any]:
+        """What a pipeline is called with: (samples, rate), or the text."""
+        return [(item, self.rate) if self.rate else item for item in self.items]
 
     def save(self, path: Path) -> None:
         """Write for the workers."""
-        np.savez(path, rate=np.array(self.rate), items=np.stack(self.items))
+        np.savez(
+            path, rate=np.array(self.rate), items=np.stack(self.items) if self.rate else np.array(self.items)
+        )
 
     @classmethod
     def open(cls, path: Path) -> Inputs:
         """Read what ``save`` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            items = arrays["items"]
-            return cls(tuple(np.array(item) for item in items), int(arrays["rate"]), "")
+            items, rate = arrays["items"], int(arrays["rate"])
+            return cls(tuple(np.array(item) if rate else str(item) for item in items), rate, "")
 
 
 def make_inputs(
@@ -53,14 +59,15 @@ def make_inputs(
     seconds: float | None = None,
     count: int = COUNT,
 ) -> Inputs:
-    """Make ``count`` distinct inputs of exactly the pipeline's window.
+    """Make ``count`` distinct inputs: audio of exactly the pipeline's window, texts of 20 words.
 
     Parameters
     ----------
     bundle : Bundle
-        Its pipeline gives the window, its golden clips the signals where ``data`` is None.
+        Its pipeline gives the window, its golden inputs the signals or words where ``data`` is None.
     data : Path or None
-        Folder whose audio files (WAV, FLAC; searched through) are used, spread evenly over their sorted paths.
+        Folder whose audio files (WAV, FLAC; searched through) are used, spread evenly over their sorted paths. For
+        texts: a UTF-8 file whose lines are used.
     rate : int or None
         Rate of the inputs in Hz; None means the model's own, so that nothing is resampled while measuring.
     seconds : float or None
@@ -71,14 +78,16 @@ def make_inputs(
     Raises
     ------
     DataError
-        ``data`` is not a folder, or holds no audio file.
+        ``data`` is not a folder (for texts: no file with words), or holds no audio file.
     ZooError
-        The bundle's inputs are not audio.
+        The bundle's inputs are neither audio nor text.
     """
     spec = bundle.manifest.input
+    if spec.modality == "text":
+        return _texts(bundle, data, count)
     if spec.modality != "audio":
         raise ZooError(
-            f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio only so far"
+            f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio and text only so far"
         )
     rate = rate or spec.rate
     if rate is None:
@@ -94,6 +103,27 @@ def make_inputs(
 
     signals = [clip if have == rate else np.asarray(ops.resample(clip, have, rate)) for clip, have in clips]
     return Inputs(tuple(vary(signals, length, count)), rate, source)
+
+
+def _texts(bundle: Bundle, data: Path | None, count: int) -> Inputs:
+    if data is None:
+        lines = [case["input"].tobytes().decode() for case in load_golden(bundle)]
+        source = f"words of {len(lines)} golden texts of the bundle, {WORDS} each"
+    else:
+        try:
+            lines = data.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"bench: {data} is not a readable UTF-8 file: {error}") from error
+        source = f"words of the file {data.name}, {WORDS} each"
+    words = [word for line in lines for word in line.split()]
+    if len(words) < 2:
+        raise DataError(f"bench: {data or bundle.path} holds fewer than two words")
+    texts = []
+    for i in range(count):
+        # Another start and another stride each time, so that no two texts have the same words in the same order.
+        start, stride = i * WORDS % len(words), 1 + i * WORDS // len(words)
+        texts.append(" ".join(words[(start + k * stride) % len(words)] for k in range(WORDS)))
+    return Inputs(tuple(texts), 0, source)
 
 
 def vary(signals: Sequence[NDArray[np.float32]], length: int, count: int) -> list[NDArray[np.float32]]:

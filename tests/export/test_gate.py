@@ -111,7 +111,7 @@ def test_folds_and_data_must_fit(plain: Exporter, toy) -> None:
     fewer = Dataset(
         "few", plain.dataset.labels, tuple(i for i in plain.dataset.items if i.group != "d"), "CC0-1.0"
     )
-    with pytest.raises(DataError, match="fold weights are for groups a, b, c, d, few has a, b, c;"):
+    with pytest.raises(DataError, match="held-out groups are a, b, c, d, few has a, b, c;"):
         make_folds(plain.recipe("int8"), fewer, load_folds(plain.card, plain.variant))
     other = Dataset("other", ("x", "y", "z"), plain.dataset.items, "CC0-1.0")
     with pytest.raises(DataError, match="other has labels x, y, z; toy has low, middle, high"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zoo.data import Dataset, Item
 from zoo.errors import DataError
-from zoo.export.inputs import RawClip, derived_clips, golden_clips, stratified, to_int16
+from zoo.export.inputs import Raw, derived_inputs, golden_inputs, stratified, to_int16
 
 
 def dataset(counts: list[int]) -> Dataset:
@@ -41,15 +41,15 @@ def test_the_choice_has_the_shares_of_the_whole(counts: list[int], count: int) -
 
 
 def test_derived_clips_are_distinct_and_the_same_in_every_run(toy) -> None:
-    clips = golden_clips(toy.card)
-    made = derived_clips(clips, 64)
+    clips = golden_inputs(toy.card)
+    made = derived_inputs(clips, 64)
     assert len({clip.samples.tobytes() for clip in made}) == 64
     assert all(
-        np.array_equal(a.samples, b.samples) for a, b in zip(made, derived_clips(clips, 64), strict=True)
+        np.array_equal(a.samples, b.samples) for a, b in zip(made, derived_inputs(clips, 64), strict=True)
     )
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(made, clips, strict=False))
     with pytest.raises(DataError, match="too short to derive"):
-        derived_clips([RawClip(np.zeros(1, np.int16), 8000)], 64)
+        derived_inputs([Raw(np.zeros(1, np.int16), 8000)], 64)
 
 
 def test_int16_is_exact() -> None:

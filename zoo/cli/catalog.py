@@ -165,7 +165,7 @@ def info_command(name: str, as_json: bool) -> None:
                 "sheet": card.file.paper.sheet,
                 "input": card.file.input,
                 "pipeline": variant.pipeline,
-                "decode": card.file.decode,
+                "decode": card.decode(variant),
                 "config": variant.config,
                 "training": variant.training,
                 "quality": variant.quality,

@@ -18,10 +18,11 @@ from zoo.cli.common import data_option, emit_json, emit_table, json_option, perc
 )
 @json_option
 def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: bool) -> None:
-    """Score BUNDLE (or a model's name) on a labelled data set, from raw files to labels.
+    """Score BUNDLE (or a model's name) on a labelled data set, from raw inputs to labels.
 
-    The shipped weights are trained on the whole published data set: on that very set the figure shows
+    Some models' weights are trained on the whole published data set: on that very set the figure shows
     that the artifact works, not how well it does on new speakers. zoo info has the held-out figures.
+    Others have a held-out part, and only it is scored. DIR may be a file where the data set's reader takes one.
 
     Example: zoo eval tim-net-emodb --data DIR --json
     """
@@ -33,11 +34,14 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
     model = zoo.load(bundle, threads=threads)
     card, variant = registry.find(model.name)
     dataset = open_dataset(card, variant.data, data)
+    if any(item.group in variant.held_out for item in dataset.items):
+        dataset = dataset.only(variant.held_out)
     output = model.manifest.decode.output
     with progress() as report:
         result = evaluate(
-            lambda source: model(source).outputs[output].tolist(),
+            lambda source: model(source).outputs[output],
             dataset,
+            decode=model.manifest.decode,
             labels=model.labels,
             metric=variant.metric,
             progress=report,
@@ -71,6 +75,8 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
     if model.manifest.provenance.weights == "random":
         click.echo("The weights are random: the figure means nothing.")
     click.echo(", ".join(f"{name} {percent(value)}" for name, value in result.metrics.items()))
+    if not result.confusion:
+        return
     header = ("true \\ predicted", *result.labels)
     emit_table(
         header,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("model")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True)
 @click.option("--target", help="Which built bundle of a name; default: the fp32 one for any CPU.")
 @click.option("--precision", help="Which built bundle of a name.")
 @click.option(
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
 @json_option
 def run_command(
     model: str,
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
     target: str | None,
     precision: str | None,
     threads: int | None,
     hop: float | None,
     as_json: bool,
 ) -> None:
-    """Run MODEL (a name, or a bundle's path) on audio files (WAV, FLAC; any rate).
+    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
 
-    Times are milliseconds; scores are probabilities.
+    A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
+    probabilities. Models that weigh the tokens of a text show them, the heavier the brighter.
 
     Example: zoo run tim-net-emodb clip.wav --json
     """
@@ -51,12 +53,15 @@ def run_command(
     loaded = zoo.load(model, target=target, precision=precision, threads=threads)
     load_ms = (time.perf_counter() - started) * 1e3
     results: list[dict[str, Any]] = []
-    predictions: list[tuple[Path, Prediction]] = []
-    for path in inputs:
-        found = list(_windows(loaded, path, hop)) if hop else [loaded(path)]
+    predictions: list[tuple[str, Prediction]] = []
+    text = loaded.manifest.input.modality == "text"
+    if hop and text:
+        raise click.UsageError("--hop cuts audio into windows; this model takes texts")
+    for given in _lines(inputs) if text else inputs:
+        found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
         for prediction in found:
-            predictions.append((path, prediction))
-            results.append(_as_json(path, prediction, loaded.manifest.provenance.weights))
+            predictions.append((given, prediction))
+            results.append(_as_json(given, prediction, loaded.manifest.provenance.weights))
     if as_json:
         emit_json(results)
         return
@@ -64,11 +69,12 @@ def run_command(
         click.echo("zoo: this bundle has random weights: the labels mean nothing", err=True)
     show_window = hop is not None
     rows = []
-    for path, prediction in predictions:
-        best = sorted(prediction.scores.items(), key=lambda pair: -pair[1])
+    for given, prediction in predictions:
+        numbers = prediction.scores or _values(prediction)
+        best = sorted(numbers.items(), key=lambda pair: -pair[1])
         rows.append(
             (
-                str(path),
+                given,
                 *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if show_window else ()),
                 prediction.label or ", ".join(prediction.labels) or "-",
                 ", ".join(f"{name} {value:.3f}" for name, value in best),
@@ -76,10 +82,39 @@ def run_command(
             )
         )
     emit_table(("input", *(("seconds",) if show_window else ()), "label", "scores", "ms"), rows)
+    for _, prediction in predictions:
+        if prediction.attention:
+            click.echo(_weighed(prediction))
     click.echo(
         f"zoo: {loaded.manifest.name} {loaded.manifest.target} {loaded.manifest.precision}, loaded in {load_ms:.0f} ms",
         err=True,
     )
+
+
+def _lines(inputs: tuple[str, ...]) -> list[str]:
+    """The texts, with - replaced by the lines of standard input."""
+    texts: list[str] = []
+    for given in inputs:
+        texts += sys.stdin.read().splitlines() if given == "-" else [given]
+    return texts
+
+
+def _values(prediction: Prediction) -> dict[str, float]:
+    """Regression values by name; an embedding has none."""
+    return prediction.values if isinstance(prediction.values, dict) else {}
+
+
+def _weighed(prediction: Prediction) -> str:
+    """Tokens with their weights in percent; on a terminal in shades of red, the heaviest the brightest."""
+    most = max(weight for _, weight in prediction.attention)
+    parts = []
+    for token, weight in prediction.attention:
+        share = weight / most if most > 0 else 0.0
+        shown = click.style(
+            token, fg=(255, round(230 * (1 - share)), round(230 * (1 - share))), bold=share > 0.8
+        )
+        parts.append(f"{shown} {100 * weight:.0f}")
+    return "  ".join(parts)
 
 
 def _windows(model: Any, path: Path, hop: float) -> Any:
@@ -95,10 +130,10 @@ def _windows(model: Any, path: Path, hop: float) -> Any:
     return model.stream(chunks(), rate=info.rate, hop=hop)
 
 
-def _as_json(path: Path, prediction: Prediction, weights: str) -> dict[str, Any]:
+def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]:
     timing = prediction.timing
     result: dict[str, Any] = {
-        "input": str(path),
+        "input": given,
         "label": prediction.label,
         "labels": prediction.labels,
         "scores": prediction.scores,
@@ -111,6 +146,8 @@ def _as_json(path: Path, prediction: Prediction, weights: str) -> dict[str, Any]
             "total": timing.total,
         },
     }
+    if prediction.attention:
+        result["attention"] = [{"token": token, "weight": weight} for token, weight in prediction.attention]
     if not math.isnan(prediction.end):
         result["start_s"], result["end_s"] = prediction.start, prediction.end
     return result

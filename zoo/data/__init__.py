@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,25 @@ if TYPE_CHECKING:
     from zoo.card import Card, DataSpec
 
 
+#: A file of the raw input, or the text itself.
+Source = Path | str
+#: The truth of an item: index of its class, one 0 or 1 for each label, or one number for each label.
+Label = int | tuple[int, ...] | tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Item:
     """One raw input with its truth. ``group`` is what must not be split between training and test."""
 
     id: str
-    source: Path
-    label: int
+    source: Source
+    label: Label
     group: str
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Items in a fixed order, and the label names that ``Item.label`` indexes."""
+    """Items in a fixed order, and the names that ``Item.label`` indexes (class) or goes along (labels, values)."""
 
     name: str
     labels: tuple[str, ...]
@@ -37,17 +44,32 @@ class Dataset:
     notes: str = ""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
+    def only(self, groups: Collection[str]) -> Dataset:
+        """The items of some groups."""
+        return replace(self, items=tuple(item for item in self.items if item.group in groups))
+
     def fingerprint(self, ids: tuple[str, ...] | None = None) -> str:
         """SHA-256 over ids, labels and file contents, of all items or of those with the given ids."""
         wanted = None if ids is None else frozenset(ids)
         digest = hashlib.sha256()
         for item in sorted(self.items, key=lambda item: item.id):
             if wanted is None or item.id in wanted:
-                digest.update(f"{item.id}\t{self.labels[item.label]}\t{self.file_sha256(item)}\n".encode())
+                digest.update(f"{item.id}\t{self.truth(item)}\t{self.source_sha256(item)}\n".encode())
         return digest.hexdigest()
 
-    def file_sha256(self, item: Item) -> str:
-        """SHA-256 of an item's file; read once."""
+    def truth(self, item: Item) -> str:
+        """The truth of an item in words: its class, its labels, or its values."""
+        if isinstance(item.label, int):
+            return self.labels[item.label]
+        pairs = zip(self.labels, item.label, strict=True)
+        if all(isinstance(value, int) for value in item.label):
+            return "+".join(name for name, value in pairs if value)
+        return " ".join(f"{name}={value!r}" for name, value in pairs)
+
+    def source_sha256(self, item: Item) -> str:
+        """SHA-256 of an item's file (read once) or text."""
+        if isinstance(item.source, str):
+            return hashlib.sha256(item.source.encode()).hexdigest()
         if item.id not in self._fingerprints:
             self._fingerprints[item.id] = hashlib.sha256(item.source.read_bytes()).hexdigest()
         return self._fingerprints[item.id]

@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -386,7 +386,7 @@ def load_corpus(
         raise DataError(f"{variant.name}: the pipeline gives features of different shapes: {sorted(shapes)}")
     return Corpus(
         features=np.stack([np.stack(copy) for copy in rows]),
-        labels=np.array([order[item.label] for item in dataset.items]),
+        labels=np.array([order[cast("int", item.label)] for item in dataset.items]),
         groups=tuple(item.group for item in dataset.items),
         ids=tuple(item.id for item in dataset.items),
         fingerprint=dataset.fingerprint(),
