@@ -241,7 +241,7 @@ def bench(
             source=inputs.source,
             count=len(inputs.items),
             rate=inputs.rate,
-            seconds=rounded(len(inputs.items[0]) / inputs.rate),
+            seconds=rounded(len(inputs.items[0]) / inputs.rate) if inputs.rate else 0.0,
         ),
         protocol=Protocol(
             processes=options.processes,

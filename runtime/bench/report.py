@@ -142,7 +142,7 @@ class Row(Record, frozen=True):
 
 
 class InputsInfo(Record, frozen=True):
-    """What was fed in."""
+    """What was fed in. Texts have neither rate nor length in seconds: both are 0."""
 
     source: str
     count: int
@@ -297,7 +297,7 @@ def machine_line(report: Report) -> str:
     return (
         f"{machine.cpu}, {machine.cores} cores{' (virtual)' if machine.virtual else ''}, "
         f"kernels {machine.zoo_isa or 'unknown'}, {machine.os}; "
-        f"{inputs.count} inputs of {inputs.seconds:g} s at {inputs.rate} Hz ({inputs.source}); "
+        f"{inputs.count} inputs{f' of {inputs.seconds:g} s at {inputs.rate} Hz' if inputs.rate else ''} ({inputs.source}); "
         f"{protocol.processes} processes of {protocol.seconds:g} s"
         f"{'; QUICK: not for publication' if report.quick else ''}"
     )

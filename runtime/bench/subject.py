@@ -89,7 +89,8 @@ class BundleSubject:
 
     def features(self, raw: Any) -> Any:
         """The bare C++ pipeline, without the model's own checks: these count as overhead."""
-        return self._preprocess(*raw)[None]
+        features = self._preprocess(raw) if isinstance(raw, str) else self._preprocess(*raw)
+        return features[None]
 
     def engine(self, features: Any) -> Any:
         """The engine's own run."""
