@@ -270,7 +270,9 @@ def train(
         return function(truth, by.decide(scores_of(net, logits)))
 
     fitted = fit(net, parts["train"], parts["dev"], recipe, score, seed=seed, progress=progress)
-    net.load_state_dict(fitted.state)
+    # Stored in half precision; what is scored is what is stored.
+    own = {name: value.half() for name, value in fitted.state.items() if name not in shared}
+    net.load_state_dict({**fitted.state, **own})
     truth = parts["dev"].truth
     found = by.decide(scores_of(net, logits_of(net, parts["dev"].ids)))
     figures = {name: float(compute(truth, found)) for name, compute in by.metrics.items()}
@@ -287,8 +289,8 @@ def train(
     )
     out.mkdir(parents=True, exist_ok=True)
     about = {"variant": variant.name, "start": recipe.start, "seed": seed, "epoch": fitted.epoch}
-    own = {name: value.numpy() for name, value in fitted.state.items() if name not in shared}
-    _write(weights, save(own, metadata={"zoo": json.dumps(about)}))
+    tensors = {name: value.numpy() for name, value in own.items()}
+    _write(weights, save(tensors, metadata={"zoo": json.dumps(about)}))
     document = {
         "schema": 1,
         "report": msgspec.to_builtins(report),
