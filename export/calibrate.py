@@ -4,32 +4,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from zoo.bundle import Calibration
 from zoo.data import Dataset, Item
 from zoo.errors import DataError, TargetError
+from zoo.export.histogram import PERCENTILE as PERCENTILE
+from zoo.export.histogram import Histogram as Histogram
+from zoo.export.histogram import Method as Method
 from zoo.export.inputs import Features, Preprocessor, Progress, stratified
+from zoo.export.recordings import RecordingFile, recording_file
 from zoo.export.session import Session
 
 if TYPE_CHECKING:
     from zoo.card import Variant
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
-
 MIN_ITEMS = 128
 #: Enough for stable ranges; more only takes longer.
 ITEMS = 256
-#: Share of the absolute values that ``percentile`` keeps.
-PERCENTILE = 0.9999
-_BINS = 2048
-_LEVELS = 127
+#: A long recording is saved about this often, in seconds.
+_SAVE_EVERY = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,82 +73,6 @@ def choose(dataset: Dataset, *, without: Collection[str] = (), count: int = ITEM
     return CalibrationSet(dataset, tuple(stratified(dataset, items, count)))
 
 
-class Histogram:
-    """Absolute values of one tensor, streamed: the range doubles where a larger value comes."""
-
-    def __init__(self) -> None:
-        self.counts: NDArray[np.int64] = np.zeros(_BINS, np.int64)
-        self.width = 0.0
-        self.largest = 0.0
-
-    def add(self, values: NDArray[Any]) -> None:
-        """Count values; DataError-free: the caller has checked that they are finite."""
-        magnitude = np.abs(values.astype(np.float32, copy=False)).ravel()
-        top = float(magnitude.max(initial=0.0))
-        self.largest = max(self.largest, top)
-        if top == 0.0 and self.width == 0.0:
-            self.counts[0] += magnitude.size
-            return
-        if self.width == 0.0:
-            self.width = top / _BINS
-        while top > self.width * _BINS:
-            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(_BINS // 2, np.int64)])
-            self.width *= 2
-        index = np.minimum((magnitude * np.float32(1 / self.width)).astype(np.int64), _BINS - 1)
-        self.counts += np.bincount(index, minlength=_BINS)
-
-    def threshold(self, method: Method) -> float:
-        """The absolute value that becomes 127."""
-        if self.largest == 0.0:
-            return 1e-6
-        if method == "minmax":
-            return self.largest
-        if method == "percentile":
-            cumulative = np.cumsum(self.counts)
-            bin_index = int(np.searchsorted(cumulative, PERCENTILE * cumulative[-1]))
-            return min((bin_index + 1) * self.width, self.largest)
-        return self._mse() if method == "mse" else self._entropy()
-
-    def _mse(self) -> float:
-        """Least squared error of rounding and clipping, values taken at the middle of their bins."""
-        centres = (np.arange(_BINS) + 0.5) * self.width
-        best, chosen = np.inf, self.largest
-        for share in np.linspace(0.2, 1.0, 81):
-            limit = share * self.largest
-            scale = limit / _LEVELS
-            rounded = np.minimum(np.rint(centres / scale), _LEVELS) * scale
-            # Inside a step the bin's own width hides the rounding error of fine bins: s²/12 stands for it.
-            inside = centres <= limit
-            error = np.where(inside, scale**2 / 12, (centres - rounded) ** 2)
-            total = float(np.dot(self.counts, error))
-            if total < best:
-                best, chosen = total, limit
-        return float(chosen)
-
-    def _entropy(self) -> float:
-        """Least Kullback-Leibler divergence between the clipped and the quantised distribution."""
-        counts = self.counts.astype(np.float64)
-        counts[0] = counts[1]  # exact zeros (ReLU, padding) are free and would swamp the rest
-        last = int(np.max(np.nonzero(self.counts)[0])) + 1
-        best, chosen = np.inf, last
-        for stop in range(min(_LEVELS + 1, last), last + 1, 8):
-            clipped = counts[:stop].copy()
-            clipped[-1] += counts[stop:].sum()
-            edges = np.linspace(0, stop, _LEVELS + 2).astype(np.int64)[:-1]
-            sums = np.add.reduceat(counts[:stop], edges)
-            filled = np.add.reduceat((clipped > 0).astype(np.float64), edges)
-            spread = np.repeat(
-                np.divide(sums, filled, out=np.zeros_like(sums), where=filled > 0), np.diff([*edges, stop])
-            )
-            quantised = np.where(clipped > 0, spread, 0.0)
-            p, q = clipped / max(clipped.sum(), 1e-12), quantised / max(quantised.sum(), 1e-12)
-            mask = p > 0
-            divergence = float(np.sum(p[mask] * np.log(p[mask] / np.maximum(q[mask], 1e-12))))
-            if divergence < best:
-                best, chosen = divergence, stop
-        return min(chosen * self.width, self.largest)
-
-
 #: Tensor name to its histogram.
 Recording = Mapping[str, Histogram]
 
@@ -158,8 +82,18 @@ def record(
     tensors: Sequence[str],
     inputs: Sequence[Features],
     progress: Progress | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    kept: RecordingFile | None = None,
 ) -> Recording:
     """Histograms of the named tensors (graph inputs included) over real inputs, one input at a time.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        What errors call the inputs; None: their numbers.
+    kept : RecordingFile or None
+        Where the recording goes on from, and is saved. The result is the same, bit for bit, as without it.
 
     Raises
     ------
@@ -168,14 +102,28 @@ def record(
     """
     if not inputs:
         raise DataError("INT8 needs calibration data: give --data DIR")
+    start, histograms = (
+        kept.load(tensors, len(inputs)) if kept else (0, {name: Histogram() for name in tensors})
+    )
+    if start == len(inputs):
+        if progress:
+            progress("calibrating", start, start)
+        return histograms
     session = Session(model, [name for name in tensors if name not in {i.name for i in model.graph.input}])
-    histograms = {name: Histogram() for name in tensors}
-    for done, features in enumerate(inputs):
+    saved = time.monotonic()
+    for done in range(start, len(inputs)):
+        features = inputs[done]
         values = session.run(features) | dict(zip(session.inputs, features, strict=True))
         for name, histogram in histograms.items():
             if not np.isfinite(values[name]).all():
-                raise DataError(f"calibration input {done}: tensor {name} is not finite")
+                which = names[done] if names else done
+                raise DataError(
+                    f"calibration input {which}: tensor {name} is not finite; repair that input or take it out"
+                )
             histogram.add(values[name])
+        if kept and (done + 1 == len(inputs) or time.monotonic() - saved >= _SAVE_EVERY):
+            kept.save(histograms, done + 1)
+            saved = time.monotonic()
         if progress:
             progress("calibrating", done + 1, len(inputs))
     return histograms
@@ -186,8 +134,46 @@ def thresholds(recording: Recording, method: Method) -> dict[str, float]:
     return {name: histogram.threshold(method) for name, histogram in recording.items()}
 
 
-def calibration_features(
-    chosen: CalibrationSet, preprocessor: Preprocessor, progress: Progress | None = None
-) -> tuple[Features, ...]:
-    """The chosen items through the C++ pipeline."""
-    return preprocessor.items(chosen.items, progress)
+class _Stream(Sequence[Features]):
+    """Features made when they are asked for, so that memory does not grow with the number of items."""
+
+    def __init__(self, items: Sequence[Item], make: Callable[[Item], Features]) -> None:
+        self._items, self._make = items, make
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Features:  # type: ignore[override]
+        return self._make(self._items[index])
+
+
+def record_items(
+    model: onnx.ModelProto,
+    graph_sha256: str,
+    tensors: Sequence[str],
+    chosen: CalibrationSet,
+    variant: Variant,
+    preprocessor: Preprocessor,
+    progress: Progress | None = None,
+) -> Recording:
+    """:func:`record` over data set items through the C++ pipeline, kept in the user's cache folder.
+
+    Raises
+    ------
+    DataError
+        An item's file is missing, fewer than 128 differ, or a tensor is not finite on one of them.
+    """
+    ids = tuple(item.id for item in chosen.items)
+    try:
+        content = chosen.dataset.fingerprint(ids)
+        distinct = len({chosen.dataset.file_sha256(item) for item in chosen.items})
+    except OSError as error:
+        raise DataError(f"calibration item {error.filename} cannot be read: {error.strerror}") from error
+    if distinct < MIN_ITEMS:
+        raise DataError(
+            f"{chosen.dataset.name}: only {distinct} of {len(ids)} calibration items differ, INT8 needs {MIN_ITEMS}; "
+            "give real, distinct items"
+        )
+    kept = recording_file(graph_sha256, content, ids, repr(variant.pipeline))
+    stream = _Stream(chosen.items, preprocessor.item)
+    return record(model, tensors, stream, progress, names=ids, kept=kept)

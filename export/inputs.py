@@ -24,6 +24,9 @@ Features = tuple[NDArray[Any], ...]
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
 
+#: Bytes of features that a preprocessor remembers; what comes after is computed again when it is asked for.
+_REMEMBERED = 256 << 20
+
 
 @dataclass(frozen=True)
 class RawClip:
@@ -42,7 +45,7 @@ class InputSet:
 
 
 class Preprocessor:
-    """A variant's pipeline, for raw clips and for data set items. Remembers the features of each item."""
+    """A variant's pipeline, for raw clips and for data set items. Remembers the features of items, up to a limit."""
 
     def __init__(self, card: Card, variant: Variant) -> None:
         if len(card.file.engine_inputs) != 1:
@@ -51,16 +54,22 @@ class Preprocessor:
             )
         self._pipeline = Pipeline(variant.pipeline)
         self._known: dict[Path, Features] = {}
+        self._left = _REMEMBERED
 
     def clip(self, clip: RawClip) -> Features:
         """Features of raw samples."""
         return (self._pipeline.run(clip.samples, clip.rate),)
 
     def item(self, item: Item) -> Features:
-        """Features of a data set item; computed once."""
-        if item.source not in self._known:
-            self._known[item.source] = (self._pipeline.run_file(item.source)[0],)
-        return self._known[item.source]
+        """Features of a data set item; computed once as long as they fit into the limit."""
+        if item.source in self._known:
+            return self._known[item.source]
+        features: Features = (self._pipeline.run_file(item.source)[0],)
+        size = sum(array.nbytes for array in features)
+        if size <= self._left:
+            self._left -= size
+            self._known[item.source] = features
+        return features
 
     def items(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Features, ...]:
         """Features of several items."""

@@ -124,10 +124,10 @@ class Recipe:
     ) -> dict[str, float]:
         """Activation ranges of every layer that can be quantised."""
         names = dict.fromkeys(name for layer in quantize.layers(graph.model) for name in layer.data)
-        features = calibrate.calibration_features(chosen, self.preprocessor, progress)
-        return calibrate.thresholds(
-            calibrate.record(graph.model, list(names), features, progress), self.method
+        recording = calibrate.record_items(
+            graph.model, graph.sha256, list(names), chosen, self.variant, self.preprocessor, progress
         )
+        return calibrate.thresholds(recording, self.method)
 
     def build(self, lowered: Lowered) -> Artifact:
         """Build the engine and open it with the runtime, or onnxruntime on its graph where it cannot run here.

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from zoo.data import open_dataset
 from zoo.errors import DataError
 from zoo.export import calibrate, quantize
-from zoo.export.calibrate import Histogram
+from zoo.export.histogram import Histogram
+from zoo.export.recordings import RecordingFile
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
 
@@ -85,6 +89,85 @@ def test_the_record_names_items_and_changes_with_them(toy) -> None:
         calibrate.choose(dataset, count=150).record(toy.variant, "mse").sha256,
     }
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize("stop", [1, 7, 63])
+def test_an_interrupted_recording_goes_on_to_the_same_bytes(
+    toy, tmp_path: Path, monkeypatch, stop: int
+) -> None:
+    names = list(dict.fromkeys(name for layer in quantize.layers(toy.graph.model) for name in layer.data))
+    inputs = toy.inputs.features
+    whole, parts = (RecordingFile(tmp_path / name, "key") for name in ("whole", "parts"))
+    calibrate.record(toy.graph.model, names, inputs, kept=whole)
+    monkeypatch.setattr(calibrate, "_SAVE_EVERY", 0.0)
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if done == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate.record(toy.graph.model, names, inputs, interrupt, kept=parts)
+    seen: list[int] = []
+    calibrate.record(toy.graph.model, names, inputs, lambda _s, done, _t: seen.append(done), kept=parts)
+    assert seen == list(range(stop + 1, len(inputs) + 1))  # nothing twice
+    assert parts.path.read_bytes() == whole.path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "key"])
+def test_a_damaged_recording_is_made_anew(toy, tmp_path: Path, damage: str) -> None:
+    names = list(dict.fromkeys(name for layer in quantize.layers(toy.graph.model) for name in layer.data))
+    kept = RecordingFile(tmp_path / "file", "key")
+    calibrate.record(toy.graph.model, names, toy.inputs.features, kept=kept)
+    good = kept.path.read_bytes()
+    if damage == "key":
+        calibrate.record(toy.graph.model, names, toy.inputs.features, kept=RecordingFile(kept.path, "other"))
+        assert kept.path.read_bytes() != good
+    else:
+        middle = len(good) // 2
+        bad = {"flip": good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :], "cut": good[:-9]}
+        kept.path.write_bytes(bad.get(damage, b""))
+    assert kept.load(names, 64)[0] == 0
+    calibrate.record(toy.graph.model, names, toy.inputs.features, kept=kept)
+    assert kept.path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [kept.path]
+
+
+def test_items_are_recorded_once_and_a_missing_or_bad_one_is_named(toy, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    names = list(dict.fromkeys(name for layer in quantize.layers(toy.graph.model) for name in layer.data))
+
+    def run(preprocessor, progress=None):
+        chosen = calibrate.choose(open_dataset(toy.card, toy.variant.data, toy.data), count=130)
+        return calibrate.record_items(
+            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, preprocessor, progress
+        )
+
+    class Bad:
+        def item(self, item):
+            return (np.full((16, 12), np.nan, np.float32),)
+
+    with pytest.raises(
+        DataError, match=r"calibration input [abcd]-\w+-\d\d: tensor .* is not finite; repair"
+    ):
+        run(Bad())
+    first = calibrate.thresholds(run(toy.preprocessor), "mse")
+    seen: list[int] = []
+    # Bad would raise if the pipeline were asked again.
+    assert calibrate.thresholds(run(Bad(), lambda _s, done, _t: seen.append(done)), "mse") == first
+    assert seen == [130]
+    dataset = open_dataset(toy.card, toy.variant.data, toy.data)
+    same = [replace(item, source=dataset.items[0].source) for item in dataset.items]
+    chosen = calibrate.choose(replace(dataset, items=tuple(same), _fingerprints={}))
+    with pytest.raises(DataError, match="only 1 of 192 calibration items differ, INT8 needs 128; give real"):
+        calibrate.record_items(
+            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, toy.preprocessor
+        )
+    gone = [replace(item, source=tmp_path / f"{item.id}.wav") for item in dataset.items]
+    chosen = calibrate.choose(replace(dataset, items=tuple(gone), _fingerprints={}))
+    with pytest.raises(DataError, match=r"calibration item .*\.wav cannot be read: No such file"):
+        calibrate.record_items(
+            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, toy.preprocessor
+        )
 
 
 def test_no_inputs_are_refused_and_nan_is_named(toy) -> None:

@@ -43,10 +43,11 @@ class Dataset:
         digest = hashlib.sha256()
         for item in sorted(self.items, key=lambda item: item.id):
             if wanted is None or item.id in wanted:
-                digest.update(f"{item.id}\t{self.labels[item.label]}\t{self._file_sha256(item)}\n".encode())
+                digest.update(f"{item.id}\t{self.labels[item.label]}\t{self.file_sha256(item)}\n".encode())
         return digest.hexdigest()
 
-    def _file_sha256(self, item: Item) -> str:
+    def file_sha256(self, item: Item) -> str:
+        """SHA-256 of an item's file; read once."""
         if item.id not in self._fingerprints:
             self._fingerprints[item.id] = hashlib.sha256(item.source.read_bytes()).hexdigest()
         return self._fingerprints[item.id]
