@@ -19,7 +19,7 @@ _CHANNELS = (16, 32, 64)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with the parameter names of ``nn.MultiheadAttention``; no dropout on the weights' sum.
+    """Multi-head self-attention with the parameter names of ``nn.MultiheadAttention``.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
+        self.drop = nn.Dropout(dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -46,8 +47,7 @@ class SelfAttention(nn.Module):
             part.reshape(batch, steps, self.heads, width // self.heads).transpose(1, 2)
             for part in packed.split(width, dim=2)
         )
-        weights = torch.softmax(q @ k.transpose(2, 3) * (width // self.heads) ** -0.5, dim=3)
-        weights = F.dropout(weights, self.dropout, self.training)
+        weights = self.drop(torch.softmax(q @ k.transpose(2, 3) * (width // self.heads) ** -0.5, dim=3))
         mixed: Tensor = self.out_proj((weights @ v).transpose(1, 2).reshape(batch, steps, width))
         return mixed
 
@@ -62,14 +62,13 @@ class EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(ffn, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.dropout = dropout
+        self.drop1, self.drop, self.drop2 = (nn.Dropout(dropout) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (B, T, width) to the same shape."""
-        drop, training = self.dropout, self.training
-        x = self.norm1(x + F.dropout(self.self_attn(x), drop, training))
-        hidden = F.dropout(torch.relu(self.linear1(x)), drop, training)
-        y: Tensor = self.norm2(x + F.dropout(self.linear2(hidden), drop, training))
+        x = self.norm1(x + self.drop1(self.self_attn(x)))
+        hidden = self.drop(torch.relu(self.linear1(x)))
+        y: Tensor = self.norm2(x + self.drop2(self.linear2(hidden)))
         return y
 
 
