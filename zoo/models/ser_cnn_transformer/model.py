@@ -213,7 +213,9 @@ def build(config: Mapping[str, object]) -> nn.Module:
             values[key] = tuple(value)
         elif key == "rescale" and isinstance(value, bool):
             values[key] = value
-        elif not pools and key != "rescale" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif (
+            not pools and key != "rescale" and isinstance(value, (int, float)) and not isinstance(value, bool)
+        ):
             values[key] = float(value) if key.endswith("dropout") else int(value)
         else:
             raise ZooError(f"ser_cnn_transformer: config {key} = {value!r} is of the wrong type")

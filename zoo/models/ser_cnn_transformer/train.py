@@ -153,7 +153,15 @@ class State:
             self.optimizer.load_state_dict(content["optimizer"])
             self.rng.bit_generator.state = json.loads(content["rng"])
             self.epoch, self.wall_s, self.losses = (content[name] for name in ("epoch", "wall_s", "losses"))
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            EOFError,
+            pickle.UnpicklingError,
+        ) as error:
             raise DataError(
                 f"{path} is no checkpoint of this training ({error}); delete it or start anew"
             ) from error
@@ -230,7 +238,9 @@ def train_model(
             optimizer.step()
             total += float(loss.detach()) * len(picked)
         if not math.isfinite(total):
-            raise ZooError(f"ser_cnn_transformer: the loss of fold {name} is not finite in epoch {state.epoch + 1}")
+            raise ZooError(
+                f"ser_cnn_transformer: the loss of fold {name} is not finite in epoch {state.epoch + 1}"
+            )
         state.losses.append(total / len(rows))
         state.epoch += 1
         state.wall_s += time.perf_counter() - started
@@ -331,9 +341,7 @@ def train(
         seed = recipe.seed
     elif seed != recipe.seed:
         command += f" --seed {seed}"
-    corpus = read_corpus(
-        variant, data, augment=recipe.augment, seed=seed, exclude=exclude, progress=progress
-    )
+    corpus = read_corpus(variant, data, augment=recipe.augment, seed=seed, exclude=exclude, progress=progress)
     held_out = splits(protocol, corpus, folds=recipe.folds, seed=fold_seed)
     what = [dict(variant.config), variant.pipeline, protocol, seed, corpus.fingerprint, recipe]
     key = hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
