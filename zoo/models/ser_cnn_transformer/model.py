@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = (
             part.reshape(batch, steps, self.heads, width // self.heads).transpose(1, 2)
-            for part in packed.split(width, dim=2)
+            for part in packed.chunk(3, dim=2)
         )
         weights = self.drop(torch.softmax(q @ k.transpose(2, 3) * (width // self.heads) ** -0.5, dim=3))
         mixed: Tensor = self.out_proj((weights @ v).transpose(1, 2).reshape(batch, steps, width))
