@@ -341,6 +341,8 @@ def train(
         seed = recipe.seed
     elif seed != recipe.seed:
         command += f" --seed {seed}"
+    if folds is not None:
+        command += f" --folds {','.join(folds)}"
     corpus = read_corpus(variant, data, augment=recipe.augment, seed=seed, exclude=exclude, progress=progress)
     held_out = splits(protocol, corpus, folds=recipe.folds, seed=fold_seed)
     what = [dict(variant.config), variant.pipeline, protocol, seed, corpus.fingerprint, recipe]
