@@ -94,7 +94,9 @@ def test_figures_follow_from_the_predictions(protocol: str) -> None:
         assert (row.value, row.low, row.high) == pytest.approx((value, low, high), abs=5.1e-5)
         assert row.n == result["n"]
         assert (f"{len(result['folds'])} of 10 folds" in row.protocol) != whole
-    assert all(int(np.argmax(item["probabilities"])) == labels.index(item["predicted"]) for item in items)
+    for item in items:  # five digits are recorded, so two labels may be level
+        best = max(item["probabilities"])
+        assert item["probabilities"][labels.index(item["predicted"])] >= best - 1e-5
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
