@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo import registry
+from zoo import crossval, registry
 from zoo.errors import DataError, ZooError
 from zoo.models.tim_net import train as trainer
 from zoo.models.tim_net.model import TimNet, build
@@ -140,7 +140,7 @@ def test_both_backends_train_the_same_model(corpus: Path, tmp_path: Path) -> Non
 def test_kfold_equals_scikit_learn() -> None:
     selection = pytest.importorskip("sklearn.model_selection")
     folds = selection.KFold(10, shuffle=True, random_state=46).split(np.zeros(535))
-    for ours, (_, theirs) in zip(trainer.split_kfold(535, 10, 46), folds, strict=True):
+    for ours, (_, theirs) in zip(crossval.split_kfold(535, 10, 46), folds, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -269,11 +269,11 @@ def test_every_option_of_the_finish_trains(corpus: Path, tmp_path: Path) -> None
 
 
 def test_altered_clips_keep_their_length_and_stay_in_range() -> None:
-    augment = trainer.Augment(copies=1, speed=(0.9, 1.1), gain_db=(-6, 20), snr_db=(10, 20), shift=0.01)
+    augment = crossval.Augment(copies=1, speed=(0.9, 1.1), gain_db=(-6, 20), snr_db=(10, 20), shift=0.01)
     wave = np.sin(np.arange(2000, dtype=np.float32) / 5)
     rates = set()
     for seed in range(20):
-        out, rate = trainer.alter(wave, 22050, augment, np.random.default_rng(seed))
+        out, rate = crossval.alter(wave, 22050, augment, np.random.default_rng(seed))
         assert out.dtype == np.float32
         assert abs(len(out) - 2000) <= 221
         assert np.abs(out).max() <= 1

@@ -23,12 +23,10 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -36,15 +34,23 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from zoo import _native, metrics, ops
-from zoo.data import Dataset
+from zoo import _native
+from zoo.crossval import (
+    Augment,
+    Corpus,
+    Progress,
+    ProtocolName,
+    Trained,
+    TrainReport,
+    read_corpus,
+    run_folds,
+    splits,
+    write_report,
+)
 from zoo.errors import DataError, ZooError
 from zoo.models.tim_net.model import BatchNorm, TimNet, build
-from zoo.pipeline import Pipeline
 
 F32 = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
-ProtocolName = Literal["final", "kfold", "loso"]
 Backend = Literal["auto", "native", "torch"]
 
 _SOURCE = Path(__file__).with_name("train_step.cc")
@@ -53,22 +59,6 @@ _FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-shared
 #: depends on has a name.
 _ISA_FLAGS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",)}
 _CHECKPOINT_EVERY = 20  # epochs
-
-
-class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Altered copies of each training clip, made before training through the same pipeline.
-
-    ``speed``: factor on tempo and pitch, in steps of 2 % (a clip said to have another rate is resampled by the
-    pipeline).
-    ``gain_db``, ``snr_db``: level change, and white noise at this distance below the clip's mean power.
-    ``shift``: the clip starts up to this many seconds later (zeros) or earlier (cut).
-    """
-
-    copies: int
-    speed: tuple[float, float] = (1.0, 1.0)
-    gain_db: tuple[float, float] = (0.0, 0.0)
-    snr_db: tuple[float, float] | None = None
-    shift: float = 0.0
 
 
 class Finish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,37 +93,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     folds: int = 10
     fold_seed: int | None = None
     finish: Finish | None = None
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """One trained model and its held-out items (none for ``final``)."""
-
-    fold: str
-    n_train: int
-    n: int
-    uar: float | None
-    war: float | None
-    seed: int
-    epochs: int
-    wall_s: float
-    losses: dict[str, float]
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a training gave. ``metrics`` are fractions of one over the pooled held-out predictions; empty for
-    ``final``. Paths are relative to ``out``, or None if there is no such file.
-    """
-
-    variant: str
-    protocol: str
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    folds: tuple[FoldResult, ...]
-    result: str
-    predictions: str | None
-    weights: str | None
 
 
 # ---- parameters as one vector ------------------------------------------------------------------------------------
@@ -348,66 +307,6 @@ def make_step(
     if backend == "native" or (backend == "auto" and small and native_library() is not None):
         return NativeStep(config, layout, frames)
     return TorchStep(config, layout, frames)
-
-
-# ---- features ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Features of a data set: ``features`` (copies, n, T, F), copy 0 unaltered; labels and groups in item order."""
-
-    features: F32
-    labels: NDArray[np.int64]
-    groups: tuple[str, ...]
-    ids: tuple[str, ...]
-    fingerprint: str
-
-
-def load_corpus(
-    variant: Any, dataset: Dataset, augment: Augment | None, seed: int, progress: Progress | None
-) -> Corpus:
-    """Run the variant's pipeline over every clip, and over its altered copies."""
-    pipeline = Pipeline(variant.pipeline)
-    order = [variant.labels.index(label) for label in dataset.labels]
-    copies = 1 + (augment.copies if augment else 0)
-    rows: list[list[F32]] = [[] for _ in range(copies)]
-    for i, item in enumerate(dataset.items):
-        samples, rate = ops.read_audio(item.source)
-        rows[0].append(pipeline.run(samples, rate))
-        if augment:
-            for copy in range(1, copies):
-                rng = np.random.default_rng([seed, zlib.crc32(item.id.encode()), copy])
-                rows[copy].append(pipeline.run(*alter(samples, rate, augment, rng)))
-        if progress:
-            progress("features", i + 1, len(dataset.items))
-    shapes = {row.shape for copy in rows for row in copy}
-    if len(shapes) != 1:
-        raise DataError(f"{variant.name}: the pipeline gives features of different shapes: {sorted(shapes)}")
-    return Corpus(
-        features=np.stack([np.stack(copy) for copy in rows]),
-        labels=np.array([order[cast("int", item.label)] for item in dataset.items]),
-        groups=tuple(item.group for item in dataset.items),
-        ids=tuple(item.id for item in dataset.items),
-        fingerprint=dataset.fingerprint(),
-    )
-
-
-def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -> tuple[F32, int]:
-    """One altered copy of a clip and the rate that it claims to have."""
-    factor = rng.uniform(*augment.speed)
-    gain = 10 ** (rng.uniform(*augment.gain_db) / 20)
-    lag = round(rng.uniform(-augment.shift, augment.shift) * rate)
-    out = np.zeros_like(samples) if lag > 0 else samples[min(-lag, len(samples) - 1) :].copy()
-    if lag > 0:
-        out[lag:] = samples[: max(len(samples) - lag, 0)]
-    if augment.snr_db is not None:
-        power = float(np.mean(np.square(out, dtype=np.float64)))
-        level = math.sqrt(power / 10 ** (rng.uniform(*augment.snr_db) / 10))
-        out += (rng.standard_normal(len(out)) * level).astype(np.float32)
-    # steps of 2 %: a small ratio keeps the resampler's filter short
-    claimed = max(1, round(50 * factor)) * rate // 50
-    return np.ascontiguousarray(np.clip(out * np.float32(gain), -1, 1)), claimed
 
 
 # ---- training one model ------------------------------------------------------------------------------------------
@@ -651,29 +550,6 @@ def probabilities(config: Mapping[str, object], weights: Mapping[str, F32], feat
 # ---- protocols ---------------------------------------------------------------------------------------------------
 
 
-def split_kfold(n: int, folds: int, seed: int) -> list[NDArray[np.int64]]:
-    """Test indices of each fold, equal to scikit-learn's ``KFold(folds, shuffle=True, random_state=seed)``."""
-    if not 2 <= folds <= n:
-        raise DataError(f"{folds} folds need at least 2 folds and as many items; there are {n} items")
-    indices = np.arange(n)
-    np.random.RandomState(seed).shuffle(indices)
-    return [np.sort(part) for part in np.array_split(indices, folds)]
-
-
-def splits(protocol: ProtocolName, corpus: Corpus, recipe: Recipe) -> dict[str, NDArray[np.int64]]:
-    """Name of each fold -> its held-out rows."""
-    if protocol == "final":
-        return {"all": np.zeros(0, np.int64)}
-    if protocol == "kfold":
-        seed = recipe.seed if recipe.fold_seed is None else recipe.fold_seed
-        return {str(i): rows for i, rows in enumerate(split_kfold(len(corpus.labels), recipe.folds, seed))}
-    names = sorted(set(corpus.groups))
-    if len(names) < 2:
-        raise DataError(f"leaving one speaker out needs at least 2 speakers; the data set has {len(names)}")
-    groups = np.array(corpus.groups)
-    return {name: np.flatnonzero(groups == name) for name in names}
-
-
 def checkpoint_keys(
     variant: Any, recipe: Recipe, protocol: ProtocolName, seed: int, fingerprint: str
 ) -> tuple[str, str]:
@@ -741,34 +617,27 @@ def train(
         recipe = msgspec.convert(dict(variant.training), Recipe)
     except msgspec.ValidationError as error:
         raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
-    if variant.data is None:
-        raise DataError(f"{variant.name}: the card names no data set, so it cannot be trained")
-    if not data.is_dir():
-        raise DataError(f"{data}: no such folder (data set {variant.data.reader})")
     usual = recipe
     seed = recipe.seed if seed is None else seed
     if epochs is not None:
         recipe = msgspec.structs.replace(recipe, epochs=epochs)
-    dataset = import_module(f"zoo.data.{variant.data.reader}").read(data, **variant.data.options)
-    if set(dataset.labels) != set(variant.labels):
-        raise DataError(
-            f"{variant.name}: data set {dataset.name} has labels {', '.join(dataset.labels)}; "
-            f"the model has {', '.join(variant.labels)}"
-        )
-    if exclude:
-        kept = tuple(item for item in dataset.items if item.group not in exclude)
-        dataset = Dataset(dataset.name, dataset.labels, kept, dataset.license, dataset.notes)
-    corpus = load_corpus(variant, dataset, recipe.finish.augment if recipe.finish else None, seed, progress)
-    held_out = splits(protocol, corpus, recipe)
-    unknown = sorted(set(folds or ()) - set(held_out))
-    if unknown:
-        raise DataError(f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(held_out)}")
-    chosen = [name for name in held_out if folds is None or name in folds]
+    corpus = read_corpus(
+        variant,
+        data,
+        augment=recipe.finish.augment if recipe.finish else None,
+        seed=seed,
+        exclude=exclude,
+        progress=progress,
+    )
+    held_out = splits(
+        protocol,
+        corpus,
+        folds=recipe.folds,
+        seed=recipe.seed if recipe.fold_seed is None else recipe.fold_seed,
+    )
     keys = checkpoint_keys(variant, recipe, protocol, seed, corpus.fingerprint)
 
-    def run(name: str) -> tuple[dict[str, F32], State, F32]:
-        test = held_out[name]
-        rows = np.setdiff1d(np.arange(len(corpus.labels)), test)
+    def run(name: str, rows: NDArray[np.int64], test: NDArray[np.int64]) -> Trained:
         weights, state = train_model(
             variant.config,
             recipe,
@@ -785,150 +654,34 @@ def train(
             progress=progress,
         )
         probs = np.zeros((0, len(variant.labels)), np.float32)
-        return (
-            weights,
-            state,
-            probabilities(variant.config, weights, corpus.features[0][test]) if len(test) else probs,
-        )
+        if len(test):
+            probs = probabilities(variant.config, weights, corpus.features[0][test])
+        return Trained(weights, state.losses, state.wall_s, probs)
 
     inner = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            trained = dict(zip(chosen, pool.map(run, chosen), strict=True))
+        trained = run_folds(variant.name, corpus, held_out, run, only=folds, threads=threads)
     finally:
         torch.set_num_threads(inner)
-    return _write(
-        variant, usual, recipe, corpus, protocol, held_out, trained, out, seed, backend, len(held_out)
-    )
-
-
-def _write(
-    variant: Any,
-    usual: Recipe,
-    recipe: Recipe,
-    corpus: Corpus,
-    protocol: ProtocolName,
-    held_out: Mapping[str, NDArray[np.int64]],
-    trained: Mapping[str, tuple[dict[str, F32], State, F32]],
-    out: Path,
-    seed: int,
-    backend: Backend,
-    all_folds: int,
-) -> TrainReport:
-    """Scores, files and the report of finished folds."""
-    from safetensors.numpy import save
-
-    stem = f"{variant.name}.{protocol}"
-    epochs = recipe.epochs + (recipe.finish.epochs if recipe.finish else 0)
-    truth: list[int] = []
-    found: list[int] = []
-    groups: list[str] = []
-    predictions = []
-    rows = []
-    for name, (_, state, probs) in trained.items():
-        test = held_out[name]
-        y, p = corpus.labels[test], probs.argmax(axis=1) if len(test) else np.zeros(0, np.int64)
-        marks = sorted({1, *(round(epochs * part / 10) for part in range(1, 11))} - {0})
-        rows.append(
-            FoldResult(
-                fold=name,
-                n_train=len(corpus.labels) - len(test),
-                n=len(test),
-                uar=metrics.uar(y, p) if len(test) else None,
-                war=metrics.accuracy(y, p) if len(test) else None,
-                seed=seed,
-                epochs=epochs,
-                wall_s=round(state.wall_s, 1),
-                losses={
-                    str(mark): round(state.losses[mark - 1], 5) for mark in marks if mark <= len(state.losses)
-                },
-            )
-        )
-        truth += y.tolist()
-        found += p.tolist()
-        groups += [corpus.groups[i] for i in test]
-        predictions += [
-            {
-                "id": corpus.ids[i],
-                "fold": name,
-                "label": variant.labels[corpus.labels[i]],
-                "predicted": variant.labels[int(row.argmax())],
-                "probabilities": [round(float(value), 5) for value in row],
-            }
-            for i, row in zip(test, probs, strict=True)
-        ]
-    figures: dict[str, float] = {}
-    intervals: dict[str, tuple[float, float]] = {}
-    matrix: list[list[int]] = []
-    if truth:
-        for metric, function in (("UAR", metrics.uar), ("WAR", metrics.accuracy)):
-            per_fold = [row.uar if metric == "UAR" else row.war for row in rows]
-            figures[metric] = function(truth, found)
-            figures[f"{metric} mean of folds"] = float(
-                np.mean([value for value in per_fold if value is not None])
-            )
-            intervals[metric] = metrics.bootstrap_interval(function, truth, found)
-            if protocol == "loso" and len(set(groups)) >= 3:
-                intervals[f"{metric} by speaker"] = metrics.bootstrap_interval(
-                    function, truth, found, groups=groups
-                )
-        matrix = metrics.confusion(truth, found, len(variant.labels)).tolist()
-    out.mkdir(parents=True, exist_ok=True)
-    weights_name: str | None = None
-    tensors: dict[str, F32] = {}
-    if protocol == "final":
-        weights_name, tensors = f"{variant.name}.safetensors", trained["all"][0]
-    elif protocol == "loso":
-        weights_name = f"{variant.name}.loso.safetensors"
-        tensors = {
-            f"fold/{name}/{key}": value
-            for name, (state, _, _) in trained.items()
-            for key, value in state.items()
-        }
-    if weights_name is not None:
-        about = {"variant": variant.name, "protocol": protocol, "epochs": epochs, "seed": seed}
-        # one entry only: the library writes several in an order that changes from run to run
-        _atomic(out / weights_name, save(tensors, metadata={"zoo": json.dumps(about)}))
-    predictions_name: str | None = None
-    if predictions:
-        predictions_name = f"{stem}.predictions.json"
-        lines = ",\n".join(json.dumps(row) for row in predictions)
-        head = f'{{"variant": "{variant.name}", "labels": {json.dumps(list(variant.labels))}, "items": [\n'
-        _atomic(out / predictions_name, f"{head}{lines}\n]}}\n".encode())
-    report = TrainReport(
-        variant=variant.name,
-        protocol=protocol,
-        metrics=figures,
-        intervals=intervals,
-        folds=tuple(rows),
-        result=f"{stem}.json",
-        predictions=predictions_name,
-        weights=weights_name,
-    )
     command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
     if recipe.epochs != usual.epochs:
         command += f" --epochs {recipe.epochs}"
     if seed != usual.seed:
         command += f" --seed {seed}"
-    document = {
-        "schema": 1,
-        **msgspec.to_builtins(report),
-        "n": len(truth) or len(corpus.labels),
-        "folds_of": all_folds,
-        "confusion": {"labels": list(variant.labels), "rows_are_truth": matrix},
-        "selection": "last epoch",
-        "recipe": msgspec.to_builtins(recipe),
-        "data": {
-            "name": str(variant.data.reader),
-            "options": dict(variant.data.options),
-            "sha256": corpus.fingerprint,
-        },
-        "command": command,
-        "environment": environment(variant.config, backend),
-    }
-    _atomic(out / f"{stem}.json", msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    return report
+    return write_report(
+        variant,
+        corpus,
+        protocol,
+        held_out,
+        trained,
+        out,
+        seed=seed,
+        epochs=recipe.epochs + (recipe.finish.epochs if recipe.finish else 0),
+        recipe=recipe,
+        command=command,
+        environment=environment(variant.config, backend),
+    )
 
 
 def environment(config: Mapping[str, object], backend: Backend) -> dict[str, object]:
@@ -946,9 +699,3 @@ def environment(config: Mapping[str, object], backend: Backend) -> dict[str, obj
         "numpy": np.__version__,
         "torch": str(torch.__version__),
     }
-
-
-def _atomic(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
