@@ -17,12 +17,22 @@ from zoo.cli.common import (
     percent,
     progress,
 )
+from zoo.cli.matrix import export_all, matrix_options
+from zoo.store import DEFAULT_PRECISION, DEFAULT_TARGET
 
 
 @click.command("export")
-@click.argument("name")
-@click.option("--target", default="cpu-x86", show_default=True, help="A target of zoo targets.")
-@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8, or auto.")
+@click.argument("name", required=False)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="A target of zoo targets; several with --all.  [default: cpu-x86]",
+)
+@click.option(
+    "--precision",
+    help="fp32, fp16, int8, or auto; with --all a list, default all.  [default: fp32]",
+)
 @click.option(
     "--compute-capability",
     metavar="X.Y",
@@ -45,27 +55,60 @@ from zoo.cli.common import (
     help="Points of the headline metric that may be lost.",
 )
 @force_option
+@matrix_options
 @json_option
 def export_command(
-    name: str,
-    target: str,
-    precision: str,
+    name: str | None,
+    targets: tuple[str, ...],
+    precision: str | None,
     compute_capability: str | None,
     out: Path | None,
     data: Path | None,
     weights: Path | None,
     budget: float,
     force: bool,
+    everything: bool,
+    models: str,
+    jobs: int,
+    report_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Build, verify and write a bundle of model NAME.
+    """Build, verify and write a bundle of model NAME, or with --all of every model in every precision.
 
     fp32 needs nothing but the package; int8 needs the data set for calibration and for the accuracy gate.
 
+    With --all a cell that is there already, made from the same inputs, is skipped, and one made from others is replaced; a
+    report in JSON says what became of each, and why. Exit code 0: all are built, or refused as card or target declare.
+
     Example: zoo export tim-net-emodb --target openvino-cpu --precision int8 --data DATA --out tim.zoo
+
+    Example: zoo export --all --target cpu-x86 --target openvino-cpu --precision fp32,int8 --data DATA
     """
+    if everything:
+        if name is not None or weights is not None:
+            raise click.UsageError("--all takes neither NAME nor --weights; choose models with --model")
+        export_all(
+            targets,
+            models=models,
+            precisions=precision,
+            compute_capability=compute_capability,
+            out=out,
+            data=data,
+            budget=budget / 100,
+            force=force,
+            jobs=jobs,
+            report=report_file,
+            as_json=as_json,
+        )
+        return
+    if name is None:
+        raise click.UsageError("Missing argument 'NAME'; zoo list shows all names, --all takes every model")
+    if len(targets) > 1 or models != "*" or jobs != 1 or report_file is not None:
+        raise click.UsageError("several targets, --model, --jobs and --report go with --all only")
     from zoo.export import export_model
 
+    target = targets[0] if targets else DEFAULT_TARGET
+    precision = precision or DEFAULT_PRECISION
     with progress() as report:
         result = export_model(
             name,
