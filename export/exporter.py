@@ -24,7 +24,7 @@ from zoo.bundle import Golden, Manifest, Parity, Provenance, check_writable, wri
 from zoo.data import Dataset
 from zoo.errors import CheckFailed, ProviderUnavailable, TargetError, ZooError
 from zoo.export import calibrate, parity
-from zoo.export.builders import Built
+from zoo.export.builders import Built, builder
 from zoo.export.gate import GateResult, run_gate
 from zoo.export.golden import GoldenCases, make_golden
 from zoo.export.graph import Graph, Trace
@@ -126,6 +126,7 @@ def export_model(
     chosen_target = find_target(target).for_capability(compute_capability)
     method = calibrate.check_method(calibration)
     candidates = _candidates(variant, chosen_target, precision)
+    builder(chosen_target)  # a package that is missing is told before any work
     where = out if out is not None else store.store_path(variant.name, chosen_target.folder, precision)
     _check_out(where, force)
     with ExitStack() as held:

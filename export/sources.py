@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Packages whose version the artifact depends on, besides the engine's.
 TOOLS = ("torch", "onnx", "onnxscript", "numpy")
 
+#: Fewest items that INT8 ranges are measured on.
+MIN_ITEMS = 128
+
 _FORMAT = 1
 _CODE = ("zoo", "zoo.data", "zoo.export", "zoo.export.builders", "zoo.runtime", "zoo.runtime.engines")
 
@@ -72,7 +75,18 @@ def dataset_for(card: Card, variant: Variant, data: Path | None, precision: str 
                 f"give --data DIR (reader {variant.data.reader}) or set ZOO_DATA"
             )
         return None
-    return open_dataset(card, variant.data, root)
+    dataset = open_dataset(card, variant.data, root)
+    if needed:
+        check_enough(dataset, len(dataset.items))
+    return dataset
+
+
+def check_enough(dataset: Dataset, count: int) -> None:
+    """Refuse to calibrate on fewer than 128 items with a DataError."""
+    if count < MIN_ITEMS:
+        raise DataError(
+            f"{dataset.name} has {count} items for calibration, INT8 needs {MIN_ITEMS}; give a larger --data"
+        )
 
 
 def inputs_sha256(

@@ -231,15 +231,18 @@ class CellBuilder:
 
     def _exporter(self, cell: CellReport, progress: Progress) -> Exporter:
         card, variant, target = self._inputs.of(cell)
+        dataset = self._inputs.dataset(cell)
+        exporter_type = export.Exporter  # says what to install, where torch is missing
+        from zoo.export.builders import builder
+
+        builder(target)  # a package that is missing is told before any work
         if self._last is None or self._last[0] != cell.name:
             self._last = None  # its memory is free before the next one takes its own
             method = cast("Method", self._settings.calibration)
-            dataset = self._inputs.dataset(cell)
-            made = export.Exporter(
+            made = exporter_type(
                 card, variant, target, None, dataset, method, self._settings.budget, progress
             )
             self._last = (cell.name, made)
-        self._inputs.dataset(cell)  # an int8 cell without data is refused here
         exporter = self._last[1].with_target(target)
         exporter.progress = progress
         return exporter
