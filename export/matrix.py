@@ -166,7 +166,12 @@ def _refusals(
 
 
 def _new_cell(
-    card: Card, variant: Variant, target: Target, precision: str, refusal: tuple[Source, str] | None, out: Path
+    card: Card,
+    variant: Variant,
+    target: Target,
+    precision: str,
+    refusal: tuple[Source, str] | None,
+    out: Path,
 ) -> CellReport:
     cell = CellReport(
         name=variant.name,
@@ -295,9 +300,10 @@ class Run:
         self._on_change = on_change or (lambda index, cell, event: None)
         self._start = time.monotonic()
         self._interrupted = False
+        self.report = self._report()
+        """Where every cell stands, as it was last written."""
 
-    def report(self) -> MatrixReport:
-        """Where every cell stands now."""
+    def _report(self) -> MatrixReport:
         counts = Counter(cell.state for cell in self.cells)
         return MatrixReport(
             cells=tuple(self.cells),
@@ -331,7 +337,7 @@ class Run:
                 self._save(strict=True)
                 raise
             self._save(strict=True)
-        return self.report()
+        return self.report
 
     def _find_present(self) -> None:
         inputs = Inputs(self._settings)
@@ -395,13 +401,12 @@ class Run:
 
     def _save(self, *, strict: bool = False) -> None:
         """Write the report. A full disk in the middle of a run is the next cell's error; at its end it is ours."""
+        self.report = self._report()
         try:
-            write_file(self.path, encode_report(self.report()))
+            write_file(self.path, encode_report(self.report))
         except OSError as error:
             if strict:
-                raise ZooError(
-                    f"{self.path} cannot be written: {cause(error) or error.strerror}"
-                ) from error
+                raise ZooError(f"{self.path} cannot be written: {cause(error) or error.strerror}") from error
 
 
 def encode_report(report: MatrixReport) -> bytes:

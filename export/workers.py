@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, cast
@@ -91,7 +92,7 @@ class _Worker:
         self._number, self._events = number, events
         self._cell: CellReport | None = None
         # What native libraries print; its last line tells why a worker died.
-        self._noise: IO[bytes] = tempfile.TemporaryFile()
+        self._noise: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         # The same modules as here, whatever the folder that we run in holds; a session of its own, so that Ctrl-C
         # reaches only us and we decide.
         code = f"import sys; sys.path[:] = {sys.path!r}; from zoo.export.workers import main; main()"
@@ -130,18 +131,14 @@ class _Worker:
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout, self._noise):
             if stream is not None:
-                try:
+                with suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass
 
     def _send(self, line: bytes) -> None:
         assert self._process.stdin is not None
-        try:
+        with suppress(OSError):  # it has died, which the listener reports
             self._process.stdin.write(line + b"\n")
             self._process.stdin.flush()
-        except OSError:
-            pass  # it has died, which the listener reports
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -266,7 +266,10 @@ def _trace_once() -> Iterator[None]:
     known: dict[tuple[bytes, str], Trace] = {}
 
     def trace(card: Card, variant: Variant) -> Trace:
-        what = ((card.folder / "model.py").read_bytes(), f"{card.file.engine_inputs} {variant.config} {variant.profile}")
+        what = (
+            (card.folder / "model.py").read_bytes(),
+            f"{card.file.engine_inputs} {variant.config} {variant.profile}",
+        )
         if what not in known:
             known[what] = Trace(card, variant)
         return known[what]

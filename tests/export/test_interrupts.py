@@ -84,7 +84,9 @@ def gate(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     shutil.copytree(toy_root / "toy", root / "toy")
     model = (root / "toy" / "model.py").read_text()
     model += HOLD
-    model = model.replace("def build(config):\n", "def build(config):\n    if config.get('hold'):\n        _hold()\n")
+    model = model.replace(
+        "def build(config):\n", "def build(config):\n    if config.get('hold'):\n        _hold()\n"
+    )
     (root / "toy" / "model.py").write_text(model)
     head, *variants = (root / "toy" / "card.toml").read_text().split("[[variants]]")
     chosen = [text for name in ("toy-random", "toy-alone", "toy-outlier") for text in variants if f'"{name}"\n' in text.split("summary")[0]]  # fmt: skip
@@ -117,7 +119,9 @@ def test_the_second_export_of_a_cell_is_told_and_others_go_on(gate: Gate, tmp_pa
     gate.close()
     first = start(ZOO, "export", "toy-alone", "--out", place / "a")
     assert gate.wait() == first.pid
-    with pytest.raises(ZooError, match=rf"another export \(process {first.pid}\) is making .*place/a; wait for it"):
+    with pytest.raises(
+        ZooError, match=rf"another export \(process {first.pid}\) is making .*place/a; wait for it"
+    ):
         export_model("toy-random", target="cpu-x86", precision="fp32", out=place / "a")
     export_model("toy-random", target="cpu-x86", precision="fp32", out=place / "b")
     assert names(place) == ["b", "b/engine.onnx", "b/golden.npz", "b/manifest.json"]
@@ -226,7 +230,9 @@ def test_a_matrix_that_loses_a_worker_and_is_interrupted_goes_on(gate: Gate, tmp
     ]
     assert report["cells"][1]["reason"].startswith("the exporting process died of SIGKILL (the system kills so when memory runs out)")  # fmt: skip
     open_bundle(out / "toy-random" / "cpu-x86-fp32")
-    bundle = ["toy-random/cpu-x86-fp32" + name for name in ("", "/engine.onnx", "/golden.npz", "/manifest.json")]
+    bundle = [
+        "toy-random/cpu-x86-fp32" + name for name in ("", "/engine.onnx", "/golden.npz", "/manifest.json")
+    ]
     assert names(out) == ["report.json", "toy-random", *bundle]
     gate.open()
     again = subprocess.run([*command, "--jobs", "2"], capture_output=True, text=True, timeout=300)

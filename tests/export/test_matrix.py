@@ -211,9 +211,17 @@ def _append(path: Path, text: str, *, same: bool = False) -> str | None:
     [
         ([], 2, "--all needs --target"),
         (["--target", "cpu-x68"], 2, "no target is called 'cpu-x68'; did you mean cpu-x86"),
-        (["--target", "cpu-x86", "--precision", "fp32,int5"], 2, "no precision is called 'int5'; there are fp32"),
+        (
+            ["--target", "cpu-x86", "--precision", "fp32,int5"],
+            2,
+            "no precision is called 'int5'; there are fp32",
+        ),
         (["--target", "cpu-x86", "--precision", "auto"], 2, "no precision is called 'auto'"),
-        (["--target", "cpu-x86", "--model", "nothing*"], 2, "no model fits 'nothing*'; zoo list shows all names"),
+        (
+            ["--target", "cpu-x86", "--model", "nothing*"],
+            2,
+            "no model fits 'nothing*'; zoo list shows all names",
+        ),
         (["--target", "cpu-x86", "toy"], 2, "--all takes neither NAME nor --weights"),
         (["--target", "cpu-x86", "--data", "/no/where"], 3, "/no/where: no such file or folder"),
         (["--target", "cpu-x86", "--compute-capability", "9.9"], 2, "cpu-x86 has no compute capability 9.9"),
@@ -252,7 +260,12 @@ def test_a_report_that_cannot_be_written_is_told_before_any_work(own_models: Pat
         (DataError("no data"), "failed", "data", "no data"),
         (ParityError("differs"), "failed", "check", "differs"),
         (CheckFailed("loses"), "failed", "check", "loses"),
-        (MemoryError(), "failed", "export", "out of memory (MemoryError); free memory, or use a machine with more"),
+        (
+            MemoryError(),
+            "failed",
+            "export",
+            "out of memory (MemoryError); free memory, or use a machine with more",
+        ),
         (KeyError("x"), "failed", "export", "internal error: KeyError: 'x'"),
     ],
 )

@@ -31,9 +31,7 @@ def without(value: Any, keys: tuple[str, ...]) -> Any:
     return value
 
 
-def test_two_fresh_processes_give_the_same_bytes(
-    toy_models: Path, tmp_path: Path
-) -> None:
+def test_two_fresh_processes_give_the_same_bytes(toy_models: Path, tmp_path: Path) -> None:
     targets = [target for package, target in TARGETS.items() if importlib.util.find_spec(package)]
     command = [ZOO, "export", "--all", "--model", "toy-outlier", "--precision", "fp32,int8", "--json"]
     command += [part for target in targets for part in ("--target", target)]
@@ -63,7 +61,10 @@ def test_two_fresh_processes_give_the_same_bytes(
     for path in files:
         first, second = (one / path).read_bytes(), (other / path).read_bytes()
         if path.name == "report.json":
-            reports = [json.loads(first.replace(bytes(one), b"")), json.loads(second.replace(bytes(other), b""))]
+            reports = [
+                json.loads(first.replace(bytes(one), b"")),
+                json.loads(second.replace(bytes(other), b"")),
+            ]
             assert without(reports[0], TIMES) == without(reports[1], TIMES)
         elif "tensorrt-rtx" in path.parts[1]:
             _compare_all_but_the_plan(path, first, second)

@@ -89,7 +89,7 @@ def export_all(
         try:
             found = run.execute()
         except KeyboardInterrupt:
-            found = run.report()
+            found = run.report
     if as_json:
         click.echo(matrix.encode_report(found).decode(), nl=False)
     else:
@@ -113,7 +113,9 @@ def _print(report: MatrixReport) -> None:
 
 
 def _line(cell: CellReport) -> tuple[str, ...]:
-    where = f"{cell.node} ({cell.op}): " if cell.node and cell.op and cell.node not in (cell.reason or "") else ""
+    where = (
+        f"{cell.node} ({cell.op}): " if cell.node and cell.op and cell.node not in (cell.reason or "") else ""
+    )
     return (
         cell.name,
         cell.target,
@@ -172,7 +174,7 @@ class ProgressTable:
     """
 
     def __init__(self, cells: Sequence[CellReport], rows: int) -> None:
-        self._cells = {index: cell for index, cell in enumerate(cells)}
+        self._cells = dict(enumerate(cells))
         self._recent = [index for index, cell in self._cells.items() if cell.state != "pending"]
         self._stages: dict[int, str] = {}
         self._rows = rows
