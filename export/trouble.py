@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -71,4 +73,16 @@ def told_plainly(what: str, progress: Progress | None = None) -> Iterator[Progre
         found = cause(error)
         if found is None:
             raise
+        _release(error)
         raise ZooError(f"{what}: {current}: {found}. Nothing was written") from error
+
+
+def _release(error: BaseException) -> None:
+    """Free what the frames of a traceback hold: there may not be enough left to print the message."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    gc.collect()
