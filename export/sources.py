@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export reads, and one hash over all of it: two exports with the same hash give the same bundle."""
+"""What an export reads, and one hash over all of it: two exports with the same hash give the same bundle, tuning aside."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from zoo.cli.common import (
     progress,
 )
 from zoo.cli.matrix import export_all, matrix_options
+from zoo.cli.tune import show_tuning
 from zoo.store import DEFAULT_PRECISION, DEFAULT_TARGET
 
 
@@ -54,6 +55,14 @@ from zoo.store import DEFAULT_PRECISION, DEFAULT_TARGET
     show_default=True,
     help="Points of the headline metric that may be lost.",
 )
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Also choose threads, batch and shape profile by measuring here; the bundle keeps the table.",
+)
+@click.option(
+    "--quick", is_flag=True, help="With --tune or --precision auto: 3 processes of 1 s, for a look."
+)
 @force_option
 @matrix_options
 @json_option
@@ -66,6 +75,8 @@ def export_command(
     data: Path | None,
     weights: Path | None,
     budget: float,
+    tune: bool,
+    quick: bool,
     force: bool,
     everything: bool,
     models: str,
@@ -87,6 +98,8 @@ def export_command(
     if everything:
         if name is not None or weights is not None:
             raise click.UsageError("--all takes neither NAME nor --weights; choose models with --model")
+        if tune or quick:
+            raise click.UsageError("--tune and --quick measure one model: give NAME instead of --all")
         export_all(
             targets,
             models=models,
@@ -106,9 +119,12 @@ def export_command(
     if len(targets) > 1 or models != "*" or jobs != 1 or report_file is not None:
         raise click.UsageError("several targets, --model, --jobs and --report go with --all only")
     from zoo.export import export_model
+    from zoo.runtime.bench import Options
 
     target = targets[0] if targets else DEFAULT_TARGET
     precision = precision or DEFAULT_PRECISION
+    if quick and not tune and precision != "auto":
+        raise click.UsageError("--quick needs --tune or --precision auto")
     with progress() as report:
         result = export_model(
             name,
@@ -119,6 +135,8 @@ def export_command(
             data=data,
             weights=weights,
             budget=budget / 100,
+            tune=tune,
+            protocol=Options.quick() if quick else None,
             force=force,
             progress=report,
         )
@@ -137,6 +155,7 @@ def export_command(
                 "parity": manifest.parity,
                 "gate": manifest.gate,
                 "kept": manifest.engines[0].kept,
+                "tuning": manifest.tuning,
                 "notes": manifest.notes,
             }
         )
@@ -159,4 +178,5 @@ def export_command(
         )
     for note in manifest.notes:
         click.echo(f"note: {note}")
+    show_tuning(manifest)
     click.echo(str(result.path))
