@@ -223,6 +223,23 @@ def test_no_space_at_each_write_in_turn(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["out", "out.zoo"])
+def test_the_slower_of_two_machines_on_one_disk_is_told(
+    ready_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source = open_bundle(ready_bundle)
+    contents = {file.path: source.read(file.path) for file in source.manifest.files}
+    out = write_bundle(tmp_path / name, source.manifest, contents)
+    before = _everything(tmp_path)
+    monkeypatch.setattr(bundle, "check_writable", lambda out, force: None)  # it was not there when both began
+    with pytest.raises(ZooError, match="was written by another process meanwhile; give --force"):
+        write_bundle(out, source.manifest, contents)
+    assert _everything(tmp_path) == before
+    monkeypatch.setattr(bundle, "_exchange", lambda one, other: False)  # a system that cannot swap paths
+    write_bundle(out, source.manifest, contents, force=True)
+    assert _everything(tmp_path) == before
+
+
 def _write(out: Path, source: bundle.Bundle, contents: dict[str, bytes]) -> OSError | None:
     try:
         write_bundle(out, source.manifest, contents, force=True)
