@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.export.convert import ConvertResult as ConvertResult
     from zoo.export.convert import convert_model as convert_model
+    from zoo.export.exporter import Exporter as Exporter
     from zoo.export.exporter import ExportResult as ExportResult
     from zoo.export.exporter import export_model as export_model
+    from zoo.export.exporter import publish as publish
 
 _WHERE = {
     "ConvertResult": "convert",
     "convert_model": "convert",
     "ExportResult": "exporter",
+    "Exporter": "exporter",
     "export_model": "exporter",
+    "publish": "exporter",
 }
 
-__all__ = ["ConvertResult", "ExportResult", "convert_model", "export_model"]
+__all__ = ["ConvertResult", "ExportResult", "Exporter", "convert_model", "export_model", "publish"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,11 +21,12 @@ from zoo.export.histogram import Method as Method
 from zoo.export.inputs import Features, Preprocessor, Progress, stratified
 from zoo.export.recordings import RecordingFile, recording_file
 from zoo.export.session import Session
+from zoo.export.sources import MIN_ITEMS as MIN_ITEMS
+from zoo.export.sources import check_enough
 
 if TYPE_CHECKING:
     from zoo.card import Variant
 
-MIN_ITEMS = 128
 #: Enough for stable ranges; more only takes longer.
 ITEMS = 256
 #: A long recording is saved about this often, in seconds.
@@ -76,10 +77,7 @@ def choose(dataset: Dataset, *, without: Collection[str] = (), count: int = ITEM
         Fewer than 128 items.
     """
     items = [item for item in dataset.items if item.group not in without]
-    if len(items) < MIN_ITEMS:
-        raise DataError(
-            f"{dataset.name} has {len(items)} items for calibration, INT8 needs {MIN_ITEMS}; give a larger --data"
-        )
+    check_enough(dataset, len(items))
     return CalibrationSet(dataset, tuple(stratified(dataset, items, count)))
 
 

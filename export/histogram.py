@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
+#: Chosen by measurement. Loss in points of UAR on unheard speakers, tim-net-emodb / -robust (n = 535, the
+#: intervals are some 1.3 points wide on either side): minmax 0.57 / 0.83, percentile 0.24 / 0.14,
+#: entropy -0.12 / -0.29, mse -0.11 / -0.24. Entropy and mse are equal; mse is ten times faster.
+DEFAULT_METHOD: Method = "mse"
 
 #: Share of the absolute values that ``percentile`` keeps.
 PERCENTILE = 0.9999

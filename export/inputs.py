@@ -223,7 +223,8 @@ def _strata(items: Sequence[Item]) -> list[int]:
     if table.dtype.kind == "i":
         rarity = np.where(table > 0, table.sum(axis=0), len(table) + 1)
         return [
-            int(row.argmin()) if given else -1 for row, given in zip(rarity, table.sum(axis=1).tolist(), strict=True)
+            int(row.argmin()) if given else -1
+            for row, given in zip(rarity, table.sum(axis=1).tolist(), strict=True)
         ]
     ranks = np.argsort(np.argsort(table[:, 0], kind="stable"), kind="stable")
     return [int(rank) for rank in ranks * 5 // len(items)]

@@ -42,6 +42,7 @@ _IGNORED = (
     "key.onnx_sha256",
     "provenance.code_version",
     "provenance.tools",
+    "provenance.inputs_sha256",
     "parity.max_error",
     "parity.verified_on",
     "golden.tolerance",

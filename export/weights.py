@@ -79,7 +79,9 @@ def load_weights(card: Card, variant: Variant, override: Path | None = None) -> 
         path = card.path(spec.file)
         tensors, _ = read_safetensors(path)
         tensors |= _shared(card, variant)
-        content = path.read_bytes() + (card.path(spec.shared).read_bytes() if spec.shared is not None else b"")
+        content = path.read_bytes() + (
+            card.path(spec.shared).read_bytes() if spec.shared is not None else b""
+        )
         digest = hashlib.sha256(content).hexdigest()
         weights = Weights(tensors, spec.status, spec.source, digest, own=True)
         where = str(path)

@@ -8,6 +8,9 @@ schema, paths, pipeline, key, sizes and hashes, digest. See docs/bundle.md.
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import glob
 import hashlib
 import io
 import os
@@ -105,7 +108,9 @@ class Calibration(Spec, frozen=True):
 
 
 class Provenance(Spec, frozen=True):
-    """Where the numbers come from. ``quantize`` lists the options of the int8 quantiser."""
+    """Where the numbers come from. ``quantize`` lists the options of the int8 quantiser, ``inputs_sha256`` covers
+    everything that the export read.
+    """
 
     weights: WeightsStatus
     weights_sha256: Sha256
@@ -116,6 +121,7 @@ class Provenance(Spec, frozen=True):
     sheet: str
     tools: dict[str, str]
     quantize: tuple[QuantizeOption, ...] = ()
+    inputs_sha256: Sha256 | None = None
 
 
 class Parity(Spec, frozen=True):
@@ -530,25 +536,80 @@ def write_bundle(
     decode_manifest(data, str(out))
     check_writable(out, force=force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    temp = Path(tempfile.mkdtemp(prefix=f".{out.name}{_TEMPORARY}", dir=out.parent))
     try:
         os.chmod(temp, 0o755)
+        made = temp / "bundle"
         if out.suffix == ".zoo":
-            _write_zip(temp / out.name, data, contents)
-            os.replace(temp / out.name, out)
+            _write_zip(made, data, contents)
         else:
-            made = temp / "bundle"
             made.mkdir()
             for name, content in {MANIFEST: data, **contents}.items():
                 target = made / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            if out.exists():
-                os.replace(out, temp / "old")
-            os.replace(made, out)
+        _publish(made, out, force=force)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return out
+
+
+#: Between the name of a bundle and the random end of the folder that it is written in.
+_TEMPORARY = ".zoo-tmp-"
+
+
+def sweep_temporaries(out: Path) -> None:
+    """Remove what writers of ``out`` left that were killed. Only for who knows that none is writing it now."""
+    for path in out.absolute().parent.glob(f"{glob.escape(f'.{out.name}{_TEMPORARY}')}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically: the old content or the new one is there, never a part."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}{_TEMPORARY}", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _publish(made: Path, out: Path, *, force: bool) -> None:
+    """Move a finished bundle to its place in one step; who reads it at that moment sees the old or the new one."""
+    if force and out.exists():
+        if not _exchange(made, out):
+            os.replace(out, made.with_name("old"))
+            os.replace(made, out)
+        return
+    # It did not exist when the work began: what is there now another export wrote meanwhile.
+    try:
+        if made.is_dir():
+            os.rename(made, out)
+        else:
+            os.link(made, out)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
+            raise ZooError(
+                f"{out} was written by another process meanwhile; give --force to replace it"
+            ) from error
+        if made.is_dir() or error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        os.replace(made, out)  # a file system without hard links
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step (Linux's renameat2); False where the system cannot."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    if swap is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def check_writable(out: Path, *, force: bool) -> None:

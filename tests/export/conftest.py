@@ -263,13 +263,16 @@ def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _trace_once() -> Iterator[None]:
     """Tracing takes seconds, and test_graph.py tests it: exports trace each variant of the toy once."""
-    known: dict[tuple[Path, str], Trace] = {}
+    known: dict[tuple[bytes, str], Trace] = {}
 
     def trace(card: Card, variant: Variant) -> Trace:
-        where = (card.folder, variant.name)
-        if where not in known:
-            known[where] = Trace(card, variant)
-        return known[where]
+        what = (
+            (card.folder / "model.py").read_bytes(),
+            f"{card.file.engine_inputs} {variant.config} {variant.profile}",
+        )
+        if what not in known:
+            known[what] = Trace(card, variant)
+        return known[what]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter, "Trace", trace)

@@ -275,7 +275,9 @@ def test_a_full_disk_is_one_clear_error(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(ZooError, match="out cannot be written: No space left on device"):
+        with pytest.raises(
+            ZooError, match=r"out cannot be written: no space left \(\[Errno 28\] No space left on device\)"
+        ):
             export_model("toy", target="cpu-x86", precision="fp32", out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -17,18 +17,23 @@ from zoo.cli.common import (
     percent,
     progress,
 )
+from zoo.cli.matrix import export_all, matrix_options
 from zoo.cli.pareto import emit_pareto, write_report
 from zoo.cli.tune import show_tuning
+from zoo.store import DEFAULT_PRECISION, DEFAULT_TARGET
 
 
 @click.command("export")
-@click.argument("name")
-@click.option("--target", default="cpu-x86", show_default=True, help="A target of zoo targets.")
+@click.argument("name", required=False)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="A target of zoo targets; several with --all.  [default: cpu-x86]",
+)
 @click.option(
     "--precision",
-    default="fp32",
-    show_default=True,
-    help="fp32, fp16, bf16, int8, int8-weights, int4-weights, or auto.",
+    help="fp32, fp16, bf16, int8, int8-weights, int4-weights, or auto; with --all a list, default all.  [default: fp32]",
 )
 @click.option(
     "--compute-capability",
@@ -66,7 +71,8 @@ from zoo.cli.tune import show_tuning
     "--report",
     "report_file",
     type=click.Path(path_type=Path),
-    help="Also write that table to a file: JSON where it ends in .json, else Markdown. Goes with --pareto.",
+    help="With --pareto: also write the table there, JSON where it ends in .json, else Markdown. With --all: where the "
+    "report goes.  [default: report.json in --out]",
 )
 @click.option(
     "--tune",
@@ -77,11 +83,12 @@ from zoo.cli.tune import show_tuning
     "--quick", is_flag=True, help="With --tune or --precision auto: 3 processes of 1 s, for a look."
 )
 @force_option
+@matrix_options
 @json_option
 def export_command(
-    name: str,
-    target: str,
-    precision: str,
+    name: str | None,
+    targets: tuple[str, ...],
+    precision: str | None,
     compute_capability: str | None,
     out: Path | None,
     data: Path | None,
@@ -93,14 +100,49 @@ def export_command(
     tune: bool,
     quick: bool,
     force: bool,
+    everything: bool,
+    models: str,
+    jobs: int,
     as_json: bool,
 ) -> None:
-    """Build, verify and write a bundle of model NAME.
+    """Build, verify and write a bundle of model NAME, or with --all of every model in every precision.
 
     fp32 needs nothing but the package; int8 needs the data set for calibration and for the accuracy gate.
 
+    With --all a cell that is there already, made from the same inputs, is skipped, and one made from others is replaced; a
+    report in JSON says what became of each, and why. Exit code 0: all are built, or refused as card or target declare.
+
     Example: zoo export tim-net-emodb --target openvino-cpu --precision int8 --data DATA --out tim.zoo
+
+    Example: zoo export --all --target cpu-x86 --target openvino-cpu --precision fp32,int8 --data DATA
     """
+    if everything:
+        if name is not None or weights is not None:
+            raise click.UsageError("--all takes neither NAME nor --weights; choose models with --model")
+        if tune or quick or pareto:
+            raise click.UsageError(
+                "--tune, --quick and --pareto measure one model: give NAME instead of --all"
+            )
+        if quantize:
+            raise click.UsageError("--quantize is for one model: give NAME instead of --all")
+        export_all(
+            targets,
+            models=models,
+            precisions=precision,
+            compute_capability=compute_capability,
+            out=out,
+            data=data,
+            budget=budget / 100,
+            force=force,
+            jobs=jobs,
+            report=report_file,
+            as_json=as_json,
+        )
+        return
+    if name is None:
+        raise click.UsageError("Missing argument 'NAME'; zoo list shows all names, --all takes every model")
+    if len(targets) > 1 or models != "*" or jobs != 1:
+        raise click.UsageError("several targets, --model and --jobs go with --all only")
     from zoo.export import export_model
     from zoo.runtime.bench import Options
 
@@ -108,8 +150,10 @@ def export_command(
         from zoo.runtime.bench.report import check_writable
 
         if not pareto:
-            raise click.UsageError("--report writes the table of --pareto: give both")
+            raise click.UsageError("--report goes with --all or --pareto")
         check_writable(report_file, force=force)
+    target = targets[0] if targets else DEFAULT_TARGET
+    precision = precision or DEFAULT_PRECISION
     if quick and not tune and precision != "auto":
         raise click.UsageError("--quick needs --tune or --precision auto")
     with progress() as report:

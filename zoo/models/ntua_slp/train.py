@@ -165,7 +165,9 @@ def _loss(net: NtuaSlp, train: Encoded) -> Callable[[Tensor, NDArray[np.int64]],
         counts = np.bincount(train.truth, minlength=classes)
         weight = torch.tensor(len(train.truth) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
         target = torch.from_numpy(train.truth.astype(np.int64))
-        return lambda logits, chosen: nn.functional.cross_entropy(logits, target[torch.from_numpy(chosen)], weight)
+        return lambda logits, chosen: nn.functional.cross_entropy(
+            logits, target[torch.from_numpy(chosen)], weight
+        )
     values = torch.from_numpy(train.truth.astype(np.float32))
     if net.task == "labels":
         return lambda logits, chosen: nn.functional.binary_cross_entropy_with_logits(
