@@ -251,7 +251,11 @@ class Inputs:
             cell.precision,
             weights=None,
             dataset=self.dataset(cell),
-            options={"calibration": self.settings.calibration, "budget": self.settings.budget},
+            options={
+                "calibration": self.settings.calibration,
+                "budget": self.settings.budget,
+                "quantize": [],
+            },
         )
 
 
