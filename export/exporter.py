@@ -293,11 +293,11 @@ class Exporter:
         """Manifest and files of a finished cell."""
         built = cell.artifact.built
         placed = Counter(f"{node.provider} {node.precision}" for node in cell.artifact.placement)
-        spec = msgspec.structs.replace(built.spec, placement=dict(sorted(placed.items())))
+        spec = msgspec.structs.replace(
+            built.spec, placement=dict(sorted(placed.items())) or built.spec.placement
+        )
         built = dataclasses.replace(built, spec=spec)
         contents = {**built.files, "golden.npz": cell.golden.data}
-        if built.log:
-            contents["build.log"] = ("\n".join(built.log) + "\n").encode()
         manifest = self._manifest(
             cell.recipe, cell.artifact.lowered, built, cell.golden, cell.parity, cell.gate, notes
         )
@@ -343,6 +343,7 @@ class Exporter:
             calibration=lowered.calibration,
             gate=gate.gate if gate else None,
             recipe=built.recipe,
+            build=built.record,
             notes=(*notes, *self._notes(recipe.precision, gate), *built.notes, *variant.notes),
         )
 

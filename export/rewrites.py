@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -65,6 +65,193 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
         folded += 1
     drop_unused(model)
     return folded
+
+
+def plain_matrix_products(model: onnx.ModelProto) -> int:
+    """Replace each float32 MatMul, Gemm and Einsum by operators that are no matrix product; returns how many.
+
+    With a constant matrix it becomes a convolution with a kernel of one; otherwise an elementwise product that is summed,
+    which needs memory for the product where the engine does not fuse the two. Left as they are: vectors, more than five
+    dimensions, a Gemm with factors or a transposed input, an Einsum of other than two operands or with a diagonal.
+    """
+    typed = onnx.shape_inference.infer_shapes(model).graph
+    values = {value.name: value.type.tensor_type for value in (*typed.value_info, *typed.input, *typed.output)}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    rewriter = _MatrixProducts(
+        model.graph,
+        {name: len(kind.shape.dim) for name, kind in values.items() if kind.HasField("shape")}
+        | {name: len(tensor.dims) for name, tensor in constants.items()},
+        {name for name, kind in values.items() if kind.elem_type == onnx.TensorProto.FLOAT}
+        | {name for name, tensor in constants.items() if tensor.data_type == onnx.TensorProto.FLOAT},
+        constants,
+    )
+    return rewriter.run(model)
+
+
+class _MatrixProducts:
+    """One graph's rewriting: new nodes in order, and what was made before for the same tensor."""
+
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        ranks: dict[str, int],
+        floats: set[str],
+        constants: dict[str, onnx.TensorProto],
+    ) -> None:
+        self.graph, self.ranks, self.floats, self.constants = graph, ranks, floats, constants
+        self.nodes: list[onnx.NodeProto] = []
+        self.made: dict[tuple[object, ...], str] = {}
+
+    def run(self, model: onnx.ModelProto) -> int:
+        done = 0
+        for node in list(self.graph.node):
+            replaced = self._replace(node) if node.op_type in ("MatMul", "Gemm", "Einsum") else False
+            done += replaced
+            if not replaced:
+                self.nodes.append(node)
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self.nodes]
+        del self.graph.node[:]
+        self.graph.node.extend(kept)
+        drop_unused(model)
+        return done
+
+    def _replace(self, node: onnx.NodeProto) -> bool:
+        first, second = node.input[0], node.input[1] if len(node.input) > 1 else ""
+        if not {first, second} <= self.floats or not {first, second} <= set(self.ranks):
+            return False
+        if node.op_type == "Einsum":
+            return self._einsum(node)
+        matrix = second in self.constants and self.ranks[second] == 2 and first not in self.constants
+        if matrix and self._convolution(node):
+            return True
+        if node.op_type == "Gemm" or min(self.ranks[first], self.ranks[second]) < 2:
+            return False
+        left = self._node("Unsqueeze", [first, self._ints(-1)], node, "left")
+        right = self._node("Unsqueeze", [second, self._ints(-3)], node, "right")
+        self._sum(node, left, right, [-2])
+        return True
+
+    def _convolution(self, node: onnx.NodeProto) -> bool:
+        attributes = {a.name: a for a in node.attribute}
+        rank = self.ranks[node.input[0]]
+        plain = all(attributes[name].f == 1.0 for name in ("alpha", "beta") if name in attributes)
+        transposed = "transA" in attributes and attributes["transA"].i
+        bias = list(node.input[2:3]) if len(node.input) > 2 and node.input[2] else []
+        if not plain or transposed or not 2 <= rank <= 5:
+            return False
+        if any(name not in self.constants or self.ranks[name] != 1 for name in bias):
+            return False
+        matrix = _array(self.constants[node.input[1]])
+        if not ("transB" in attributes and attributes["transB"].i):
+            matrix = matrix.T
+        if bias and self.constants[bias[0]].dims[0] != matrix.shape[0]:
+            return False
+        weight = self._constant(
+            f"{node.input[1]}.kernel", matrix.reshape(*matrix.shape, *[1] * max(rank - 2, 1))
+        )
+        if rank == 2:
+            spread = self._node("Unsqueeze", [node.input[0], self._ints(2)], node, "in")
+            result = self._fresh(node, "out")
+            self._append("Conv", [spread, weight, *bias], [result], node.name, node)
+            self._append("Squeeze", [result, self._ints(2)], list(node.output), f"{node.name}/last", node)
+            return True
+        forth = [0, rank - 1, *range(1, rank - 1)]
+        back = [0, *range(2, rank), 1]
+        channels = self._node("Transpose", [node.input[0]], node, "in", perm=forth)
+        result = self._fresh(node, "out")
+        self._append("Conv", [channels, weight, *bias], [result], node.name, node)
+        self._append("Transpose", [result], list(node.output), f"{node.name}/last", node, perm=back)
+        return True
+
+    def _einsum(self, node: onnx.NodeProto) -> bool:
+        equation = next(a.s for a in node.attribute if a.name == "equation").decode().replace(" ", "")
+        terms, arrow, wanted = equation.partition("->")
+        operands = terms.split(",")
+        simple = all(len(set(term)) == len(term) and term.isalpha() for term in operands)
+        if len(node.input) != 2 or len(operands) != 2 or not arrow or not simple:
+            return False
+        summed = [label for label in dict.fromkeys("".join(operands)) if label not in wanted]
+        order = [*wanted, *summed]
+        aligned = []
+        for side, name, term in zip(("left", "right"), node.input, operands, strict=True):
+            perm = sorted(range(len(term)), key=lambda axis, t=term: order.index(t[axis]))  # type: ignore[misc]
+            missing = [axis for axis, label in enumerate(order) if label not in term]
+            turned = self._node("Transpose", [name], node, f"{side}_turned", perm=perm)
+            aligned.append(
+                self._node("Unsqueeze", [turned, self._ints(*missing)], node, side) if missing else turned
+            )
+        self._sum(node, *aligned, list(range(len(wanted), len(order))))
+        return True
+
+    def _sum(self, node: onnx.NodeProto, left: str, right: str, axes: list[int]) -> None:
+        if not axes:
+            self._append("Mul", [left, right], list(node.output), node.name, node)
+            return
+        product = self._fresh(node, "product")
+        self._append("Mul", [left, right], [product], f"{node.name}/product", node)
+        self._append(
+            "ReduceSum", [product, self._ints(*axes)], list(node.output), node.name, node, keepdims=0
+        )
+
+    def _node(self, op: str, inputs: list[str], origin: onnx.NodeProto, suffix: str, **attributes: Any) -> str:
+        """Made once: nodes that read the same tensor share it, so that it is also quantised once."""
+        key = (op, *inputs, *(tuple(value) for value in attributes.values()))
+        if key not in self.made:
+            self.made[key] = self._fresh(origin, suffix)
+            self._append(op, inputs, [self.made[key]], f"{origin.name}/{suffix}", origin, **attributes)
+        return self.made[key]
+
+    def _append(
+        self, op: str, inputs: list[str], outputs: list[str], name: str, origin: onnx.NodeProto, **attributes: Any
+    ) -> None:
+        node = helper.make_node(op, inputs, outputs, name, **attributes)
+        node.metadata_props.extend(origin.metadata_props)
+        self.nodes.append(node)
+
+    def _fresh(self, node: onnx.NodeProto, suffix: str) -> str:
+        return f"{node.output[0]}/{suffix}"
+
+    def _ints(self, *axes: int) -> str:
+        return self._constant("axes_" + "_".join(str(axis) for axis in axes), np.array(axes, np.int64))
+
+    def _constant(self, name: str, value: NDArray[Any]) -> str:
+        key = ("constant", name, value.shape)
+        if key not in self.made:
+            taken = name if name not in self.constants else f"{name}_{value.ndim}"
+            self.made[key] = taken
+            tensor = numpy_helper.from_array(np.ascontiguousarray(value), taken)
+            self.constants[taken] = tensor
+            self.graph.initializer.append(tensor)
+        return self.made[key]
+
+
+def shield_recurrent(model: onnx.ModelProto) -> int:
+    """Put an Identity between a recurrent node and the DequantizeLinear of its data; returns how many.
+
+    TensorRT-RTX 1.7 moves the dequantisation into the recurrent node's loop and then fails on the shape of a step; an
+    Identity keeps it outside, and the values stay as they are.
+    """
+    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    nodes: list[onnx.NodeProto] = []
+    done = 0
+    for node in model.graph.node:
+        if node.op_type in ("GRU", "LSTM", "RNN") and node.input[0] in dequantized:
+            shielded = f"{node.name}/data"
+            nodes.append(helper.make_node("Identity", [node.input[0]], [shielded], f"{node.name}/shield"))
+            node.input[0] = shielded
+            done += 1
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return done
+
+
+#: Rewrites that a target's file may ask for by name.
+PASSES: Mapping[str, Callable[[onnx.ModelProto], int]] = {
+    "plain_matrix_products": plain_matrix_products,
+    "shield_recurrent": shield_recurrent,
+}
 
 
 def name_by_scope(model: onnx.ModelProto) -> dict[str, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from zoo.errors import BundleError, CheckFailed, ProviderUnavailable
 from zoo.runtime.engines import KINDS, check_requirement
 from zoo.runtime.engines.tensorrt import gpu_problem
 from zoo.runtime.engines.tensorrt_builder import Plan, PlanRequest, build_plan
+from zoo.runtime.engines.tensorrt_layers import placement
 from zoo.runtime.model import Model
 
 #: Builds a plan; the real one, or a test's.
@@ -52,12 +54,16 @@ def finished(bundle: Bundle, plan: Plan) -> tuple[Manifest, dict[str, bytes]]:
     """Manifest and files of the finished bundle: the key now names the very builder, the recipe is gone."""
     manifest = bundle.manifest
     engine = manifest.engines[0]
+    placed = Counter(f"{layer.provider} {layer.precision}" for layer in placement(plan.layers, engine.kind))
+    engine = msgspec.structs.replace(engine, placement=dict(sorted(placed.items())))
     key = msgspec.structs.replace(manifest.key, engine_version=f"=={plan.version}")
     tools = manifest.provenance.tools | {engine.kind: plan.version}
     done = msgspec.structs.replace(
         manifest,
         key=key,
+        engines=(engine,),
         recipe=None,
+        build=plan.record,
         provenance=msgspec.structs.replace(manifest.provenance, tools=tools),
         notes=tuple(note for note in manifest.notes if not note.startswith("A recipe: ")),
     )
@@ -66,11 +72,7 @@ def finished(bundle: Bundle, plan: Plan) -> tuple[Manifest, dict[str, bytes]]:
         file.path: bundle.read(file.path) for file in manifest.files if file.path != manifest.recipe.graph
     }
     files[engine.file] = plan.data
-    if plan.log:
-        files["build.log"] = ("\n".join(plan.log) + "\n").encode()
-    if plan.timing_cache:
-        files["timing.cache"] = plan.timing_cache
-    return done, files
+    return done, files | plan.evidence
 
 
 def build_bundle(
