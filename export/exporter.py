@@ -192,13 +192,14 @@ class Exporter:
     def cell(self, precision: Precision) -> Cell:
         """Build and verify one precision."""
         recipe = self.recipe(precision)
+        graph = recipe.adapt(self.graph)
         gate = self._gate(recipe)
         chosen = None
         if precision == "int8":
             assert self.dataset is not None
             chosen = calibrate.choose(self.dataset)
         lowered = recipe.lower(
-            self.graph,
+            graph,
             inputs=self.inputs.features,
             chosen=chosen,
             kept=gate.kept if gate else (),

@@ -72,7 +72,7 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
     for group, tensors in sorted(weights.items()):
         items = tuple(item for item in dataset.items if item.group == group)
         chosen = calibrate.choose(dataset, without=[group]) if recipe.precision == "int8" else None
-        folds.append(Fold(group, recipe.trace.finish(tensors), items, chosen))
+        folds.append(Fold(group, recipe.adapt(recipe.trace.finish(tensors)), items, chosen))
     return folds
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
 from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, Calibration, Key, Manifest
 from zoo.errors import BundleError, TargetError
-from zoo.export import calibrate, half, quantize
+from zoo.export import calibrate, half, quantize, rewrites
 from zoo.export.builders import Built, Request, builder
 from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import Features, Preprocessor, Progress
@@ -99,6 +100,8 @@ class Recipe:
 
         Parameters
         ----------
+        graph : Graph
+            What :meth:`adapt` gives.
         inputs : sequence of Features
             Real inputs that fp16 is checked for overflow on.
         chosen : CalibrationSet or None
@@ -113,11 +116,21 @@ class Recipe:
             limits = limits or self.limits(graph, chosen, progress)
             model = quantize.quantize(graph.model, limits, kept)
             record = chosen.record(self.variant, self.method)
-            return Lowered(graph.with_model(model), tuple(sorted(kept)), record, limits)
+            return Lowered(self.adapt(graph.with_model(model)), tuple(sorted(kept)), record, limits)
         if self.precision == "fp16":
             names = half.overflowing(graph.model, inputs)
             return Lowered(graph.with_model(half.to_float16(graph.model, names)), tuple(names))
         return Lowered(graph)
+
+    def adapt(self, graph: Graph) -> Graph:
+        """The graph with the rewrites that the target's builder needs; itself where it needs none."""
+        names = self.target.passes(self.precision)
+        model = onnx.ModelProto()
+        model.CopyFrom(graph.model)
+        if not sum(rewrites.PASSES[name](model) for name in names):
+            return graph
+        rewrites.strip(model)
+        return graph.with_model(model)
 
     def limits(
         self, graph: Graph, chosen: calibrate.CalibrationSet, progress: Progress | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,9 @@ def plain_matrix_products(model: onnx.ModelProto) -> int:
     dimensions, a Gemm with factors or a transposed input, an Einsum of other than two operands or with a diagonal.
     """
     typed = onnx.shape_inference.infer_shapes(model).graph
-    values = {value.name: value.type.tensor_type for value in (*typed.value_info, *typed.input, *typed.output)}
+    values = {
+        value.name: value.type.tensor_type for value in (*typed.value_info, *typed.input, *typed.output)
+    }
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     rewriter = _MatrixProducts(
         model.graph,
@@ -109,9 +111,7 @@ class _MatrixProducts:
             done += replaced
             if not replaced:
                 self.nodes.append(node)
-        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self.nodes]
-        del self.graph.node[:]
-        self.graph.node.extend(kept)
+        _replace_nodes(self.graph, self.nodes)
         drop_unused(model)
         return done
 
@@ -193,7 +193,9 @@ class _MatrixProducts:
             "ReduceSum", [product, self._ints(*axes)], list(node.output), node.name, node, keepdims=0
         )
 
-    def _node(self, op: str, inputs: list[str], origin: onnx.NodeProto, suffix: str, **attributes: Any) -> str:
+    def _node(
+        self, op: str, inputs: list[str], origin: onnx.NodeProto, suffix: str, **attributes: Any
+    ) -> str:
         """Made once: nodes that read the same tensor share it, so that it is also quantised once."""
         key = (op, *inputs, *(tuple(value) for value in attributes.values()))
         if key not in self.made:
@@ -202,7 +204,13 @@ class _MatrixProducts:
         return self.made[key]
 
     def _append(
-        self, op: str, inputs: list[str], outputs: list[str], name: str, origin: onnx.NodeProto, **attributes: Any
+        self,
+        op: str,
+        inputs: list[str],
+        outputs: list[str],
+        name: str,
+        origin: onnx.NodeProto,
+        **attributes: Any,
     ) -> None:
         node = helper.make_node(op, inputs, outputs, name, **attributes)
         node.metadata_props.extend(origin.metadata_props)
@@ -226,24 +234,40 @@ class _MatrixProducts:
 
 
 def shield_recurrent(model: onnx.ModelProto) -> int:
-    """Put an Identity between a recurrent node and the DequantizeLinear of its data; returns how many.
+    """Keep quantisation out of the loops of recurrent nodes; returns how many were changed.
 
-    TensorRT-RTX 1.7 moves the dequantisation into the recurrent node's loop and then fails on the shape of a step; an
-    Identity keeps it outside, and the values stay as they are.
+    Weights become the float32 constants that their DequantizeLinear gives, and an Identity holds the one of the data back.
+    TensorRT-RTX 1.7 moves both into the loop, where it computes in float32 all the same, and then fails on a step's shape.
     """
-    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     nodes: list[onnx.NodeProto] = []
     done = 0
-    for node in model.graph.node:
-        if node.op_type in ("GRU", "LSTM", "RNN") and node.input[0] in dequantized:
-            shielded = f"{node.name}/data"
-            nodes.append(helper.make_node("Identity", [node.input[0]], [shielded], f"{node.name}/shield"))
-            node.input[0] = shielded
+    for node in graph.node:
+        sources = {index: dequantized.get(name) for index, name in enumerate(node.input[:3])}
+        found = {index: source for index, source in sources.items() if source is not None}
+        if node.op_type in ("GRU", "LSTM", "RNN") and found:
+            for index, source in found.items():
+                if index == 0:
+                    nodes.append(
+                        helper.make_node(
+                            "Identity", [node.input[0]], [f"{node.name}/data"], f"{node.name}/shield"
+                        )
+                    )
+                    node.input[0] = f"{node.name}/data"
+                elif all(name in constants for name in source.input):
+                    name = f"{source.output[0]}/float"
+                    if name not in constants:
+                        value = _dequantize(source, constants)
+                        constants[name] = numpy_helper.from_array(value, name)
+                        graph.initializer.append(constants[name])
+                    node.input[index] = name
             done += 1
         nodes.append(node)
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    read = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
+    _replace_nodes(graph, [n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read])
+    drop_unused(model)
     return done
 
 
@@ -346,6 +370,25 @@ def readers_of(model: onnx.ModelProto) -> dict[str, list[tuple[onnx.NodeProto, i
         for index, name in enumerate(node.input):
             readers[name].append((node, index))
     return readers
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Set a graph's nodes, some of which are its own: clearing the list would empty those."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _dequantize(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> NDArray[Any]:
+    """What a DequantizeLinear of constants gives, in the precision of its scale."""
+    values, scale = (_array(constants[name]) for name in node.input[:2])
+    zero = _array(constants[node.input[2]]) if len(node.input) > 2 else np.zeros(scale.shape, values.dtype)
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    shape = [1] * values.ndim
+    if scale.ndim:
+        shape[axis] = -1
+    difference = values.astype(np.int32) - zero.astype(np.int32).reshape(shape)
+    return np.asarray(difference.astype(scale.dtype) * scale.reshape(shape))
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray[Any]:

@@ -42,6 +42,18 @@ class BuildOptions(Spec, frozen=True):
     workspace_mib: Annotated[int, Meta(ge=1)] | None = None
 
 
+class Rewrite(Spec, frozen=True):
+    """A rewrite of :mod:`zoo.export.rewrites` that the target's builder needs, and ``why``.
+
+    Without ``compute_capability`` it is for all of the target's.
+    """
+
+    name: Literal["plain_matrix_products", "shield_recurrent"]
+    precisions: Annotated[tuple[Precision, ...], Meta(min_length=1)]
+    why: str
+    compute_capability: Capability | None = None
+
+
 class Target(Spec, frozen=True):
     """One kind of device with one engine.
 
@@ -64,6 +76,7 @@ class Target(Spec, frozen=True):
     build: Literal["here", "device"] = "here"
     memory_gib: Annotated[float, Meta(gt=0)] | None = None
     power_modes: tuple[str, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     flags: dict[str, str | int | bool] = {}
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -117,6 +130,15 @@ class Target(Spec, frozen=True):
     def cells(self, refused: Sequence[Refused]) -> dict[str, str | None]:
         """Every precision of this target with the reason of its refusal, or None."""
         return {str(p): self.refusal(p, refused) for p in (*self.precisions, *self.refused)}
+
+    def passes(self, precision: str) -> tuple[str, ...]:
+        """Names of the rewrites that a graph of this precision needs here, in order."""
+        return tuple(
+            rewrite.name
+            for rewrite in self.rewrites
+            if precision in rewrite.precisions
+            and rewrite.compute_capability in (None, self.compute_capability)
+        )
 
     def requirement(self, version: str) -> str:
         """The key's ``engine_version`` for an engine built by ``version``."""

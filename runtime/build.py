@@ -15,7 +15,7 @@ from zoo.bundle import Bundle, Manifest, check_writable, open_bundle, write_bund
 from zoo.errors import BundleError, CheckFailed, ProviderUnavailable
 from zoo.runtime.engines import KINDS, check_requirement
 from zoo.runtime.engines.tensorrt import gpu_problem
-from zoo.runtime.engines.tensorrt_builder import Plan, PlanRequest, build_plan
+from zoo.runtime.engines.tensorrt_builder import TIMING_CACHE_FILE, Plan, PlanRequest, build_plan
 from zoo.runtime.engines.tensorrt_layers import placement
 from zoo.runtime.model import Model
 
@@ -48,6 +48,22 @@ def plan_request(bundle: Bundle, timing_cache: bytes = b"") -> PlanRequest:
         workspace_mib=recipe.workspace_mib,
         timing_cache=timing_cache,
     )
+
+
+def read_timing_cache(path: Path) -> bytes:
+    """The timings of an earlier build: a file, or a finished bundle that holds one.
+
+    Raises
+    ------
+    BundleError
+        The bundle is damaged, or holds none.
+    """
+    if path.is_file() and path.suffix != ".zoo":
+        return path.read_bytes()
+    bundle = open_bundle(path)
+    if TIMING_CACHE_FILE not in [file.path for file in bundle.manifest.files]:
+        raise BundleError(f"{path} holds no {TIMING_CACHE_FILE}: give a bundle that zoo build finished")
+    return bundle.read(TIMING_CACHE_FILE)
 
 
 def finished(bundle: Bundle, plan: Plan) -> tuple[Manifest, dict[str, bytes]]:
@@ -153,4 +169,4 @@ def _version(package: str, install: str) -> str:
     return str(module.__version__)
 
 
-__all__ = ["build_bundle", "finished", "plan_request", "selftest"]
+__all__ = ["build_bundle", "finished", "plan_request", "read_timing_cache", "selftest"]

@@ -6,7 +6,6 @@ Needs neither torch nor onnx: the exporter builds with it, and a device finishes
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import re
@@ -219,7 +218,10 @@ def _parser_refusal(request: PlanRequest, parser: Any) -> NodeRefused:
     text = "; ".join(f"node {node} ({op or 'unknown op'}): {reason}" for node, op, reason in found[:3])
     node, op, reason = found[0] if found else (None, None, "no reason given")
     return NodeRefused(
-        f"{request.name}: {request.engine} refuses the graph: {text or reason}", node=node, op=op, reason=reason
+        f"{request.name}: {request.engine} refuses the graph: {text or reason}",
+        node=node,
+        op=op,
+        reason=reason,
     )
 
 

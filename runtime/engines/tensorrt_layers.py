@@ -69,7 +69,9 @@ def parse_log(text: str) -> tuple[Layer, ...]:
         match = _LINE.match(plain)
         if match is None:
             continue
-        types = {key: _types(_DATATYPE.findall(match[key] or "")) for key in ("inputs", "constants", "outputs")}
+        types = {
+            key: _types(_DATATYPE.findall(match[key] or "")) for key in ("inputs", "constants", "outputs")
+        }
         found.append(Layer(match["name"], match["op"], **types, nodes=_nodes(line)))
     return tuple(found)
 
