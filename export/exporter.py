@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import msgspec
-import numpy as np
 
 from zoo import registry, store
 from zoo.bundle import Golden, Manifest, Parity, Provenance, check_writable, write_bundle
 from zoo.data import Dataset, default_root, open_dataset
-from zoo.errors import CheckFailed, DataError, ProviderUnavailable, TargetError, ZooError
+from zoo.errors import DataError, TargetError, ZooError
 from zoo.export import calibrate, parity
 from zoo.export.builders import Built
 from zoo.export.gate import GateResult, run_gate
@@ -29,7 +28,9 @@ from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import InputSet, Preprocessor, Progress, golden_clips, parity_inputs
 from zoo.export.recipe import Artifact, Lowered, Recipe
 from zoo.export.targets import Target, find_target
+from zoo.export.tune import choose_cell
 from zoo.export.weights import Weights, build_reference, load_folds, load_weights
+from zoo.runtime.bench import Options
 from zoo.specs import Precision, Quality
 
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 #: entropy -0.12 / -0.29, mse -0.11 / -0.24. Entropy and mse are equal; mse is ten times faster.
 DEFAULT_CALIBRATION: calibrate.Method = "mse"
 DEFAULT_BUDGET = 0.005
-#: ``auto`` takes a lower precision only where it is faster than fp32 by this factor.
-AUTO_GAIN = 1.05
-_AUTO_ROUNDS = 6
-
 _TOOLS = ("torch", "onnx", "onnxscript", "numpy")
 
 
@@ -79,6 +76,8 @@ def export_model(
     force: bool = False,
     budget: float = DEFAULT_BUDGET,
     calibration: str = DEFAULT_CALIBRATION,
+    tune: bool = False,
+    protocol: Options | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build, verify and write a bundle.
@@ -104,6 +103,10 @@ def export_model(
         Loss of the headline metric (a fraction of one) that a lower precision may cost.
     calibration : str
         How INT8 ranges follow from the recorded activations: minmax, percentile, entropy or mse.
+    tune : bool
+        Also choose threads, batch and shape profile by measuring here; the bundle keeps the table.
+    protocol : Options or None
+        How ``auto`` and ``tune`` measure; None takes the full protocol of ``zoo bench``.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -129,9 +132,9 @@ def export_model(
     _check_out(where, force)
     dataset = _dataset(card, variant, data, candidates)
     session = Exporter(card, variant, chosen_target, weights, dataset, method, budget, progress)
-    if precision == "auto":
-        manifest, contents = session.auto(candidates)
-        if out is None:
+    if precision == "auto" or tune:
+        manifest, contents = choose_cell(session, candidates, every=tune, options=protocol or Options())
+        if out is None and precision == "auto":
             where = store.store_path(variant.name, chosen_target.folder, manifest.precision)
             _check_out(where, force)
     else:
@@ -189,11 +192,11 @@ class Exporter:
             self._draft(precision),
         )
 
-    def cell(self, precision: Precision) -> Cell:
-        """Build and verify one precision."""
+    def cell(self, precision: Precision, gate: GateResult | None = None) -> Cell:
+        """Build and verify one precision; ``gate`` is its verdict where that is known already."""
         recipe = self.recipe(precision)
         graph = recipe.adapt(self.graph)
-        gate = self._gate(recipe)
+        gate = gate or self._gate(recipe)
         chosen = None
         if precision == "int8":
             assert self.dataset is not None
@@ -223,58 +226,6 @@ class Exporter:
         )
         _report(self.progress, "checking parity", 1, 1)
         return Cell(recipe, artifact, measured, golden, gate)
-
-    def auto(self, candidates: tuple[Precision, ...]) -> tuple[Manifest, Mapping[str, bytes]]:
-        """Measure what this machine can run, and keep the fastest inside the budget.
-
-        Raises
-        ------
-        TargetError
-            The target's engine does not run here, so nothing can be measured.
-        """
-        problem = self.recipe("fp32").problem(self.graph)
-        if problem is not None:
-            raise TargetError(
-                f"precision auto measures on this machine, which cannot run target {self.target.name}: {problem}; "
-                f"name a precision: {', '.join(self.target.precisions)}"
-            )
-        cells: dict[Precision, Cell] = {}
-        decisions = []
-        for precision in candidates:
-            if precision == "int8" and self.dataset is None:
-                decisions.append("int8 not tried: no calibration data (--data DIR)")
-                continue
-            try:
-                cells[precision] = self.cell(precision)
-            except (CheckFailed, ProviderUnavailable, TargetError) as error:
-                decisions.append(f"{precision} not taken: {error}")
-        if "fp32" not in cells:
-            raise CheckFailed(f"{self.variant.name}: fp32 itself does not pass: {'; '.join(decisions)}")
-        times = self._time(cells)
-        decisions = [
-            f"{precision} {1e3 * seconds:.3f} ms" for precision, seconds in times.items()
-        ] + decisions
-        best = min(times, key=lambda precision: times[precision])
-        if times["fp32"] < AUTO_GAIN * times[best]:
-            best = "fp32"
-        note = (
-            f"auto chose {best}: engine p50, one thread, {parity.INPUTS} inputs, interleaved, on the exporting machine: "
-            + "; ".join(decisions)
-        )
-        return self.bundle(cells[best], (note,))
-
-    def _time(self, cells: Mapping[Precision, Cell]) -> dict[Precision, float]:
-        """Median seconds of the engine, cells taken in turn on every input so that all see the same machine."""
-        samples: dict[Precision, list[float]] = {precision: [] for precision in cells}
-        for done in range(_AUTO_ROUNDS):
-            for features in self.inputs.features:
-                for precision, cell in cells.items():
-                    begin = time.perf_counter()
-                    cell.artifact.run(features)
-                    samples[precision].append(time.perf_counter() - begin)
-            _report(self.progress, "timing", done + 1, _AUTO_ROUNDS)
-        warm = len(self.inputs.features)
-        return {precision: float(np.median(values[warm:])) for precision, values in samples.items()}
 
     def _gate(self, recipe: Recipe) -> GateResult | None:
         if recipe.precision == "fp32" or self.dataset is None or not self.weights.own:

@@ -51,15 +51,23 @@ class Model:
     ----------
     bundle : Bundle
     threads : int or None
-        Intra-op threads of the engine; None takes the bundle's own choice.
+        Intra-op threads of the engine; None takes the bundle's own choice (``zoo tune`` measures it).
+    batch : int or None
+        Most inputs that :meth:`batch` hands to the engine at once; None takes the bundle's own choice, else as many as its
+        profile allows.
     strict : bool
         Refuse an engine that would run part of the graph elsewhere than the target says.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None, strict: bool = True) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, batch: int | None = None, strict: bool = True
+    ) -> None:
         manifest = bundle.manifest
         if threads is not None and not 1 <= threads <= 1024:
             raise ZooError(f"threads is {threads}; give 1 to 1024")
+        most = manifest.key.profile.get("batch", (1, 1, 1))[2]
+        if batch is not None and not 1 <= batch <= most:
+            raise ZooError(f"batch is {batch}; {manifest.name} {manifest.target} takes 1 to {most}")
         self.bundle = bundle
         self.manifest = manifest
         self.name = manifest.name
@@ -68,8 +76,7 @@ class Model:
         self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
-        batch = manifest.key.profile.get("batch")
-        self._max_batch = batch[2] if batch else 1
+        self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
 
     def __call__(self, raw: RawAudio) -> Prediction:
         """Predict one input.
@@ -103,7 +110,7 @@ class Model:
         return Prediction(label, labels, scores, values, outputs, timing)
 
     def batch(self, raws: Sequence[RawAudio]) -> list[Prediction]:
-        """Predict several inputs, as many at a time as the engine's profile allows.
+        """Predict several inputs, as many at a time as the bundle's tuning chose, else as the engine's profile allows.
 
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
         run in separate engine calls.
@@ -227,6 +234,7 @@ def load(
     target: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    batch: int | None = None,
     strict: bool = True,
 ) -> Model:
     """Open a model.
@@ -239,7 +247,9 @@ def load(
     target, precision : str or None
         Which bundle of that name; by default the fp32 one that runs on any CPU.
     threads : int or None
-        Intra-op threads of the engine; None takes the bundle's own choice.
+        Intra-op threads of the engine; None takes the bundle's own choice (``zoo tune`` measures it).
+    batch : int or None
+        Most inputs that :meth:`Model.batch` hands to the engine at once; None takes the bundle's own choice.
     strict : bool
         Refuse an engine that would run part of the graph elsewhere than the target says.
 
@@ -253,6 +263,7 @@ def load(
     return Model(
         open_bundle(find_bundle(name_or_path, target=target, precision=precision)),
         threads=threads,
+        batch=batch,
         strict=strict,
     )
 

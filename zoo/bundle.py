@@ -141,6 +141,48 @@ class Gate(Spec, frozen=True):
     passed: bool
 
 
+class Trial(Spec, frozen=True):
+    """One setting that tuning tried. ``why`` says why it was chosen, or why not.
+
+    ``p50_ms`` and ``p99_ms`` are of one call with ``batch`` inputs, None where it was not timed. ``ratio`` is p50 for each input over that
+    of the first setting, with its 95 % interval. ``value`` and ``loss`` are the headline metric on held-out items and what it lost
+    against fp32, None where it was not measured. ``cpu_ms`` is CPU time of a call, which other processes' load hardly moves;
+    ``flags`` are what to mind, a busy machine say. ``size`` is bytes of all files. ``quick`` marks figures of a first look only.
+    """
+
+    precision: Precision
+    profile: dict[str, Range3]
+    threads: Annotated[int, Meta(ge=1, le=1024)]
+    batch: Annotated[int, Meta(ge=1)]
+    why: str
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    cpu_ms: float | None = None
+    ratio: tuple[float, float, float] | None = None
+    size: Size | None = None
+    value: float | None = None
+    loss: float | None = None
+    flags: tuple[str, ...] = ()
+    quick: bool = False
+    chosen: bool = False
+
+
+class Tuning(Spec, frozen=True):
+    """How threads, batch, precision and profile were chosen: by measuring from raw input to label on ``machine``.
+
+    ``batch`` is how many inputs go to the engine at once when several are at hand; the chosen number of threads is the
+    manifest's own. ``protocol`` says how it was measured, ``quick`` that it was less than the protocol asks for.
+    """
+
+    batch: Annotated[int, Meta(ge=1)]
+    machine: str
+    protocol: str
+    quick: bool
+    inputs: str
+    metric: str | None
+    trials: Annotated[tuple[Trial, ...], Meta(min_length=1, max_length=1000)]
+
+
 class BuildRecipe(Spec, frozen=True):
     """How the device makes the engine file that the bundle does not hold yet (``zoo build``).
 
@@ -203,6 +245,7 @@ class Manifest(Spec, frozen=True):
     gate: Gate | None = None
     recipe: BuildRecipe | None = None
     build: BuildRecord | None = None
+    tuning: Tuning | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from zoo.errors import InputError, ZooError
 from zoo.runtime.bench import machine
-from zoo.runtime.bench.inputs import Inputs, make_inputs
+from zoo.runtime.bench.inputs import COUNT, Inputs, make_inputs
 from zoo.runtime.bench.report import (
     SCOPES,
     Breakdown,
@@ -50,6 +50,8 @@ FULL_PROCESSES, FULL_SECONDS, FULL_SAMPLES, FULL_WARMUP = 5, 10.0, 459, 2.0
 PEER_TOLERANCE = 1e-3
 #: Repeating an input may be this much faster (its samples stay in the cache of the CPU), no more.
 REPEAT_LIMIT = 0.9
+#: Largest batch: half of the distinct inputs.
+BATCH_LIMIT = COUNT // 2
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
 
@@ -77,11 +79,17 @@ class Contestant:
         In tables; by default model, target and precision of a bundle, the file's name of a peer.
     bundle : Path or None
         Which bundle's work a peer redoes; None takes the first bundle of the run.
+    threads : int or None
+        Of this one alone; None takes what the options say for all.
+    batch : int
+        Inputs in one call of a bundle: times are then of the whole call.
     """
 
     spec: str
     name: str | None = None
     bundle: Path | None = None
+    threads: int | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class Options:
     """How to measure. ``threads`` None takes each bundle's own choice, and the largest of them for peers.
 
     ``peer_tolerance``: largest difference of a peer's scores from its reference bundle's; labels must be equal (where
-    more than the default is allowed: equal or tied within twice as much).
+    more than the default is allowed: equal or tied within twice as much). ``keep_going``: a contestant that fails while it is
+    timed (out of memory, say) gets a void row instead of ending the run.
     """
 
     processes: int = FULL_PROCESSES
@@ -102,6 +111,7 @@ class Options:
     data: Path | None = None
     rate: int | None = None
     peer_tolerance: float = PEER_TOLERANCE
+    keep_going: bool = False
 
     @classmethod
     def quick(cls) -> Options:
@@ -136,7 +146,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A contestant with what is known before it runs."""
+    """A contestant with what is known before it runs. ``limit`` is its own limit of threads, where it has one."""
 
     name: str
     spec: str
@@ -144,6 +154,8 @@ class _Entry:
     reference: Path | None
     opened: Bundle | None
     threads: int
+    batch: int
+    limit: int | None
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
@@ -189,7 +201,7 @@ def bench(
     threads = max(entry.threads for entry in entries)
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         inputs.save(Path(folder) / "inputs.npz")
-        run = _Runner(Path(folder), environment(threads), options)
+        run = _Runner(Path(folder), threads, options)
         checks: dict[str, Response] = {}
         for done, entry in enumerate(entries):
             report("checking", done, len(entries))
@@ -205,11 +217,17 @@ def bench(
                 report("measuring", turn * len(entries) + place, total)
                 if voids[name] is not None:
                     continue
-                begun = machine.monotonic_ns()
-                cold = run(by_name[name], "cold", turn)
-                spent_ms = (cold.first_result_ns - begun) / 1e6
-                colds[name].append((spent_ms, cold.first_result_cpu_ms, cold.peak_rss_bytes))
-                times[name].append(run(by_name[name], "time", turn))
+                try:
+                    begun = machine.monotonic_ns()
+                    cold = run(by_name[name], "cold", turn)
+                    spent_ms = (cold.first_result_ns - begun) / 1e6
+                    colds[name].append((spent_ms, cold.first_result_cpu_ms, cold.peak_rss_bytes))
+                    times[name].append(run(by_name[name], "time", turn))
+                except ZooError as error:
+                    if not options.keep_going:
+                        raise
+                    voids[name] = str(error)
+                    times[name].clear()
         report("measuring", total, total)
     described = machine.describe()
     rows = _rows(entries, checks, voids, colds, times)
@@ -254,9 +272,9 @@ def environment(threads: int) -> dict[str, str]:
 class _Runner:
     """Starts workers, one at a time; none outlives an interruption."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], options: Options) -> None:
+    def __init__(self, folder: Path, threads: int, options: Options) -> None:
         self._folder = folder
-        self._variables = dict(variables)
+        self._threads = threads
         self._options = options
 
     def __call__(self, entry: _Entry, mode: str, turn: int) -> Response:
@@ -267,6 +285,7 @@ class _Runner:
             "bundle": str(entry.reference) if entry.reference else None,
             "inputs": str(self._folder / "inputs.npz"),
             "threads": entry.threads,
+            "batch": entry.batch if mode == "time" else 1,
             "scopes": options.scopes,
             "seconds": options.seconds,
             "samples": options.samples,
@@ -276,7 +295,7 @@ class _Runner:
         }
         text = msgspec.json.encode(msgspec.convert(request, Request)).decode()
         command = [sys.executable, "-m", "zoo.runtime.bench", "--worker", text]
-        code, out, err = run_process(command, self._variables, self._folder)
+        code, out, err = run_process(command, environment(entry.limit or self._threads), self._folder)
         if code != 0:
             raise ZooError(f"bench: {entry.name} failed ({_ending(code)}) while in {mode}: {tail(err)}")
         try:
@@ -370,16 +389,36 @@ def _entries(contestants: Sequence[Contestant], options: Options) -> list[_Entry
             spec = str(Path(contestant.spec).resolve())
             manifest = bundle.manifest
             name = contestant.name or f"{manifest.name} {manifest.target} {manifest.precision}"
-            threads = options.threads or manifest.threads
+            threads = contestant.threads or options.threads or manifest.threads
+            most = manifest.key.profile.get("batch", (1, 1, 1))[2]
+            if not 1 <= contestant.batch <= min(most, BATCH_LIMIT):
+                raise InputError(
+                    f"bench: {name}: batch is {contestant.batch}; give 1 to {min(most, BATCH_LIMIT)}"
+                )
         else:
             assert peer is not None
+            if contestant.batch != 1:
+                raise InputError(
+                    f"bench: {contestant.spec}: peers take one input a call, batch is not for them"
+                )
             spec = f"{peer[0].resolve()}:{peer[1]}"
             name = contestant.name or peer[0].stem
-            threads = options.threads or own
+            threads = contestant.threads or options.threads or own
         taken = {entry.name for entry in entries}
         unique = next(n for n in (name, *(f"{name} #{i}" for i in range(2, 1000))) if n not in taken)
         reference = (contestant.bundle.resolve() if contestant.bundle else first) if peer else None
-        entries.append(_Entry(unique, spec, peer is not None, reference, bundle, threads))
+        entries.append(
+            _Entry(
+                unique,
+                spec,
+                peer is not None,
+                reference,
+                bundle,
+                threads,
+                contestant.batch,
+                contestant.threads,
+            )
+        )
     return entries
 
 
@@ -466,6 +505,7 @@ def _row(
         digest=manifest.digest if manifest else None,
         size_bytes=entry.opened.size if entry.opened else None,
         threads=entry.threads,
+        batch=entry.batch,
         versions=check.versions,
         placement=check.placement,
         labels_equal=equal,

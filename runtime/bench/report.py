@@ -106,7 +106,10 @@ class Conditions(Record, frozen=True):
 
 
 class Row(Record, frozen=True):
-    """One contestant. ``void`` says why its figures must not be used; ``flags`` what to mind."""
+    """One contestant. ``void`` says why its figures must not be used; ``flags`` what to mind.
+
+    Times are of one call, which takes ``batch`` inputs.
+    """
 
     name: str
     kind: Literal["bundle", "peer"]
@@ -135,6 +138,7 @@ class Row(Record, frozen=True):
     peak_rss_bytes: int | None
     energy: Energy | None
     conditions: Conditions | None
+    batch: int = 1
 
 
 class InputsInfo(Record, frozen=True):

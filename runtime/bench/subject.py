@@ -8,7 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Union, cast
+
+import numpy as np
 
 from zoo.errors import ZooError
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Label (or None), and the named numbers beside it.
 Result = tuple[str | None, dict[str, float]]
+#: What one call returns: several where it took a batch.
+Answer = Union["Scored", Sequence["Scored"]]
 
 
 class Scored(Protocol):
@@ -71,24 +75,17 @@ class BundleSubject:
     A partial fallback is not refused here but reported (``placement``), so that it voids one row only.
     """
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, batch: int | None = None) -> None:
         from zoo.bundle import open_bundle
         from zoo.runtime.model import Model
 
-        model = Model(open_bundle(path), threads=threads, strict=False)
+        model = Model(open_bundle(path), threads=threads, batch=batch, strict=False)
         self.model = model
         self.pipeline = model.__call__
         self._run = model.engine.run
         self._preprocess = model.pipeline.run
         self._names = [tensor.name for tensor in model.engine.outputs]
-        engine = model.manifest.engines[0]
-        flags = model.manifest.key.flags
-        #: Only onnxruntime spreads one graph over several providers.
-        self.requested = (
-            str(flags.get("providers", "CPUExecutionProvider")).split(",")[0]
-            if engine.kind == "onnxruntime"
-            else None
-        )
+        self.requested = model.engine.requested
 
     def features(self, raw: Any) -> Any:
         """The bare C++ pipeline, without the model's own checks: these count as overhead."""
@@ -100,10 +97,13 @@ class BundleSubject:
 
     def decode(self, outputs: Any) -> Outcome:
         """Engine outputs to label and numbers."""
+        return self._row(outputs, 0)
+
+    def _row(self, outputs: Any, row: int) -> Outcome:
         from zoo.runtime.prediction import decode_outputs
 
-        first = {name: array[0] for name, array in zip(self._names, outputs, strict=True)}
-        label, _, scores, values = decode_outputs(self.model.manifest.decode, self.model.labels, first)
+        one = {name: array[row] for name, array in zip(self._names, outputs, strict=True)}
+        label, _, scores, values = decode_outputs(self.model.manifest.decode, self.model.labels, one)
         return Outcome(label, scores or _named(values))
 
     def versions(self) -> Mapping[str, str]:
@@ -118,23 +118,52 @@ class BundleSubject:
         return self.model.placement()
 
 
+class BatchSubject:
+    """A bundle that takes ``size`` inputs a call, through :meth:`zoo.runtime.Model.batch`.
+
+    A raw input is a list of them; what comes back is a list too.
+    """
+
+    def __init__(self, path: Path, threads: int | None, size: int) -> None:
+        self._one = BundleSubject(path, threads, batch=size)
+        self.engine = self._one.engine
+        self.pipeline = self._one.model.batch
+        self.versions = self._one.versions
+
+    def features(self, raw: Sequence[Any]) -> Any:
+        """The bare C++ pipeline on each input."""
+        return np.concatenate([self._one.features(each) for each in raw])
+
+    def decode(self, outputs: Any) -> list[Outcome]:
+        """Engine outputs to a label and numbers for each input."""
+        return [self._one._row(outputs, row) for row in range(len(outputs[0]))]
+
+
 def _named(values: Any) -> dict[str, float]:
     if isinstance(values, Mapping):
         return {str(name): float(value) for name, value in values.items()}
     return {str(i): float(value) for i, value in enumerate(values)}
 
 
-def result_of(scored: Scored) -> Result:
-    """Copy out what is compared: label, and scores or, where there are none, values."""
+def result_of(answer: Answer) -> Result:
+    """Copy out what is compared: label, and scores or, where there are none, values.
+
+    Those of a batch are joined, each name with the place of its input in front.
+    """
+    if isinstance(answer, Sequence):
+        parts = [result_of(each) for each in answer]
+        joined = {f"{i}/{name}": value for i, (_, named) in enumerate(parts) for name, value in named.items()}
+        return "|".join(str(label) for label, _ in parts), joined
+    scored = answer
     scores = scored.scores
     if not scores:
         return scored.label, _named(getattr(scored, "values", {}))
     return scored.label, {str(name): float(value) for name, value in scores.items()}
 
 
-def timing_of(scored: Scored) -> Timing | None:
+def timing_of(answer: Answer) -> Timing | None:
     """The runtime's own breakdown, where the subject has one."""
-    return getattr(scored, "timing", None)
+    return getattr(answer, "timing", None)
 
 
 def difference(found: Result, expected: Result) -> float:

@@ -48,7 +48,9 @@ def compare(old: Report, new: Report) -> tuple[Change, ...]:
     common = [
         (row, before)
         for row, before in pairs
-        if before is not None and not row.void and not before.void and row.threads == before.threads
+        if before is not None
+        and not (row.void or before.void)
+        and (row.threads, row.batch) == (before.threads, before.batch)
     ]
     if not common:
         raise DataError("bench: the two reports have no valid bundle with as many threads in common")

@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,15 @@ from msgspec import Struct
 from zoo.runtime.bench import machine
 from zoo.runtime.bench.inputs import Inputs
 from zoo.runtime.bench.stats import Sample, rounded, sample_of
-from zoo.runtime.bench.subject import Result, Subject, difference, open_subject, result_of, timing_of
+from zoo.runtime.bench.subject import (
+    BatchSubject,
+    Result,
+    Subject,
+    difference,
+    open_subject,
+    result_of,
+    timing_of,
+)
 
 #: Outputs kept from each timed scope and scored again.
 KEPT = 64
@@ -40,6 +49,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     bundle: str | None
     inputs: str
     threads: int | None
+    batch: int = 1
     scopes: tuple[Literal["engine", "model", "pipeline"], ...] = ()
     seconds: float = 10.0
     samples: int = 459
@@ -123,12 +133,14 @@ def _placement(subject: Subject) -> tuple[dict[str, int], str | None]:
     counts: dict[str, int] = {}
     for node in nodes:
         counts[node.provider] = counts.get(node.provider, 0) + 1
+    from zoo.runtime.engines import fallback_problem
+
     wanted: str | None = getattr(subject, "requested", None)
-    fallen = [node for node in nodes if wanted is not None and node.provider != wanted]
-    if not fallen:
+    if wanted is None:
         return counts, None
-    shown = ", ".join(f"{node.node} ({node.op}) on {node.provider}" for node in fallen[:3])
-    return counts, f"{len(fallen)} of {len(nodes)} nodes do not run on {wanted}: {shown}"
+    return counts, fallback_problem(
+        [replace(node, fallback=node.fallback or node.provider != wanted) for node in nodes], wanted
+    )
 
 
 def _cold(request: Request) -> Response:
@@ -212,8 +224,14 @@ def warm_up(call: Callable[[Any], Any], items: Sequence[Any], seconds: float) ->
 
 def _time(request: Request) -> Response:
     """All scopes, then what belongs to them."""
-    subject = _open(request)
-    raws = Inputs.open(Path(request.inputs)).raws()
+    subject: Subject | BatchSubject
+    raws: list[Any] = list(Inputs.open(Path(request.inputs)).raws())
+    if request.batch > 1:
+        subject = BatchSubject(Path(request.spec), request.threads, request.batch)
+        # As many calls as inputs, none like another.
+        raws = [[raws[(i + k) % len(raws)] for k in range(request.batch)] for i in range(len(raws))]
+    else:
+        subject = _open(request)
     rng = random.Random(request.seed)
     order = list(range(len(raws)))
     rng.shuffle(order)
@@ -298,12 +316,16 @@ def _medians(timings: list[tuple[float, float, float, float]]) -> tuple[float, f
 
 
 def _rescore(fresh: Subject, raws: Sequence[Any], keepers: Sequence[tuple[str, _Keeper]]) -> str | None:
-    """Compare what the timed runs returned with a freshly opened subject's answers."""
+    """Compare what the timed runs returned with a freshly opened subject's answers, one input at a time."""
     expected: dict[int, Result] = {}
     for scope, keeper in keepers:
         for index, found in keeper.kept:
             if index not in expected:
-                expected[index] = result_of(fresh.pipeline(raws[index]))
+                raw = raws[index]
+                answer = (
+                    [fresh.pipeline(each) for each in raw] if isinstance(raw, list) else fresh.pipeline(raw)
+                )
+                expected[index] = result_of(answer)
             error = difference(found, expected[index])
             if error > RESCORE_TOLERANCE:
                 what = (
@@ -316,7 +338,7 @@ def _rescore(fresh: Subject, raws: Sequence[Any], keepers: Sequence[tuple[str, _
 
 
 def _overhead(
-    subject: Subject, raws: Sequence[Any], order: Sequence[int], seconds: float, minimum: int
+    subject: Subject | BatchSubject, raws: Sequence[Any], order: Sequence[int], seconds: float, minimum: int
 ) -> tuple[float, float]:
     """Median of pipeline minus (features, engine) on the same input, and the latter's median; milliseconds.
 
@@ -379,9 +401,11 @@ def _repeat_ratio(
 
 def _touch(raw: Any) -> None:
     """Read every sample."""
-    for part in raw if isinstance(raw, tuple) else (raw,):
-        if isinstance(part, np.ndarray):
-            part.max()
+    if isinstance(raw, np.ndarray):
+        raw.max()
+    elif isinstance(raw, (tuple, list)):
+        for part in raw:
+            _touch(part)
 
 
 def _duty(

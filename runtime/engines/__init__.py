@@ -34,14 +34,35 @@ KINDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+#: How onnxruntime and OpenVINO call the types that a bundle's precision is named after.
+_PRECISIONS = {
+    "float": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "f32": "fp32",
+    "f16": "fp16",
+    "i8": "int8",
+    "u8": "uint8",
+    "i32": "int32",
+    "i64": "int64",
+}
+
+
 @dataclass(frozen=True)
 class NodePlacement:
-    """Where one node of the graph runs, as the engine itself reports it."""
+    """Where one node of the graph runs, as the engine itself reports it.
+
+    ``precision`` is what the node computes or gives out, in a manifest's words where it has one. ``kernel`` is the
+    engine's name of its implementation, where it tells. ``fallback`` means that the node runs elsewhere, or in another
+    precision, than the bundle says.
+    """
 
     node: str
     op: str
     provider: str
     precision: str
+    kernel: str = ""
+    fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +85,31 @@ class Engine(Protocol):
     kind: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    requested: str
+    """The provider or device that every node should run on, by the name that ``placement`` uses."""
 
     def run(self, arrays: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]: ...
 
     def placement(self) -> list[NodePlacement]: ...
 
     def memory(self) -> dict[str, int]: ...
+
+
+def precision_name(text: str) -> str:
+    """An engine's name of a number type as a manifest says it: ``fp32`` for ``float`` and ``f32``; others unchanged."""
+    return _PRECISIONS.get(text, text)
+
+
+def fallback_problem(nodes: Sequence[NodePlacement], requested: str) -> str | None:
+    """A sentence that names the nodes which do not run as ``requested``; None where all do."""
+    fallen = [node for node in nodes if node.fallback]
+    if not fallen:
+        return None
+    shown = ", ".join(
+        f"{node.node} ({node.op}) on {node.provider} in {node.precision}" for node in fallen[:8]
+    )
+    more = f", and {len(fallen) - 8} more" if len(fallen) > 8 else ""
+    return f"{len(fallen)} of {len(nodes)} nodes do not run on {requested}: {shown}{more}"
 
 
 @dataclass(frozen=True)
@@ -174,6 +214,8 @@ __all__ = [
     "NodePlacement",
     "check_requirement",
     "engine_status",
+    "fallback_problem",
     "meets",
     "open_engine",
+    "precision_name",
 ]

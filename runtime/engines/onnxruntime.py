@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zoo.errors import BundleError, InputError, ProviderUnavailable
-from zoo.runtime.engines import EngineOptions, NodePlacement
+from zoo.runtime.engines import EngineOptions, NodePlacement, fallback_problem, precision_name
 
 if TYPE_CHECKING:
     from zoo.bundle import Bundle, EngineSpec
 
 #: Targets name their providers in ``key.flags["providers"]``, best first, separated by commas.
 _DEFAULT_PROVIDERS = "CPUExecutionProvider"
+#: Nodes that onnxruntime adds around one whose kernel does not take fp16 or bf16.
+_INSERTED_CAST = "InsertedPrecisionFreeCast_"
 
 
 def version(package: str) -> str:
@@ -42,6 +43,8 @@ class OnnxRuntimeEngine:
     def __init__(self, bundle: Bundle, spec: EngineSpec, options: EngineOptions) -> None:
         self.inputs, self.outputs = spec.inputs, spec.outputs
         self._where = str(bundle.path)
+        self._precision, self._kept = spec.precision, frozenset(spec.kept)
+        self._profile = bundle.manifest.key.profile
         self._model = bundle.read(spec.file)
         self._providers = str(bundle.manifest.key.flags.get("providers", _DEFAULT_PROVIDERS)).split(",")
         missing = [name for name in self._providers if name not in ort.get_available_providers()]
@@ -50,6 +53,7 @@ class OnnxRuntimeEngine:
                 f"{bundle.path} needs onnxruntime's {', '.join(missing)}; installed are "
                 f"{', '.join(ort.get_available_providers())}. Install onnxruntime-gpu, or export for target cpu-x86"
             )
+        self.requested = self._providers[0]
         self._options = options
         self._session = self._open(self._session_options())
         # onnxruntime drops a provider that cannot start (no GPU, say) with a mere warning.
@@ -65,8 +69,16 @@ class OnnxRuntimeEngine:
                 f"{bundle.path}: the manifest says tensors {declared}, the engine file has {actual}"
             )
         self._input_names, self._output_names = declared
-        if options.strict and len(self._providers) > 1:
-            self._refuse_fallback()
+        # onnxruntime adds its CPU provider to any list, and gives it what the others lack without a word.
+        elsewhere = self._session.get_providers() != [self.requested]
+        half = self._precision in ("fp16", "bf16")
+        if options.strict and (elsewhere or half):
+            wanted = f"{self.requested} in {self._precision}" if half else self.requested
+            problem = fallback_problem(self.placement(), wanted)
+            if problem is not None:
+                raise ProviderUnavailable(
+                    f"{self._where}: {problem}. Export for another target, or load with strict=False to accept it"
+                )
 
     def _session_options(self) -> Any:
         session_options = ort.SessionOptions()
@@ -97,51 +109,50 @@ class OnnxRuntimeEngine:
         return outputs
 
     def placement(self) -> list[NodePlacement]:
-        """Provider of each node, read from onnxruntime's own profile of one run."""
-        with _profiled(self) as records:
-            return records
-
-    def _refuse_fallback(self) -> None:
-        wanted = self._providers[0]
-        fallen = [node for node in self.placement() if node.provider != wanted]
-        if fallen:
-            names = ", ".join(f"{node.node} ({node.op}) on {node.provider}" for node in fallen[:5])
-            raise ProviderUnavailable(
-                f"{self._where}: {len(fallen)} nodes do not run on {wanted}: {names}. "
-                "Export for another target, or load with strict=False to accept it"
+        """Provider and output type of each executed node, read from onnxruntime's own profile of one run."""
+        with tempfile.TemporaryDirectory() as folder:
+            session_options = self._session_options()
+            session_options.enable_profiling = True
+            session_options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(session_options)
+            feeds = {}
+            for spec in self.inputs:
+                shape = [dim if isinstance(dim, int) else self._usual(dim) for dim in spec.shape]
+                feeds[spec.name] = np.zeros(shape, np.dtype(spec.dtype))
+            session.run(self._output_names, feeds)
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        nodes: dict[str, tuple[str, str, str]] = {}
+        for event in events:
+            name = str(event.get("name", ""))
+            if event.get("cat") != "Node" or not name.endswith("_kernel_time"):
+                continue
+            arguments = event["args"]
+            types = arguments.get("output_type_shape") or [{}]
+            precision = precision_name(next(iter(types[0]), "unknown"))
+            nodes[name.removesuffix("_kernel_time")] = (
+                arguments.get("op_name", "?"),
+                arguments.get("provider", "?"),
+                precision,
             )
+        lowered = any(name.startswith(_INSERTED_CAST) for name in nodes)
+        return [
+            NodePlacement(
+                name,
+                op,
+                provider,
+                precision,
+                fallback=provider != self.requested
+                or (lowered and precision == "fp32" and op != "Cast" and name not in self._kept),
+            )
+            for name, (op, provider, precision) in nodes.items()
+        ]
+
+    def _usual(self, dim: str) -> int:
+        return self._profile[dim][1] if dim in self._profile else 1
 
     def memory(self) -> dict[str, int]:
         """Bytes of the serialised graph; onnxruntime reports no arena size."""
         return {"model_bytes": len(self._model)}
-
-
-@contextlib.contextmanager
-def _profiled(engine: OnnxRuntimeEngine) -> Iterator[list[NodePlacement]]:
-    with tempfile.TemporaryDirectory() as folder:
-        session_options = engine._session_options()
-        session_options.enable_profiling = True
-        session_options.profile_file_prefix = str(Path(folder) / "profile")
-        session = engine._open(session_options)
-        feeds = {}
-        for spec in engine.inputs:
-            shape = [dim if isinstance(dim, int) else 2 for dim in spec.shape]
-            feeds[spec.name] = np.zeros(shape, np.dtype(spec.dtype))
-        session.run(engine._output_names, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-    seen: dict[str, NodePlacement] = {}
-    for event in events:
-        name = str(event.get("name", ""))
-        if event.get("cat") != "Node" or not name.endswith("_kernel_time"):
-            continue
-        arguments = event["args"]
-        types = arguments.get("output_type_shape") or [{}]
-        precision = next(iter(types[0]), "unknown")
-        node = name.removesuffix("_kernel_time")
-        seen[node] = NodePlacement(
-            node, arguments.get("op_name", "?"), arguments.get("provider", "?"), precision
-        )
-    yield list(seen.values())
 
 
 def open(bundle: Bundle, spec: EngineSpec, options: EngineOptions, package: str) -> OnnxRuntimeEngine:

@@ -11,7 +11,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from zoo.errors import BundleError, InputError, ProviderUnavailable
-from zoo.runtime.engines import EngineOptions, NodePlacement
+from zoo.runtime.engines import EngineOptions, NodePlacement, precision_name
 
 if TYPE_CHECKING:
     from zoo.bundle import Bundle, EngineSpec
@@ -75,6 +75,8 @@ class OpenVinoEngine:
         absent = [tensor.name for tensor in (*self.inputs, *self.outputs) if tensor.name not in names]
         if absent:
             raise BundleError(f"{self._where}: the engine file has no tensor {', '.join(absent)}")
+        self.requested = device
+        self._devices = "+".join(self._compiled.get_property("EXECUTION_DEVICES"))
         self._ports = [self._compiled.output(tensor.name) for tensor in self.outputs]
         self._input_names = [tensor.name for tensor in self.inputs]
         self._free: list[Any] = [self._compiled.create_infer_request()]
@@ -94,7 +96,7 @@ class OpenVinoEngine:
             self._free.append(request)
 
     def placement(self) -> list[NodePlacement]:
-        """Executed layers with their kernel type and precision, from the plugin's execution graph."""
+        """Executed layers with their kernel and precision, from the plugin's execution graph."""
         nodes = []
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
@@ -105,8 +107,10 @@ class OpenVinoEngine:
                 NodePlacement(
                     op.get_friendly_name(),
                     kind,
+                    self._devices,
+                    precision_name(_text(info, "runtimePrecision")),
                     _text(info, "primitiveType"),
-                    _text(info, "runtimePrecision"),
+                    self._devices != self.requested,
                 )
             )
         return nodes

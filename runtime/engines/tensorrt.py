@@ -188,7 +188,7 @@ class TensorRtEngine:
         package: str,
         driver: Driver | None = None,
     ) -> None:
-        self.kind = spec.kind
+        self.kind = self.requested = spec.kind
         self.inputs, self.outputs = spec.inputs, spec.outputs
         self._where = str(bundle.path)
         try:

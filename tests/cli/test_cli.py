@@ -64,6 +64,7 @@ def test_help_of_every_command_has_an_example() -> None:
         "run",
         "selftest",
         "inspect",
+        "tune",
         "eval",
         "bench",
         "train",

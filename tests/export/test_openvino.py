@@ -82,3 +82,17 @@ def test_a_truncated_engine_is_a_bundle_error(bundle: Path, tmp_path: Path) -> N
     contents["engine.xml"] = contents["engine.xml"][:100]
     with pytest.raises(BundleError, match="refuses the engine file"):
         zoo.load(write_bundle(tmp_path / "short", opened.manifest, contents))
+
+
+def test_placement_names_device_precision_and_kernel(bundle: Path, toy) -> None:
+    model = zoo.load(bundle)
+    nodes = model.placement()
+    assert {node.provider for node in nodes} == {"CPU"} == {model.engine.requested}
+    convolutions = [node for node in nodes if node.op == "Convolution"]
+    assert convolutions
+    assert {node.precision for node in convolutions} == {"fp32"}
+    assert all("_f32" in node.kernel.lower() for node in convolutions)
+    assert not any(node.fallback for node in nodes)
+    placed = open_bundle(bundle).manifest.engines[0].placement
+    assert sum(placed.values()) == len(nodes)
+    assert placed["CPU fp32"] >= len(convolutions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from zoo.bundle import open_bundle
 from zoo.errors import DataError, InputError, ZooError
 from zoo.runtime.bench import (
     Contestant,
@@ -45,7 +47,14 @@ from zoo.runtime.bench.stats import (
     typical,
     unpaired_draws,
 )
-from zoo.runtime.bench.subject import agreement, difference, open_subject, split_peer
+from zoo.runtime.bench.subject import (
+    BatchSubject,
+    agreement,
+    difference,
+    open_subject,
+    result_of,
+    split_peer,
+)
 from zoo.runtime.bench.worker import warm_up
 
 #: Tiny: what is tested is the protocol, not the speed.
@@ -360,7 +369,8 @@ def test_a_partial_fallback_is_void(peer: Any, inputs: Inputs) -> None:
     )
     row = bench([fallen], replace(FAST, processes=1), inputs=inputs).rows[0]
     assert (
-        row.void == "1 of 2 nodes do not run on CUDAExecutionProvider: sum (Einsum) on CPUExecutionProvider"
+        row.void
+        == "1 of 2 nodes do not run on CUDAExecutionProvider: sum (Einsum) on CPUExecutionProvider in float"
     )
     assert row.placement == {"CUDAExecutionProvider": 1, "CPUExecutionProvider": 1}
 
@@ -733,3 +743,70 @@ def test_a_void_row_and_bad_usage_have_their_exit_codes(ready_bundle: Path, peer
 
 def test_ratio_type_is_what_a_report_holds() -> None:
     assert msgspec.json.decode(msgspec.json.encode(Ratio(value=1, low=0.9, high=1.1)), type=Ratio).high == 1.1
+
+
+# ---- batches and own threads
+
+
+def test_a_batch_is_timed_as_one_call_and_checked_input_by_input(ready_bundle: Path) -> None:
+    one = Contestant(str(ready_bundle), "one", threads=1)
+    four = Contestant(str(ready_bundle), "four", threads=2, batch=4)
+    report = bench([one, four], replace(FAST, processes=1, scopes=("pipeline", "engine"), threads=None))
+    single, batch = report.rows
+    assert [(row.void, row.threads, row.batch) for row in report.rows] == [(None, 1, 1), (None, 2, 4)]
+    assert (batch.labels_equal, batch.max_difference) == (64, 0)
+    # four inputs' CPU time in one call, whatever the load of the machine
+    assert batch.scopes["pipeline"].cpu_ms > single.scopes["pipeline"].cpu_ms
+    assert set(batch.scopes) == {"pipeline", "engine"}
+    assert batch.breakdown is None
+
+
+def test_a_wrong_answer_in_a_batch_is_found(ready_bundle: Path) -> None:
+    from zoo.runtime.bench.worker import _Keeper, _rescore
+
+    raws = make_inputs(open_bundle(ready_bundle)).raws()
+    batched = BatchSubject(ready_bundle, 1, 4)
+    group = raws[:4]
+    keeper = _Keeper(result_of, random.Random(0))
+    keeper(0, batched.pipeline(group))
+    fresh = open_subject(str(ready_bundle), None, 1)
+    assert _rescore(fresh, [group], [("pipeline", keeper)]) is None
+    shuffled = _Keeper(result_of, random.Random(0))
+    shuffled(0, list(reversed(batched.pipeline(group))))
+    assert "wrong result while timing pipeline, input 0" in str(
+        _rescore(fresh, [group], [("pipeline", shuffled)])
+    )
+    by_hand = result_of(batched.decode(batched.engine(batched.features(group))))
+    assert difference(by_hand, result_of(batched.pipeline(group))) == 0
+
+
+def test_a_batch_that_the_bundle_or_a_peer_does_not_take_is_refused(ready_bundle: Path, peer: Any) -> None:
+    with pytest.raises(InputError, match="batch is 33; give 1 to 32"):
+        bench([Contestant(str(ready_bundle), batch=33)], FAST)
+    with pytest.raises(InputError, match="peers take one input a call"):
+        bench([Contestant(str(ready_bundle)), replace(peer(), batch=2)], FAST)
+
+
+def test_who_fails_while_timed_ends_the_run_or_is_void(peer: Any, inputs: Inputs) -> None:
+    dying = peer(
+        "dying",
+        """
+        import os
+
+        class Dying(Peer):
+            def pipeline(self, raw):
+                self.calls += 1
+                if self.calls > 66:  # more than checking takes
+                    os._exit(9)
+                return super().pipeline(raw)
+
+        def factory(bundle, *, threads):
+            return Dying()
+        """,
+    )
+    with pytest.raises(ZooError, match=r"bench: dying failed \(exit status 9\) while in time"):
+        bench([dying], replace(FAST, processes=1), inputs=inputs)
+    report = bench([peer(), dying], replace(FAST, processes=1, keep_going=True), inputs=inputs)
+    assert report.row("plain").void is None
+    assert "dying failed (exit status 9) while in time" in str(report.row("dying").void)
+    assert report.row("dying").scopes == {}

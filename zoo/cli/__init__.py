@@ -24,6 +24,7 @@ _COMMANDS = {
     "selftest": ("check", "Run a bundle's golden inputs and compare."),
     "inspect": ("check", "Show a bundle's manifest, or where each node runs."),
     "diff": ("diff", "Find where two bundles, or a bundle and its reference, part."),
+    "tune": ("tune", "Choose a bundle's threads and batch by measuring here."),
     "eval": ("evaluate", "Score a bundle on a labelled data set."),
     "bench": ("bench", "Measure bundles under the zoo's protocol."),
     "train": ("train", "Train a model on its data set."),

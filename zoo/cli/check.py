@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import click
 import msgspec
 
 from zoo.cli.common import emit_json, emit_table, human_size, json_option, percent
+from zoo.cli.tune import show_tuning
 from zoo.errors import CheckFailed
 
 
@@ -55,6 +59,8 @@ def selftest_command(bundle: str, as_json: bool) -> None:
 def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
     """Show a verified BUNDLE's manifest.
 
+    With --placement a partial fallback is listed and marked, while zoo run and zoo.load refuse it.
+
     Example: zoo inspect tim.zoo --placement
     """
     from zoo.bundle import open_bundle
@@ -63,16 +69,7 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
     opened = open_bundle(find_bundle(bundle))
     manifest = opened.manifest
     if placement:
-        import zoo
-
-        nodes = zoo.load(opened.path).placement()
-        if as_json:
-            emit_json(nodes)
-        else:
-            emit_table(
-                ("node", "op", "provider", "precision"),
-                [(n.node, n.op, n.provider, n.precision) for n in nodes],
-            )
+        _show_placement(opened.path, as_json)
         return
     if as_json:
         emit_json(msgspec.json.decode(opened.manifest_bytes))
@@ -109,3 +106,28 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
         lines.append(f"  {row.metric:<9} {percent(row.value)}{interval}  {row.source}, {row.protocol}")
     lines += [f"  note      {note}" for note in manifest.notes]
     click.echo("\n".join(lines))
+    show_tuning(manifest)
+
+
+def _show_placement(path: Path, as_json: bool) -> None:
+    """What the engine itself reports of each node; a partial fallback is shown, not refused."""
+    import zoo
+    from zoo.runtime.engines import fallback_problem
+
+    model = zoo.load(path, strict=False)
+    nodes = model.placement()
+    if as_json:
+        emit_json(nodes)
+        return
+    emit_table(
+        ("node", "op", "provider", "precision", "kernel", ""),
+        [
+            (n.node, n.op, n.provider, n.precision, n.kernel or "-", "FALLBACK" if n.fallback else "")
+            for n in nodes
+        ],
+    )
+    counts = Counter(f"{node.provider} {node.precision}" for node in nodes)
+    click.echo(f"{len(nodes)} nodes: " + ", ".join(f"{n} {where}" for where, n in counts.most_common()))
+    problem = fallback_problem(nodes, model.engine.requested)
+    if problem is not None:
+        click.echo(f"zoo: {problem}. zoo run refuses this bundle here", err=True)

@@ -17,6 +17,7 @@ from zoo.cli.common import (
     percent,
     progress,
 )
+from zoo.cli.tune import show_tuning
 
 
 @click.command("export")
@@ -44,6 +45,14 @@ from zoo.cli.common import (
     show_default=True,
     help="Points of the headline metric that may be lost.",
 )
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Also choose threads, batch and shape profile by measuring here; the bundle keeps the table.",
+)
+@click.option(
+    "--quick", is_flag=True, help="With --tune or --precision auto: 3 processes of 1 s, for a look."
+)
 @force_option
 @json_option
 def export_command(
@@ -55,6 +64,8 @@ def export_command(
     data: Path | None,
     weights: Path | None,
     budget: float,
+    tune: bool,
+    quick: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -65,7 +76,10 @@ def export_command(
     Example: zoo export tim-net-emodb --target openvino-cpu --precision int8 --data DATA --out tim.zoo
     """
     from zoo.export import export_model
+    from zoo.runtime.bench import Options
 
+    if quick and not tune and precision != "auto":
+        raise click.UsageError("--quick needs --tune or --precision auto")
     with progress() as report:
         result = export_model(
             name,
@@ -76,6 +90,8 @@ def export_command(
             data=data,
             weights=weights,
             budget=budget / 100,
+            tune=tune,
+            protocol=Options.quick() if quick else None,
             force=force,
             progress=report,
         )
@@ -94,6 +110,7 @@ def export_command(
                 "parity": manifest.parity,
                 "gate": manifest.gate,
                 "kept": manifest.engines[0].kept,
+                "tuning": manifest.tuning,
                 "notes": manifest.notes,
             }
         )
@@ -116,4 +133,5 @@ def export_command(
         )
     for note in manifest.notes:
         click.echo(f"note: {note}")
+    show_tuning(manifest)
     click.echo(str(result.path))
