@@ -9,10 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from zoo.errors import BundleError
 from zoo.runtime.engines import NodePlacement
 from zoo.specs import Spec
+
+if TYPE_CHECKING:
+    from zoo.bundle import Bundle
 
 #: How TensorRT releases call their types, longest first; the inspector of releases before 10 puts them in a sentence
 #: ("Row major linear FP32").
@@ -125,3 +131,21 @@ def _nodes(metadata: str) -> tuple[str, ...]:
 def placement(layers: Iterable[Layer], kind: str) -> list[NodePlacement]:
     """Layers as the runtime reports them. All of an engine's layers run on its GPU."""
     return [NodePlacement(layer.name, layer.op, kind, layer.precision) for layer in layers]
+
+
+def recorded_placement(bundle: Bundle) -> list[NodePlacement] | None:
+    """What the builder listed when it made the bundle's engine; None where it listed nothing. Needs no GPU.
+
+    Raises
+    ------
+    BundleError
+        The list is not one of layers.
+    """
+    build = bundle.manifest.build
+    if build is None or build.layers is None:
+        return None
+    try:
+        layers = msgspec.json.decode(bundle.read(build.layers), type=tuple[Layer, ...])
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{bundle.path}: {build.layers} is not a list of layers: {error}") from error
+    return placement(layers, bundle.manifest.engines[0].kind)
