@@ -177,7 +177,9 @@ def test_products_without_a_matrix_product_are_equal(case: str) -> None:
     assert rewrites.plain_matrix_products(model) == (2 if case in ("shared", "attention") else 1)
     found = [node.op_type for node in model.graph.node]
     assert not {"MatMul", "Gemm", "Einsum"} & set(found)
-    assert ("Conv" in found) == (case in ("matmul2", "matmul3", "matmul4", "matmul5", "gemm", "gemm_transposed", "shared"))
+    assert ("Conv" in found) == (
+        case in ("matmul2", "matmul3", "matmul4", "matmul5", "gemm", "gemm_transposed", "shared")
+    )
     assert found.count("Transpose") == {"shared": 3}.get(case, found.count("Transpose"))
     assert set(names) <= {node.name for node in model.graph.node}  # who looks for a layer finds it
     rewrites.strip(model)

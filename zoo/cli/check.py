@@ -56,7 +56,9 @@ def selftest_command(bundle: str, as_json: bool) -> None:
 @click.command("inspect")
 @click.argument("bundle")
 @click.option(
-    "--placement", is_flag=True, help="List node, operator, provider and precision, as the engine or its builder reports them."
+    "--placement",
+    is_flag=True,
+    help="List node, operator, provider and precision, as the engine or its builder reports them.",
 )
 @json_option
 def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
