@@ -61,7 +61,7 @@ class Target(Spec, frozen=True):
     version that built the engine. ``refused`` has the public reason for each precision that cannot work.
     ``compute_capability`` is the GPU's that is built for when none is named; ``compute_capabilities`` all that can be.
     ``build`` is ``device`` where the engine can only be built on the device itself: the bundle then holds the graph and a
-    recipe, which ``zoo build`` finishes. ``memory_gib`` is what CPU and GPU share, or the GPU has.
+    recipe, which ``zoo build`` finishes. ``rewrites`` work around what the engine's builder refuses. ``memory_gib`` is what CPU and GPU share, or the GPU has.
     """
 
     name: Name
