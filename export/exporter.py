@@ -240,7 +240,11 @@ class Exporter:
             assert self.dataset is not None
             chosen = calibrate.choose(self.dataset, without=self.variant.held_out)
         return recipe.lower(
-            self.graph, inputs=self.inputs.features, chosen=chosen, kept=kept, progress=self.progress
+            recipe.adapt(self.graph),
+            inputs=self.inputs.features,
+            chosen=chosen,
+            kept=kept,
+            progress=self.progress,
         )
 
     def folds(self) -> Mapping[str, Tensors]:
@@ -301,11 +305,11 @@ class Exporter:
         """Manifest and files of a finished cell."""
         built = cell.artifact.built
         placed = Counter(f"{node.provider} {node.precision}" for node in cell.artifact.placement)
-        spec = msgspec.structs.replace(built.spec, placement=dict(sorted(placed.items())))
+        spec = msgspec.structs.replace(
+            built.spec, placement=dict(sorted(placed.items())) or built.spec.placement
+        )
         built = dataclasses.replace(built, spec=spec)
         contents = {**built.files, **self.card.pipeline_files(self.variant), "golden.npz": cell.golden.data}
-        if built.log:
-            contents["build.log"] = ("\n".join(built.log) + "\n").encode()
         manifest = self._manifest(
             cell.recipe,
             cell.artifact.lowered,
@@ -357,6 +361,7 @@ class Exporter:
             calibration=lowered.calibration,
             gate=gate.gate if gate else None,
             recipe=built.recipe,
+            build=built.record,
             notes=(*notes, *self._notes(recipe.precision, gate), *built.notes, *variant.notes),
         )
 

@@ -82,7 +82,7 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
         items = tuple(item for item in dataset.items if item.group == group)
         unseen = held_out or (group,)
         chosen = calibrate.choose(dataset, without=unseen) if recipe.precision == "int8" else None
-        folds.append(Fold(group, recipe.trace.finish(tensors), items, unseen, chosen))
+        folds.append(Fold(group, recipe.adapt(recipe.trace.finish(tensors)), items, unseen, chosen))
     return folds
 
 

@@ -153,6 +153,7 @@ class Trace:
         rewrites.fold_batch_norm(optimized)
         rewrites.drop_unused(optimized)
         modules = rewrites.name_by_scope(optimized)
+        rewrites.drop_zero_states(optimized)
         rewrites.strip(optimized)
         try:
             onnx.checker.check_model(optimized, full_check=True)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
 from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, Calibration, Key, Manifest
 from zoo.errors import BundleError, TargetError
-from zoo.export import calibrate, half, quantize, rescale
+from zoo.export import calibrate, half, quantize, rescale, rewrites
 from zoo.export.builders import Built, Request, builder
 from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import Features, Preprocessor, Progress
@@ -132,6 +133,8 @@ class Recipe:
 
         Parameters
         ----------
+        graph : Graph
+            What :meth:`adapt` gives.
         inputs : sequence of Features
             Real inputs that fp16 is checked for overflow on.
         chosen : CalibrationSet or None
@@ -151,7 +154,7 @@ class Recipe:
                 model, _ = quantize.correct_bias(model, limits, features, kept, per_tensor=self.per_tensor)
             model = quantize.quantize(model, limits, kept, per_tensor=self.per_tensor)
             record = chosen.record(self.variant, self.method, self.options)
-            return Lowered(graph.with_model(model), tuple(sorted(kept)), record, limits)
+            return Lowered(self.adapt(graph.with_model(model)), tuple(sorted(kept)), record, limits)
         if self.precision in quantize.BITS:
             layers = quantize.layers(graph.model, weights_only=True)
             kept = sorted({*kept, *(layer.node for layer in layers if layer.op in self._options.float_ops)})
@@ -177,6 +180,16 @@ class Recipe:
             f"{self.label}: signal to quantisation noise of the outputs {ratio:.1f} dB, int8 without these options "
             f"{without:.1f} dB (the worst output, {len(inputs)} inputs, onnxruntime)."
         )
+
+    def adapt(self, graph: Graph) -> Graph:
+        """The graph with the rewrites that the target's builder needs; itself where it needs none."""
+        names = self.target.passes(self.precision)
+        model = onnx.ModelProto()
+        model.CopyFrom(graph.model)
+        if not sum(rewrites.PASSES[name](model) for name in names):
+            return graph
+        rewrites.strip(model)
+        return graph.with_model(model)
 
     def limits(
         self, graph: Graph, chosen: calibrate.CalibrationSet, progress: Progress | None = None

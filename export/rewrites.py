@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -65,6 +65,312 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
         folded += 1
     drop_unused(model)
     return folded
+
+
+def plain_matrix_products(model: onnx.ModelProto) -> int:
+    """Replace each float32 MatMul, Gemm and Einsum by operators that are no matrix product; returns how many.
+
+    With a constant matrix it becomes a convolution with a kernel of one; otherwise an elementwise product that is summed,
+    which needs memory for the product where the engine does not fuse the two. Left as they are: vectors, more than five
+    dimensions, a Gemm with factors or a transposed input, an Einsum of other than two operands or with a diagonal.
+    """
+    typed = onnx.shape_inference.infer_shapes(model).graph
+    values = {
+        value.name: value.type.tensor_type for value in (*typed.value_info, *typed.input, *typed.output)
+    }
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    rewriter = _MatrixProducts(
+        model.graph,
+        {name: len(kind.shape.dim) for name, kind in values.items() if kind.HasField("shape")}
+        | {name: len(tensor.dims) for name, tensor in constants.items()},
+        {name for name, kind in values.items() if kind.elem_type == onnx.TensorProto.FLOAT}
+        | {name for name, tensor in constants.items() if tensor.data_type == onnx.TensorProto.FLOAT},
+        constants,
+    )
+    return rewriter.run(model)
+
+
+class _MatrixProducts:
+    """One graph's rewriting: new nodes in order, and what was made before for the same tensor."""
+
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        ranks: dict[str, int],
+        floats: set[str],
+        constants: dict[str, onnx.TensorProto],
+    ) -> None:
+        self.graph, self.ranks, self.floats, self.constants = graph, ranks, floats, constants
+        self.nodes: list[onnx.NodeProto] = []
+        self.made: dict[tuple[object, ...], str] = {}
+
+    def run(self, model: onnx.ModelProto) -> int:
+        done = 0
+        for node in list(self.graph.node):
+            replaced = self._replace(node) if node.op_type in ("MatMul", "Gemm", "Einsum") else False
+            done += replaced
+            if not replaced:
+                self.nodes.append(node)
+        _replace_nodes(self.graph, self.nodes)
+        drop_unused(model)
+        return done
+
+    def _replace(self, node: onnx.NodeProto) -> bool:
+        first, second = node.input[0], node.input[1] if len(node.input) > 1 else ""
+        if not {first, second} <= self.floats or not {first, second} <= set(self.ranks):
+            return False
+        if node.op_type == "Einsum":
+            return self._einsum(node)
+        matrix = second in self.constants and self.ranks[second] == 2 and first not in self.constants
+        if matrix and self._convolution(node):
+            return True
+        if node.op_type == "Gemm" or min(self.ranks[first], self.ranks[second]) < 2:
+            return False
+        left = self._node("Unsqueeze", [first, self._ints(-1)], node, "left")
+        right = self._node("Unsqueeze", [second, self._ints(-3)], node, "right")
+        self._sum(node, left, right, [-2])
+        return True
+
+    def _convolution(self, node: onnx.NodeProto) -> bool:
+        attributes = {a.name: a for a in node.attribute}
+        rank = self.ranks[node.input[0]]
+        plain = all(attributes[name].f == 1.0 for name in ("alpha", "beta") if name in attributes)
+        transposed = "transA" in attributes and attributes["transA"].i
+        bias = list(node.input[2:3]) if len(node.input) > 2 and node.input[2] else []
+        if not plain or transposed or not 2 <= rank <= 5:
+            return False
+        if any(name not in self.constants or self.ranks[name] != 1 for name in bias):
+            return False
+        matrix = _array(self.constants[node.input[1]])
+        if not ("transB" in attributes and attributes["transB"].i):
+            matrix = matrix.T
+        if bias and self.constants[bias[0]].dims[0] != matrix.shape[0]:
+            return False
+        weight = self._constant(
+            f"{node.input[1]}.kernel", matrix.reshape(*matrix.shape, *[1] * max(rank - 2, 1))
+        )
+        if rank == 2:
+            spread = self._node("Unsqueeze", [node.input[0], self._ints(2)], node, "in")
+            result = self._fresh(node, "out")
+            self._append("Conv", [spread, weight, *bias], [result], node.name, node)
+            self._append("Squeeze", [result, self._ints(2)], list(node.output), f"{node.name}/last", node)
+            return True
+        forth = [0, rank - 1, *range(1, rank - 1)]
+        back = [0, *range(2, rank), 1]
+        channels = self._node("Transpose", [node.input[0]], node, "in", perm=forth)
+        result = self._fresh(node, "out")
+        self._append("Conv", [channels, weight, *bias], [result], node.name, node)
+        self._append("Transpose", [result], list(node.output), f"{node.name}/last", node, perm=back)
+        return True
+
+    def _einsum(self, node: onnx.NodeProto) -> bool:
+        equation = next(a.s for a in node.attribute if a.name == "equation").decode().replace(" ", "")
+        terms, arrow, wanted = equation.partition("->")
+        operands = terms.split(",")
+        simple = all(len(set(term)) == len(term) and term.isalpha() for term in operands)
+        if len(node.input) != 2 or len(operands) != 2 or not arrow or not simple:
+            return False
+        summed = [label for label in dict.fromkeys("".join(operands)) if label not in wanted]
+        order = [*wanted, *summed]
+        aligned = []
+        for side, name, term in zip(("left", "right"), node.input, operands, strict=True):
+            perm = sorted(range(len(term)), key=lambda axis, t=term: order.index(t[axis]))  # type: ignore[misc]
+            missing = [axis for axis, label in enumerate(order) if label not in term]
+            turned = self._node("Transpose", [name], node, f"{side}_turned", perm=perm)
+            aligned.append(
+                self._node("Unsqueeze", [turned, self._ints(*missing)], node, side) if missing else turned
+            )
+        left, right = aligned
+        self._sum(node, left, right, list(range(len(wanted), len(order))))
+        return True
+
+    def _sum(self, node: onnx.NodeProto, left: str, right: str, axes: list[int]) -> None:
+        if not axes:
+            self._append("Mul", [left, right], list(node.output), node.name, node)
+            return
+        product = self._fresh(node, "product")
+        self._append("Mul", [left, right], [product], f"{node.name}/product", node)
+        self._append(
+            "ReduceSum", [product, self._ints(*axes)], list(node.output), node.name, node, keepdims=0
+        )
+
+    def _node(
+        self, op: str, inputs: list[str], origin: onnx.NodeProto, suffix: str, **attributes: Any
+    ) -> str:
+        """Made once: nodes that read the same tensor share it, so that it is also quantised once."""
+        key = (op, *inputs, *(tuple(value) for value in attributes.values()))
+        if key not in self.made:
+            self.made[key] = self._fresh(origin, suffix)
+            self._append(op, inputs, [self.made[key]], f"{origin.name}/{suffix}", origin, **attributes)
+        return self.made[key]
+
+    def _append(
+        self,
+        op: str,
+        inputs: list[str],
+        outputs: list[str],
+        name: str,
+        origin: onnx.NodeProto,
+        **attributes: Any,
+    ) -> None:
+        node = helper.make_node(op, inputs, outputs, name, **attributes)
+        node.metadata_props.extend(origin.metadata_props)
+        self.nodes.append(node)
+
+    def _fresh(self, node: onnx.NodeProto, suffix: str) -> str:
+        return f"{node.output[0]}/{suffix}"
+
+    def _ints(self, *axes: int) -> str:
+        return self._constant("axes_" + "_".join(str(axis) for axis in axes), np.array(axes, np.int64))
+
+    def _constant(self, name: str, value: NDArray[Any]) -> str:
+        key = ("constant", name, value.shape)
+        if key not in self.made:
+            taken = name if name not in self.constants else f"{name}_{value.ndim}"
+            self.made[key] = taken
+            tensor = numpy_helper.from_array(np.ascontiguousarray(value), taken)
+            self.constants[taken] = tensor
+            self.graph.initializer.append(tensor)
+        return self.made[key]
+
+
+def drop_zero_states(model: onnx.ModelProto) -> int:
+    """Take initial states that are zero off recurrent nodes, whose default they are; returns how many.
+
+    torch makes them with ConstantOfShape for the batch at hand, always in float32, which fp16 graphs do not take.
+    """
+    graph = model.graph
+    producers = {output: node for node in graph.node for output in node.output}
+
+    def zero(name: str) -> bool:
+        node = producers.get(name)
+        while node is not None and node.op_type in ("Slice", "Expand", "Identity", "Unsqueeze", "Squeeze"):
+            node = producers.get(node.input[0])
+        if node is None or node.op_type != "ConstantOfShape":
+            return False
+        return all(not _array(attribute.t).any() for attribute in node.attribute if attribute.name == "value")
+
+    done = 0
+    for node in graph.node:
+        if node.op_type not in ("GRU", "LSTM", "RNN"):
+            continue
+        for index in (5, 6):
+            if index < len(node.input) and node.input[index] and zero(node.input[index]):
+                node.input[index] = ""
+                done += 1
+        while node.input and not node.input[-1]:
+            del node.input[-1]
+    if done:
+        _drop_dead_nodes(graph)
+        drop_unused(model)
+    return done
+
+
+def shield_recurrent(model: onnx.ModelProto) -> int:
+    """Keep quantisation out of the loops of recurrent nodes; returns how many were changed.
+
+    Weights become the float32 constants that their DequantizeLinear gives, and an Identity holds the one of the data back.
+    TensorRT-RTX 1.7 moves both into the loop, where it computes in float32 all the same, and then fails on a step's shape.
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    nodes: list[onnx.NodeProto] = []
+    done = 0
+    for node in graph.node:
+        sources = {index: dequantized.get(name) for index, name in enumerate(node.input[:3])}
+        found = {index: source for index, source in sources.items() if source is not None}
+        if node.op_type in ("GRU", "LSTM", "RNN") and found:
+            for index, source in found.items():
+                if index == 0:
+                    nodes.append(
+                        helper.make_node(
+                            "Identity", [node.input[0]], [f"{node.name}/data"], f"{node.name}/shield"
+                        )
+                    )
+                    node.input[0] = f"{node.name}/data"
+                elif all(name in constants for name in source.input):
+                    name = f"{source.output[0]}/float"
+                    if name not in constants:
+                        value = _dequantize(source, constants)
+                        constants[name] = numpy_helper.from_array(value, name)
+                        graph.initializer.append(constants[name])
+                    node.input[index] = name
+            done += 1
+        nodes.append(node)
+    read = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
+    _replace_nodes(graph, [n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read])
+    drop_unused(model)
+    return done
+
+
+def dequantize_tables(model: onnx.ModelProto) -> int:
+    """Let a table of int8 rows with a scale each be dequantised before a row is taken out of it; returns how many.
+
+    ``Cast(Gather(rows, i)) * Gather(scales, i)`` becomes ``Gather(DequantizeLinear(rows, scales), i)``, the same product.
+    TensorRT takes int8 constants in front of a DequantizeLinear only, and fuses the two; an engine that does not would
+    dequantise the whole table in each run.
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    done = 0
+    for product in [node for node in graph.node if node.op_type == "Mul"]:
+        for left, right in (product.input, reversed(product.input)):
+            cast, scale = producers.get(left), producers.get(right)
+            rows = producers.get(cast.input[0]) if cast is not None and cast.op_type == "Cast" else None
+            if rows is None or scale is None or (rows.op_type, scale.op_type) != ("Gather", "Gather"):
+                continue
+            table, scales = constants.get(rows.input[0]), constants.get(scale.input[0])
+            if table is None or scales is None or rows.input[1] != scale.input[1]:
+                continue
+            if table.data_type != onnx.TensorProto.INT8 or list(scales.dims) != [table.dims[0], 1]:
+                continue
+            if any(a.name == "axis" and a.i != 0 for node in (rows, scale) for a in node.attribute):
+                continue
+            values = _array(scales).ravel()
+            if not (values > 0).all():
+                continue  # TensorRT takes positive scales only
+            flat = numpy_helper.from_array(values, f"{scales.name}/flat")
+            if flat.name not in constants:
+                constants[flat.name] = flat
+                graph.initializer.append(flat)
+            whole = f"{product.name}/table"
+            dequantize = helper.make_node(
+                "DequantizeLinear", [table.name, flat.name], [whole], f"{product.name}/dequantize", axis=0
+            )
+            gather = helper.make_node(
+                "Gather", [whole, rows.input[1]], list(product.output), product.name, axis=0
+            )
+            gather.metadata_props.extend(product.metadata_props)
+            at = next(i for i, node in enumerate(graph.node) if node is product or node.name == product.name)
+            del graph.node[at]
+            graph.node.insert(at, gather)
+            graph.node.insert(at, dequantize)
+            done += 1
+            break
+    if done:
+        _drop_dead_nodes(graph)
+        drop_unused(model)
+    return done
+
+
+def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
+    while True:
+        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+        dead = [node for node in graph.node if not used.intersection(node.output)]
+        if not dead:
+            return
+        for node in dead:
+            graph.node.remove(node)
+
+
+#: Rewrites that a target's file may ask for by name.
+PASSES: Mapping[str, Callable[[onnx.ModelProto], int]] = {
+    "dequantize_tables": dequantize_tables,
+    "plain_matrix_products": plain_matrix_products,
+    "shield_recurrent": shield_recurrent,
+}
 
 
 def name_by_scope(model: onnx.ModelProto) -> dict[str, str]:
@@ -159,6 +465,25 @@ def readers_of(model: onnx.ModelProto) -> dict[str, list[tuple[onnx.NodeProto, i
         for index, name in enumerate(node.input):
             readers[name].append((node, index))
     return readers
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Set a graph's nodes, some of which are its own: clearing the list would empty those."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _dequantize(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> NDArray[Any]:
+    """What a DequantizeLinear of constants gives, in the precision of its scale."""
+    values, scale = (_array(constants[name]) for name in node.input[:2])
+    zero = _array(constants[node.input[2]]) if len(node.input) > 2 else np.zeros(scale.shape, values.dtype)
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    shape = [1] * values.ndim
+    if scale.ndim:
+        shape[axis] = -1
+    difference = values.astype(np.int32) - zero.astype(np.int32).reshape(shape)
+    return np.asarray(difference.astype(scale.dtype) * scale.reshape(shape))
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray[Any]:

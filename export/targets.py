@@ -46,6 +46,18 @@ class BuildOptions(Spec, frozen=True):
     workspace_mib: Annotated[int, Meta(ge=1)] | None = None
 
 
+class Rewrite(Spec, frozen=True):
+    """A rewrite of :mod:`zoo.export.rewrites` that the target's builder needs, and ``why``.
+
+    Without ``compute_capability`` it is for all of the target's.
+    """
+
+    name: Literal["dequantize_tables", "plain_matrix_products", "shield_recurrent"]
+    precisions: Annotated[tuple[Precision, ...], Meta(min_length=1)]
+    why: str
+    compute_capability: Capability | None = None
+
+
 class Target(Spec, frozen=True):
     """One kind of device with one engine.
 
@@ -53,7 +65,7 @@ class Target(Spec, frozen=True):
     version that built the engine. ``refused`` has the public reason for each precision that cannot work.
     ``compute_capability`` is the GPU's that is built for when none is named; ``compute_capabilities`` all that can be.
     ``build`` is ``device`` where the engine can only be built on the device itself: the bundle then holds the graph and a
-    recipe, which ``zoo build`` finishes. ``memory_gib`` is what CPU and GPU share, or the GPU has.
+    recipe, which ``zoo build`` finishes. ``rewrites`` work around what the engine's builder refuses. ``memory_gib`` is what CPU and GPU share, or the GPU has.
     """
 
     name: Name
@@ -68,6 +80,7 @@ class Target(Spec, frozen=True):
     build: Literal["here", "device"] = "here"
     memory_gib: Annotated[float, Meta(gt=0)] | None = None
     power_modes: tuple[str, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     flags: dict[str, str | int | bool] = {}
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -121,6 +134,15 @@ class Target(Spec, frozen=True):
     def cells(self, refused: Sequence[Refused]) -> dict[str, str | None]:
         """Every precision of this target with the reason of its refusal, or None."""
         return {str(p): self.refusal(p, refused) for p in (*self.precisions, *self.refused)}
+
+    def passes(self, precision: str) -> tuple[str, ...]:
+        """Names of the rewrites that a graph of this precision needs here, in order."""
+        return tuple(
+            rewrite.name
+            for rewrite in self.rewrites
+            if precision in rewrite.precisions
+            and rewrite.compute_capability in (None, self.compute_capability)
+        )
 
     def requirement(self, version: str) -> str:
         """The key's ``engine_version`` for an engine built by ``version``."""

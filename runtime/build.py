@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from zoo.bundle import Bundle, Manifest, check_writable, open_bundle, write_bund
 from zoo.errors import BundleError, CheckFailed, ProviderUnavailable
 from zoo.runtime.engines import KINDS, check_requirement
 from zoo.runtime.engines.tensorrt import gpu_problem
-from zoo.runtime.engines.tensorrt_builder import Plan, PlanRequest, build_plan
+from zoo.runtime.engines.tensorrt_builder import TIMING_CACHE_FILE, Plan, PlanRequest, build_plan
+from zoo.runtime.engines.tensorrt_layers import placement
 from zoo.runtime.model import Model
 
 #: Builds a plan; the real one, or a test's.
@@ -48,16 +50,36 @@ def plan_request(bundle: Bundle, timing_cache: bytes = b"") -> PlanRequest:
     )
 
 
+def read_timing_cache(path: Path) -> bytes:
+    """The timings of an earlier build: a file, or a finished bundle that holds one.
+
+    Raises
+    ------
+    BundleError
+        The bundle is damaged, or holds none.
+    """
+    if path.is_file() and path.suffix != ".zoo":
+        return path.read_bytes()
+    bundle = open_bundle(path)
+    if TIMING_CACHE_FILE not in [file.path for file in bundle.manifest.files]:
+        raise BundleError(f"{path} holds no {TIMING_CACHE_FILE}: give a bundle that zoo build finished")
+    return bundle.read(TIMING_CACHE_FILE)
+
+
 def finished(bundle: Bundle, plan: Plan) -> tuple[Manifest, dict[str, bytes]]:
     """Manifest and files of the finished bundle: the key now names the very builder, the recipe is gone."""
     manifest = bundle.manifest
     engine = manifest.engines[0]
+    placed = Counter(f"{layer.provider} {layer.precision}" for layer in placement(plan.layers, engine.kind))
+    engine = msgspec.structs.replace(engine, placement=dict(sorted(placed.items())))
     key = msgspec.structs.replace(manifest.key, engine_version=f"=={plan.version}")
     tools = manifest.provenance.tools | {engine.kind: plan.version}
     done = msgspec.structs.replace(
         manifest,
         key=key,
+        engines=(engine,),
         recipe=None,
+        build=plan.record,
         provenance=msgspec.structs.replace(manifest.provenance, tools=tools),
         notes=tuple(note for note in manifest.notes if not note.startswith("A recipe: ")),
     )
@@ -66,11 +88,7 @@ def finished(bundle: Bundle, plan: Plan) -> tuple[Manifest, dict[str, bytes]]:
         file.path: bundle.read(file.path) for file in manifest.files if file.path != manifest.recipe.graph
     }
     files[engine.file] = plan.data
-    if plan.log:
-        files["build.log"] = ("\n".join(plan.log) + "\n").encode()
-    if plan.timing_cache:
-        files["timing.cache"] = plan.timing_cache
-    return done, files
+    return done, files | plan.evidence
 
 
 def build_bundle(
@@ -151,4 +169,4 @@ def _version(package: str, install: str) -> str:
     return str(module.__version__)
 
 
-__all__ = ["build_bundle", "finished", "plan_request", "selftest"]
+__all__ = ["build_bundle", "finished", "plan_request", "read_timing_cache", "selftest"]

@@ -244,6 +244,19 @@ class BuildRecipe(Spec, frozen=True):
     workspace_mib: Annotated[int, Meta(ge=1)] | None = None
 
 
+class BuildRecord(Spec, frozen=True):
+    """What the engine's builder said and made.
+
+    ``log`` has its warnings and errors, the first of them; ``build.log`` all it said. ``layers`` is a file with each layer of
+    the engine and the types of its tensors. ``timing_cache_sha256`` is the hash of the kernel timings that the engine was
+    chosen by: a build that is given them chooses the same kernels.
+    """
+
+    log: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    layers: FilePath | None = None
+    timing_cache_sha256: Sha256 | None = None
+
+
 class Golden(Spec, frozen=True):
     """Raw inputs with their expected outputs, for ``zoo selftest``."""
 
@@ -281,6 +294,7 @@ class Manifest(Spec, frozen=True):
     gate: Gate | None = None
     recipe: BuildRecipe | None = None
     pareto: Pareto | None = None
+    build: BuildRecord | None = None
     tuning: Tuning | None = None
     notes: tuple[str, ...] = ()
 
@@ -354,6 +368,8 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
             )
     wanted.append(("golden.file", manifest.golden.file))
     wanted += [("pipeline", name) for name in op_files(manifest.pipeline)]
+    if manifest.build is not None and manifest.build.layers is not None:
+        wanted.append(("build.layers", manifest.build.layers))
     for field, path in wanted:
         if path not in listed:
             raise BundleError(f"{where}: {MANIFEST}: {field} names {path!r}, which is not in files")

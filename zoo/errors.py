@@ -48,3 +48,14 @@ class TargetError(ZooError):
     """An unknown target, or a model, target and precision that do not go together."""
 
     exit_code = 2
+
+
+class NodeRefused(TargetError):
+    """An engine's parser or builder that does not take a graph, with the node if it named one.
+
+    ``node`` and ``op`` are the graph's own names, None where the builder does not tell; ``reason`` is what it said.
+    """
+
+    def __init__(self, message: str, *, node: str | None, op: str | None, reason: str) -> None:
+        super().__init__(message)
+        self.node, self.op, self.reason = node, op, reason

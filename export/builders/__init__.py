@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from zoo.bundle import BuildRecipe, EngineKind, EngineSpec
+from zoo.bundle import BuildRecipe, BuildRecord, EngineKind, EngineSpec
 from zoo.errors import ProviderUnavailable
 from zoo.export.graph import Graph
 from zoo.export.targets import BuildOptions, Target
@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Built:
-    """Engine files and how to run them. ``log`` is what the builder said, ``notes`` what the user should know.
+    """Engine files and how to run them. ``record`` is what the builder said, ``notes`` what the user should know.
 
     ``recipe`` stands in for engine files that only the device can build; ``version`` is "" then.
     """
@@ -45,7 +45,7 @@ class Built:
     spec: EngineSpec
     files: Mapping[str, bytes]
     version: str
-    log: tuple[str, ...] = ()
+    record: BuildRecord | None = None
     notes: tuple[str, ...] = ()
     recipe: BuildRecipe | None = None
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import json
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import BundleError, InputError, ProviderUnavailable
 from zoo.runtime.engines import EngineOptions, NodePlacement, check_requirement
+from zoo.runtime.engines.tensorrt_layers import inspect_engine, placement
 
 if TYPE_CHECKING:
     from zoo.bundle import Bundle, EngineSpec
@@ -253,20 +253,8 @@ class TensorRtEngine:
         return outputs
 
     def placement(self) -> list[NodePlacement]:
-        """Layers with their output types, from the engine inspector. All of them run on the GPU."""
-        inspector = self._engine.create_engine_inspector()
-        text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
-        placed = []
-        for layer in json.loads(text).get("Layers", []):
-            info: dict[str, Any] = layer if isinstance(layer, dict) else {"Name": str(layer)}
-            outputs = info.get("Outputs") or [{}]
-            precision = str(outputs[0].get("Format/Datatype", "?"))
-            placed.append(
-                NodePlacement(
-                    str(info.get("Name", "?")), str(info.get("LayerType", "?")), self.kind, precision
-                )
-            )
-        return placed
+        """Layers with the types they compute in, from the engine inspector. All of them run on the GPU."""
+        return placement(inspect_engine(self._trt, self._engine), self.kind)
 
     def memory(self) -> dict[str, int]:
         """Bytes on the device: buffers here, and the engine's own scratch memory where it tells."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from zoo.export import export_model
 from zoo.export.targets import load_targets
 from zoo.runtime import build
 from zoo.runtime.engines.tensorrt_builder import Plan, PlanRequest, build_plan
+from zoo.runtime.engines.tensorrt_layers import Layer
 
 DEVICE_TARGETS = sorted(name for name, target in load_targets().items() if target.build == "device")
 
@@ -39,7 +41,8 @@ class FakeBuilder:
 
     def __call__(self, request: PlanRequest, package: str) -> Plan:
         self.requests.append((request, package))
-        return Plan(b"engine bytes", "10.3.0", ("INFO: built",), b"timings")
+        layers = (Layer(name="c", op="Convolution", inputs=("fp16",)),)
+        return Plan(b"engine bytes", "10.3.0", ("INFO: built",), b"timings", ("WARNING: slow",), layers)
 
 
 def nothing(bundle: Bundle) -> None:
@@ -90,12 +93,37 @@ def test_the_finished_bundle_is_keyed_to_its_builder(recipe: Path, tmp_path: Pat
     assert done.recipe is None
     assert (done.key.engine_version, done.key.onnx_sha256) == ("==10.3.0", before.key.onnx_sha256)
     assert done.provenance.tools["tensorrt"] == "10.3.0"
-    assert [f.path for f in done.files] == ["build.log", "engine.plan", "golden.npz", "timing.cache"]
+    assert [f.path for f in done.files] == [
+        "build.log",
+        "engine.plan",
+        "golden.npz",
+        "layers.json",
+        "timing.cache",
+    ]
+    assert done.build is not None
+    assert (done.build.log, done.build.layers) == (("WARNING: slow",), "layers.json")
+    assert done.build.timing_cache_sha256 == hashlib.sha256(b"timings").hexdigest()
+    assert done.engines[0].placement == {"tensorrt fp16": 1}
     assert not any(note.startswith("A recipe") for note in done.notes)
     with pytest.raises(ProviderUnavailable):
         zoo.load(out)  # no TensorRT here: refused, not run elsewhere
     with pytest.raises(BundleError, match="holds its engine already"):
         build.build_bundle(out, tmp_path / "again", builder=builder, verify=nothing)
+
+
+def test_a_rebuild_takes_the_kept_timings(recipe: Path, tmp_path: Path) -> None:
+    first = build.build_bundle(recipe, tmp_path / "built.zoo", builder=FakeBuilder(), verify=nothing)
+    folder = build.build_bundle(recipe, tmp_path / "folder", builder=FakeBuilder(), verify=nothing)
+    for kept in (first, folder, folder / "timing.cache"):
+        builder = FakeBuilder()
+        timings = build.read_timing_cache(kept)
+        again = build.build_bundle(
+            recipe, tmp_path / "again", timing_cache=timings, builder=builder, verify=nothing, force=True
+        )
+        assert builder.requests[0][0].timing_cache == b"timings"
+        assert open_bundle(again).manifest.build == open_bundle(first).manifest.build
+    with pytest.raises(BundleError, match=r"holds no timing.cache: give a bundle that zoo build finished"):
+        build.read_timing_cache(recipe)
 
 
 def test_an_engine_that_fails_the_selftest_is_not_written(recipe: Path, tmp_path: Path) -> None:
@@ -151,4 +179,4 @@ def test_a_recipe_builds_with_the_real_builder(recipe: Path) -> None:
     )
     plan = build_plan(request, "tensorrt_rtx")
     assert len(plan.data) > 1000
-    assert any("Layers:" in line for line in plan.log)
+    assert {layer.precision for layer in plan.layers} >= {"fp16"}

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo.export import rewrites
+from zoo.export import quantize, rewrites
 from zoo.export.session import Session
+from zoo.export.targets import Rewrite, find_target
 
 
 def conv_bn(op: str, *, bias: bool, shared: bool = False, group: int = 1) -> onnx.ModelProto:
@@ -104,3 +107,162 @@ def test_unused_constants_go() -> None:
     model = conv_bn("Conv", bias=False)
     rewrites.drop_unused(model)
     assert "layer_bias" not in [tensor.name for tensor in model.graph.initializer]
+
+
+def products(case: str) -> tuple[onnx.ModelProto, tuple[int, ...]]:
+    """One product, of a float32 input ``x`` (batch in front) with a constant or with itself."""
+    rng = np.random.default_rng(1)
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+        "matmul2": ((4,), (4, 6)),
+        "matmul3": ((7, 4), (4, 6)),
+        "matmul4": ((3, 7, 4), (4, 6)),
+        "matmul5": ((2, 3, 7, 4), (4, 6)),
+        "matmul6": ((2, 1, 3, 7, 4), (4, 6)),
+        "batched": ((3, 7, 4), (3, 4, 5)),
+        "left": ((4, 5), (6, 4)),
+        "gemm": ((4,), (4, 6)),
+        "gemm_transposed": ((4,), (6, 4)),
+        "einsum_pool": ((7,), (2, 7, 5)),
+        "einsum_matmul": ((7, 4), (4, 6)),
+        "einsum_outer": ((7,), (5,)),
+        "einsum_turned": ((3, 4), (6, 4, 3)),
+        "shared": ((7, 4), (4, 6)),
+        "attention": ((7, 4), (1,)),
+    }
+    own, other = shapes[case]
+    nodes = {
+        "left": [helper.make_node("MatMul", ["w", "x"], ["y"], "layer")],
+        "gemm": [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "layer")],
+        "gemm_transposed": [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "layer", transB=1)],
+        "einsum_pool": [helper.make_node("Einsum", ["x", "w"], ["y"], "layer", equation="nt, ntc -> nc")],
+        "einsum_matmul": [helper.make_node("Einsum", ["x", "w"], ["y"], "layer", equation="ntc,cd->ntd")],
+        "einsum_outer": [helper.make_node("Einsum", ["x", "w"], ["y"], "layer", equation="nt,d->ntd")],
+        "einsum_turned": [helper.make_node("Einsum", ["x", "w"], ["y"], "layer", equation="ntc,dct->dn")],
+        "shared": [
+            helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
+            helper.make_node("MatMul", ["x", "w"], ["b2"], "second"),
+            helper.make_node("Add", ["a", "b2"], ["y"], "add"),
+        ],
+        "attention": [
+            helper.make_node("Transpose", ["x"], ["t"], "turn", perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["x", "t"], ["scores"], "scores"),
+            helper.make_node("MatMul", ["scores", "x"], ["y"], "layer"),
+        ],
+    }.get(case, [helper.make_node("MatMul", ["x", "w"], ["y"], "layer")])
+    values = {"w": rng.standard_normal(other), "b": rng.standard_normal(6)}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *own])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    rewrites.drop_unused(model)
+    return onnx.shape_inference.infer_shapes(model), own
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(f"matmul{rank}" for rank in range(2, 7)),
+        *("batched", "left", "gemm", "gemm_transposed", "shared", "attention"),
+        *("einsum_pool", "einsum_matmul", "einsum_outer", "einsum_turned"),
+    ],
+)
+def test_products_without_a_matrix_product_are_equal(case: str) -> None:
+    model, shape = products(case)
+    before = Session(model)
+    names = [node.name for node in model.graph.node]
+    assert rewrites.plain_matrix_products(model) == (2 if case in ("shared", "attention") else 1)
+    found = [node.op_type for node in model.graph.node]
+    assert not {"MatMul", "Gemm", "Einsum"} & set(found)
+    assert ("Conv" in found) == (
+        case in ("matmul2", "matmul3", "matmul4", "matmul5", "gemm", "gemm_transposed", "shared")
+    )
+    assert found.count("Transpose") == {"shared": 3}.get(case, found.count("Transpose"))
+    assert set(names) <= {node.name for node in model.graph.node}  # who looks for a layer finds it
+    rewrites.strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    after = Session(model)
+    for seed in range(3):
+        x = (np.random.default_rng(seed).standard_normal(shape).astype(np.float32),)
+        np.testing.assert_allclose(after.run(x)["y"], before.run(x)["y"], rtol=2e-5, atol=2e-5)
+    assert rewrites.plain_matrix_products(model) == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [("Gemm", {"alpha": 0.5}), ("Gemm", {"transA": 1}), ("Einsum", {"equation": "ab,bb->a"})],
+)
+def test_products_that_would_change_stay(op: str, attributes: dict[str, object]) -> None:
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x", "w"], ["y"], "layer", **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    plain = rewrites.serialize(model)
+    assert rewrites.plain_matrix_products(model) == 0
+    assert rewrites.serialize(model) == plain
+
+
+def recurrent(op: str, *, both: bool = False) -> onnx.ModelProto:
+    """A recurrent node and a projection, float32: x [n, t, 5] to y [t, directions, n, 6]."""
+    rng = np.random.default_rng(2)
+    gates, directions = {"LSTM": 4, "GRU": 3, "RNN": 1}[op], 2 if both else 1
+    values = {
+        "w": rng.standard_normal((directions, gates * 6, 5)),
+        "r": rng.standard_normal((directions, gates * 6, 6)) / 3,
+        "b": rng.standard_normal((directions, gates * 12)) / 3,
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], "turn", perm=[1, 0, 2]),
+        helper.make_node(
+            op,
+            ["steps", "w", "r", "b"],
+            ["y"],
+            "rnn",
+            hidden_size=6,
+            direction="bidirectional" if both else "forward",
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "time", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["time", directions, "batch", 6])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_shielded_recurrent_node_is_equal(op: str, both: bool) -> None:
+    model = quantize.quantize(recurrent(op, both=both), {"steps": 3.0})
+    before = Session(model, ["w/dq", "r/dq"])
+    assert rewrites.shield_recurrent(model) == 1
+    found = [node.op_type for node in model.graph.node]
+    assert found == ["Transpose", "QuantizeLinear", "DequantizeLinear", "Identity", op]
+    onnx.checker.check_model(model, full_check=True)
+    x = (np.random.default_rng(3).standard_normal((9, 5)).astype(np.float32),)
+    wanted = before.run(x)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name in ("w/dq", "r/dq"):
+        np.testing.assert_array_equal(constants[f"{name}/float"], wanted[name])
+    # onnxruntime packs constant weights, and then adds in another order.
+    np.testing.assert_allclose(Session(model).run(x)["y"], wanted["y"], rtol=0, atol=1e-6)
+    assert rewrites.shield_recurrent(recurrent(op)) == 0
+
+
+def test_targets_name_every_rewrite() -> None:
+    annotation = get_type_hints(Rewrite)["name"]
+    assert set(get_args(annotation)) == set(rewrites.PASSES)
+    target = find_target("tensorrt-rtx")
+    assert target.for_capability("7.5").passes("fp32") == ("plain_matrix_products",)
+    assert target.for_capability("7.5").passes("int8") == ("plain_matrix_products", "shield_recurrent")
+    assert target.passes("int8") == ("shield_recurrent",)
+    assert target.passes("fp16") == target.for_capability("7.5").passes("fp16") == ()

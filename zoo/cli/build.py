@@ -20,8 +20,8 @@ from zoo.cli.common import disk_size, emit_json, force_option, human_size, json_
 )
 @click.option(
     "--timing-cache",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TensorRT's timings from an earlier build on this device (timing.cache in the finished bundle).",
+    type=click.Path(exists=True, path_type=Path),
+    help="TensorRT's timings from an earlier build on this device: its finished bundle, or timing.cache out of it.",
 )
 @force_option
 @json_option
@@ -32,9 +32,9 @@ def build_command(bundle: Path, out: Path, timing_cache: Path | None, force: boo
 
     Example: zoo build tim-orin.zoo --out tim-orin-built.zoo
     """
-    from zoo.runtime.build import build_bundle
+    from zoo.runtime.build import build_bundle, read_timing_cache
 
-    cache = timing_cache.read_bytes() if timing_cache is not None else b""
+    cache = read_timing_cache(timing_cache) if timing_cache is not None else b""
     path = build_bundle(bundle, out, timing_cache=cache, force=force)
     if as_json:
         emit_json({"bundle": str(path), "size": disk_size(path)})

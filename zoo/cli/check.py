@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,6 +13,9 @@ from zoo.cli.common import emit_json, emit_table, human_size, json_option, perce
 from zoo.cli.pareto import emit_pareto
 from zoo.cli.tune import show_tuning
 from zoo.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from zoo.bundle import Bundle
 
 
 @click.command("selftest")
@@ -54,7 +57,9 @@ def selftest_command(bundle: str, as_json: bool) -> None:
 @click.command("inspect")
 @click.argument("bundle")
 @click.option(
-    "--placement", is_flag=True, help="Open the engine and list node, operator, provider and precision."
+    "--placement",
+    is_flag=True,
+    help="List node, operator, provider and precision, as the engine or its builder reports them.",
 )
 @json_option
 def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
@@ -70,7 +75,7 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
     opened = open_bundle(find_bundle(bundle))
     manifest = opened.manifest
     if placement:
-        _show_placement(opened.path, as_json)
+        _show_placement(opened, as_json)
         return
     if as_json:
         emit_json(msgspec.json.decode(opened.manifest_bytes))
@@ -111,13 +116,16 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
     show_tuning(manifest)
 
 
-def _show_placement(path: Path, as_json: bool) -> None:
-    """What the engine itself reports of each node; a partial fallback is shown, not refused."""
+def _show_placement(bundle: Bundle, as_json: bool) -> None:
+    """What the engine itself, or its builder, reports of each node; a partial fallback is shown, not refused."""
     import zoo
     from zoo.runtime.engines import fallback_problem
+    from zoo.runtime.engines.tensorrt_layers import recorded_placement
 
-    model = zoo.load(path, strict=False)
-    nodes = model.placement()
+    nodes, requested = recorded_placement(bundle), str(bundle.manifest.engines[0].kind)
+    if nodes is None:
+        model = zoo.load(bundle.path, strict=False)
+        nodes, requested = model.placement(), model.engine.requested
     if as_json:
         emit_json(nodes)
         return
@@ -130,6 +138,6 @@ def _show_placement(path: Path, as_json: bool) -> None:
     )
     counts = Counter(f"{node.provider} {node.precision}" for node in nodes)
     click.echo(f"{len(nodes)} nodes: " + ", ".join(f"{n} {where}" for where, n in counts.most_common()))
-    problem = fallback_problem(nodes, model.engine.requested)
+    problem = fallback_problem(nodes, requested)
     if problem is not None:
         click.echo(f"zoo: {problem}. zoo run refuses this bundle here", err=True)

@@ -117,10 +117,10 @@ def build(
 
 
 def quantize(table: F32) -> tuple[NDArray[np.int8], F32]:
-    """Rows as int8 (n, d) and their scales (n, 1): ``row = int8 * scale``, error at most half a scale."""
+    """Rows as int8 (n, d) and their scales (n, 1), above 0: ``row = int8 * scale``, error at most half a scale."""
     scale = np.abs(table).max(axis=1, keepdims=True) / 127
-    safe = np.where(scale > 0, scale, 1)
-    return np.rint(table / safe).astype(np.int8), scale.astype(np.float32)
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    return np.rint(table / scale).astype(np.int8), scale
 
 
 def tweets_of(

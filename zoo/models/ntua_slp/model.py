@@ -51,7 +51,8 @@ class Table(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: int64 (...) to float32 (..., dimensions)."""
-        return self.weight[ids].to(self.scale.dtype) * self.scale[ids]
+        rows = nn.functional.embedding(ids, self.weight).to(self.scale.dtype)
+        return rows * nn.functional.embedding(ids, self.scale)
 
 
 class Embedding(nn.Module):
