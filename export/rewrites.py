@@ -180,7 +180,7 @@ class _MatrixProducts:
             aligned.append(
                 self._node("Unsqueeze", [turned, self._ints(*missing)], node, side) if missing else turned
             )
-        self._sum(node, *aligned, list(range(len(wanted), len(order))))
+        self._sum(node, aligned[0], aligned[1], list(range(len(wanted), len(order))))
         return True
 
     def _sum(self, node: onnx.NodeProto, left: str, right: str, axes: list[int]) -> None:
