@@ -180,8 +180,7 @@ class _MatrixProducts:
             aligned.append(
                 self._node("Unsqueeze", [turned, self._ints(*missing)], node, side) if missing else turned
             )
-        left, right = aligned
-        self._sum(node, left, right, list(range(len(wanted), len(order))))
+        self._sum(node, aligned[0], aligned[1], list(range(len(wanted), len(order))))
         return True
 
     def _sum(self, node: onnx.NodeProto, left: str, right: str, axes: list[int]) -> None:

@@ -345,6 +345,26 @@ def test_every_compute_capability_is_built_without_a_gpu(
         zoo.load(made.path)
 
 
+def test_int8_for_turing_is_calibrated_and_gated_on_the_rewritten_graph(
+    toy_models: Path, tmp_path: Path
+) -> None:
+    """The dense layer is a convolution there: it is calibrated, scored and built as one."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    made = export_model(
+        "toy",
+        target="tensorrt-rtx",
+        precision="int8",
+        compute_capability="7.5",
+        data=toy_models / "data",
+        out=tmp_path / "turing",
+    )
+    assert made.manifest.gate is not None
+    assert made.manifest.gate.passed
+    listed = layers.recorded_placement(open_bundle(made.path))
+    assert listed is not None
+    assert "gemm" not in {layer.op for layer in listed}
+
+
 def test_a_refused_node_is_named(toy) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
     graph = helper.make_graph(

@@ -122,7 +122,8 @@ def _show_placement(bundle: Bundle, as_json: bool) -> None:
     from zoo.runtime.engines import fallback_problem
     from zoo.runtime.engines.tensorrt_layers import recorded_placement
 
-    nodes, requested = recorded_placement(bundle), str(bundle.manifest.engines[0].kind)
+    nodes = recorded_placement(bundle)
+    requested: str = bundle.manifest.engines[0].kind
     if nodes is None:
         model = zoo.load(bundle.path, strict=False)
         nodes, requested = model.placement(), model.engine.requested
