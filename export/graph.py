@@ -147,6 +147,7 @@ class Trace:
         rewrites.fold_batch_norm(optimized)
         rewrites.drop_unused(optimized)
         modules = rewrites.name_by_scope(optimized)
+        rewrites.fold_weights(optimized)
         rewrites.strip(optimized)
         try:
             onnx.checker.check_model(optimized, full_check=True)

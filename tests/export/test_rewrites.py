@@ -104,3 +104,70 @@ def test_unused_constants_go() -> None:
     model = conv_bn("Conv", bias=False)
     rewrites.drop_unused(model)
     assert "layer_bias" not in [tensor.name for tensor in model.graph.initializer]
+
+
+def moved_weights(*, tied: bool = False) -> onnx.ModelProto:
+    """A dense layer whose weights are cut, joined, turned and reshaped, as torch hands them over; ``tied``: read elsewhere too."""
+    rng = np.random.default_rng(0)
+    values = {
+        "w": rng.standard_normal((6, 4)).astype(np.float32),
+        "b": rng.standard_normal(6).astype(np.float32),
+        "zero": np.array([0]),
+        "three": np.array([3]),
+        "six": np.array([6]),
+        "row": np.array([2]),
+    }
+    nodes = [
+        helper.make_node("Slice", ["w", "zero", "three", "zero"], ["upper"], "upper"),
+        helper.make_node("Slice", ["w", "three", "six", "zero"], ["lower"], "lower"),
+        helper.make_node("Concat", ["lower", "upper"], ["joined"], "join", axis=0),
+        helper.make_node("Unsqueeze", ["joined", "zero"], ["deep"], "deepen"),
+        helper.make_node("Squeeze", ["deep", "zero"], ["flat"], "flatten"),
+        helper.make_node("Transpose", ["flat"], ["turned"], "turn", perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "turned"], ["y"], "dense"),
+        helper.make_node("Add", ["y", "b"], ["out"], "add"),
+    ]
+    if tied:
+        nodes.append(helper.make_node("Gather", ["w", "row"], ["out2"], "gather"))
+    outputs = [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 6])]
+    if tied:
+        outputs.append(helper.make_tensor_value_info("out2", TensorProto.FLOAT, [1, 4]))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        outputs,
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_weights_that_are_only_moved_become_constants() -> None:
+    model = moved_weights()
+    before = Session(model)
+    assert rewrites.fold_weights(model) == 6
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["MatMul", "Add"]
+    assert sorted(tensor.name for tensor in model.graph.initializer) == ["b", "turned"]
+    x = (np.random.default_rng(1).standard_normal(4).astype(np.float32),)
+    np.testing.assert_array_equal(Session(model).run(x)["out"], before.run(x)["out"])
+    assert rewrites.fold_weights(model) == 0
+
+
+def test_a_weight_that_another_node_reads_is_not_stored_twice() -> None:
+    model = moved_weights(tied=True)
+    before = model.SerializeToString(deterministic=True)
+    assert rewrites.fold_weights(model) == 0
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_moved_constant_that_is_an_output_stays_a_node() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Transpose", ["w"], ["out"], "turn", perm=[1, 0])],
+        "g",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [4, 6])],
+        [numpy_helper.from_array(np.ones((6, 4), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    assert rewrites.fold_weights(model) == 0
