@@ -88,6 +88,11 @@ class OnnxRuntimeEngine:
         session_options.log_severity_level = 3
         # Spinning workers would burn a device's battery between calls.
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._precision == "int8":
+            # It makes MatMul and the bias one Gemm, which runs in float between its Q/DQ pairs; apart, the product is integer.
+            session_options.add_session_config_entry(
+                "optimization.disable_specified_optimizers", "MatMulAddFusion"
+            )
         return session_options
 
     def _open(self, session_options: Any) -> Any:
