@@ -8,7 +8,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint sanitize bench bundles clean
+.PHONY: demo test lint sanitize bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -60,6 +60,11 @@ test: $(TEST)/installed
 
 bench: $(TEST)/installed
 	$(TEST)/bin/python benchmarks/suites/tim_net.py
+
+# INT8 beside onnxruntime's, optimum-onnx's and NNCF's, every model and two networks trained for it; about 20 minutes of CPU.
+bench-quantization: $(TEST)/installed
+	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" $(TEST)/bin/python benchmarks/suites/quantization.py \
+	    --stand-ins build/stand-ins
 
 # Rebuild the fp32 bundles that ship in the wheel (the suite checks that they are current).
 bundles: $(TEST)/installed

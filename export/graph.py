@@ -154,6 +154,7 @@ class Trace:
         rewrites.drop_unused(optimized)
         modules = rewrites.name_by_scope(optimized)
         rewrites.drop_zero_states(optimized)
+        rewrites.fold_weights(optimized)
         rewrites.strip(optimized)
         try:
             onnx.checker.check_model(optimized, full_check=True)

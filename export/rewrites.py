@@ -12,7 +12,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
+#: Operators that only move values about.
+_MOVES = ("Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -62,6 +65,38 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
         layer.metadata_props.extend(norm.metadata_props)  # the layer now ends where the normalisation did
         producers[norm.output[0]] = layer
         graph.node.remove(norm)
+        folded += 1
+    drop_unused(model)
+    return folded
+
+
+def fold_weights(model: onnx.ModelProto) -> int:
+    """Compute what only moves constants about, so that layers read their weights directly; returns how many nodes.
+
+    torch hands an LSTM its weights through Slice, Concat and Unsqueeze, and some dense layers through Transpose; its own
+    optimiser folds small ones only. The quantiser finds weights among the constants. Left alone is what would store a
+    constant twice, since a node that computes reads it too.
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    computed = {
+        name for node in graph.node if node.op_type not in _MOVES or node.domain for name in node.input
+    }
+    computed.update(output.name for output in graph.output)
+    sources = computed & set(constants)
+    folded = 0
+    for node in list(graph.node):
+        moved = node.op_type in _MOVES and not node.domain and len(node.output) == 1
+        if not moved or any(name and name not in constants for name in node.input):
+            continue
+        if node.input[0] in sources or node.output[0] in {output.name for output in graph.output}:
+            continue
+        feeds = {name: _array(constants[name]) for name in node.input if name}
+        (value,) = ReferenceEvaluator(node).run(None, feeds)
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value), node.output[0])
+        constants[tensor.name] = tensor
+        graph.initializer.append(tensor)
+        graph.node.remove(node)
         folded += 1
     drop_unused(model)
     return folded

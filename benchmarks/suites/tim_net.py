@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import tempfile
 import time
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -29,10 +27,13 @@ from zoo.bundle import open_bundle
 from zoo.errors import CheckFailed, ZooError
 from zoo.runtime.bench import Contestant, Options, Report, Row, bench, summary
 from zoo.runtime.bench.driver import environment, run_process, tail
-from zoo.runtime.bench.report import check_writable, machine_line, write_text
+from zoo.runtime.bench.report import machine_line
 from zoo.runtime.bench.stats import Ratio, interval, paired_draws, rounded
 from zoo.runtime.engines import engine_status
 from zoo.store import DEFAULT_PRECISION, DEFAULT_TARGET, find_bundle, home
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _results import file_stem, table, write_results
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 #: What a user would write today, and how many times as fast the zoo is to be.
@@ -213,7 +214,7 @@ def markdown(suite: Suite) -> str:
         "",
         "## Goals",
         "",
-        *_table(
+        *table(
             ("goal", "measured", "met"),
             [(g.goal, g.measured, "yes" if g.met else "**no**") for g in suite.goals],
         ),
@@ -222,7 +223,7 @@ def markdown(suite: Suite) -> str:
     for title, report in reports:
         if report is None:
             continue
-        lines += ["", f"## {title}", "", machine_line(report), "", *_table(*summary(report))]
+        lines += ["", f"## {title}", "", machine_line(report), "", *table(*summary(report))]
         versions = {f"{name} {number}" for row in report.rows for name, number in row.versions.items()}
         lines += ["", f"Versions: {', '.join(sorted(versions))}, Python {report.machine.python}."]
         flags = ", ".join(report.machine.isa_flags)
@@ -239,12 +240,12 @@ def markdown(suite: Suite) -> str:
             "",
             "## INT8 over fp32, p50 [95 %]",
             "",
-            *_table(("target", "scope", "ratio", "INT8 is"), rows),
+            *table(("target", "scope", "ratio", "INT8 is"), rows),
         ]
     start = suite.startup
     lines += [
         *("", "## Start", ""),
-        *_table(
+        *table(
             ("what", "median ms"),
             [
                 ("interpreter alone", f"{start.interpreter_ms:.1f}"),
@@ -257,19 +258,6 @@ def markdown(suite: Suite) -> str:
     if suite.skipped:
         lines += ["", "## Not measured here", "", *(f"- {line}" for line in suite.skipped)]
     return "\n".join(lines) + "\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    return [lines[0], "|" + "---|" * len(header), *lines[1:]]
-
-
-def file_stem(report: Report) -> str:
-    """``<date>-<isa>-<cpu>``; nothing in it names the machine itself."""
-    cpu = re.sub(r"\((?:r|tm|c)\)|\bcpu\b|\bprocessor\b|@", " ", report.machine.cpu.lower())
-    slug = re.sub(r"[^a-z0-9.]+", "-", cpu).strip("-") or report.machine.architecture
-    return f"{report.created[:10]}-{report.machine.zoo_isa or 'unknown'}-{slug}"
 
 
 def progress(stage: str, done: int, total: int) -> None:
@@ -341,14 +329,7 @@ def main(
     if out is None and not report.quick:
         out = BENCHMARKS / "results"
     if out is not None:
-        stem = out / file_stem(report)
-        for suffix in (".json", ".md"):
-            check_writable(Path(f"{stem}{suffix}"), force=force)
-        body = msgspec.json.format(msgspec.json.encode(suite), indent=1).decode()
-        write_text(
-            Path(f"{stem}.json"), re.sub(r"\[[-+0-9.eE,\s]+\]", lambda m: " ".join(m[0].split()), body) + "\n"
-        )
-        write_text(Path(f"{stem}.md"), text)
+        stem = write_results(out, file_stem(report), suite, text, force=force)
         click.echo(f"written: {os.path.relpath(stem)}.json and .md", err=True)
     void = [
         f"{row.name}: {row.void}"

@@ -93,6 +93,11 @@ class OnnxRuntimeEngine:
             # Weights become float once, when the session opens. Else most nodes would dequantise them in every run, and
             # a matrix product would round its activations to int8, which this precision promises not to do.
             session_options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if self._precision == "int8":
+            # It makes MatMul and the bias one Gemm, which runs in float between its Q/DQ pairs; apart, the product is integer.
+            session_options.add_session_config_entry(
+                "optimization.disable_specified_optimizers", "MatMulAddFusion"
+            )
         return session_options
 
     def _open(self, session_options: Any) -> Any:

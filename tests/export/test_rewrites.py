@@ -266,3 +266,140 @@ def test_targets_name_every_rewrite() -> None:
     assert target.for_capability("7.5").passes("int8") == ("plain_matrix_products", "shield_recurrent")
     assert target.passes("int8") == ("shield_recurrent",)
     assert target.passes("fp16") == target.for_capability("7.5").passes("fp16") == ()
+
+
+def moved_weights(*, tied: bool = False) -> onnx.ModelProto:
+    """A dense layer whose weights are cut, joined, turned and reshaped, as torch hands them over; ``tied``: read elsewhere too."""
+    rng = np.random.default_rng(0)
+    values = {
+        "w": rng.standard_normal((6, 4)).astype(np.float32),
+        "b": rng.standard_normal(6).astype(np.float32),
+        "zero": np.array([0]),
+        "three": np.array([3]),
+        "six": np.array([6]),
+        "row": np.array([2]),
+    }
+    nodes = [
+        helper.make_node("Slice", ["w", "zero", "three", "zero"], ["upper"], "upper"),
+        helper.make_node("Slice", ["w", "three", "six", "zero"], ["lower"], "lower"),
+        helper.make_node("Concat", ["lower", "upper"], ["joined"], "join", axis=0),
+        helper.make_node("Unsqueeze", ["joined", "zero"], ["deep"], "deepen"),
+        helper.make_node("Squeeze", ["deep", "zero"], ["flat"], "flatten"),
+        helper.make_node("Transpose", ["flat"], ["turned"], "turn", perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "turned"], ["y"], "dense"),
+        helper.make_node("Add", ["y", "b"], ["out"], "add"),
+    ]
+    if tied:
+        nodes.append(helper.make_node("Gather", ["w", "row"], ["out2"], "gather"))
+    outputs = [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 6])]
+    if tied:
+        outputs.append(helper.make_tensor_value_info("out2", TensorProto.FLOAT, [1, 4]))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        outputs,
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_weights_that_are_only_moved_become_constants() -> None:
+    model = moved_weights()
+    before = Session(model)
+    assert rewrites.fold_weights(model) == 6
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["MatMul", "Add"]
+    assert sorted(tensor.name for tensor in model.graph.initializer) == ["b", "turned"]
+    x = (np.random.default_rng(1).standard_normal(4).astype(np.float32),)
+    np.testing.assert_array_equal(Session(model).run(x)["out"], before.run(x)["out"])
+    assert rewrites.fold_weights(model) == 0
+
+
+def test_a_weight_that_another_node_reads_is_not_stored_twice() -> None:
+    model = moved_weights(tied=True)
+    before = model.SerializeToString(deterministic=True)
+    assert rewrites.fold_weights(model) == 0
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_moved_constant_that_is_an_output_stays_a_node() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Transpose", ["w"], ["out"], "turn", perm=[1, 0])],
+        "g",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [4, 6])],
+        [numpy_helper.from_array(np.ones((6, 4), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    assert rewrites.fold_weights(model) == 0
+
+
+def table_lookup(scale: float = 0.5) -> onnx.ModelProto:
+    """Rows of an int8 table with a scale each."""
+    rng = np.random.default_rng(0)
+    scales = rng.uniform(0.1, 1, (20, 1)).astype(np.float32)
+    scales[3] = scale
+    nodes = [
+        helper.make_node("Gather", ["rows", "ids"], ["taken"], "rows"),
+        helper.make_node("Cast", ["taken"], ["cast"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["scales", "ids"], ["scale"], "scales"),
+        helper.make_node("Mul", ["cast", "scale"], ["out"], "product"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", "t"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", "t", 7])],
+        [
+            numpy_helper.from_array(rng.integers(-127, 128, (20, 7)).astype(np.int8), "rows"),
+            numpy_helper.from_array(scales, "scales"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_a_table_is_dequantised_before_rows_are_taken() -> None:
+    model = table_lookup()
+    before = Session(model)
+    assert rewrites.dequantize_tables(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "Gather"]
+    ids = (np.random.default_rng(1).integers(0, 20, 9),)
+    np.testing.assert_array_equal(Session(model).run(ids)["out"], before.run(ids)["out"])
+    assert rewrites.dequantize_tables(model) == 0
+
+
+def test_a_table_with_a_scale_of_zero_stays() -> None:
+    assert rewrites.dequantize_tables(table_lookup(scale=0.0)) == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_zero_states_of_recurrent_layers_go(value: float) -> None:
+    rng = np.random.default_rng(0)
+    start = numpy_helper.from_array(np.array([value], np.float32))
+    nodes = [
+        helper.make_node("Shape", ["x"], ["batch"], "batch", start=1, end=2),
+        helper.make_node("Concat", ["one", "batch", "hidden"], ["size"], "size", axis=0),
+        helper.make_node("ConstantOfShape", ["size"], ["state"], "state", value=start),
+        helper.make_node("LSTM", ["x", "w", "r", "", "", "state", "state"], ["y"], "lstm", hidden_size=5),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["t", "n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["t", 1, "n", 5])],
+        [
+            numpy_helper.from_array(rng.standard_normal((1, 20, 3)).astype(np.float32), "w"),
+            numpy_helper.from_array(rng.standard_normal((1, 20, 5)).astype(np.float32), "r"),
+            numpy_helper.from_array(np.array([1]), "one"),
+            numpy_helper.from_array(np.array([5]), "hidden"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    before = Session(model)
+    assert rewrites.drop_zero_states(model) == (0 if value else 2)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node][0] == ("Shape" if value else "LSTM")
+    x = (rng.standard_normal((1, 3)).astype(np.float32),)
+    np.testing.assert_array_equal(Session(model).run(x)["y"], before.run(x)["y"])

@@ -197,3 +197,43 @@ def test_inspect_marks_what_zoo_run_refuses(ready_bundle: Path, tmp_path: Path) 
     assert done.returncode == 0
     assert "FALLBACK" in done.stdout
     assert "zoo run refuses this bundle here" in done.stderr
+
+
+def test_an_int8_product_with_a_bias_is_computed_in_integers(ready_bundle: Path) -> None:
+    # As the exporter writes a dense layer of a Transformer: data and weights through Q/DQ, the bias in float.
+    from onnx import TensorProto, helper
+
+    rng = np.random.default_rng(0)
+    constants = {
+        "xs": np.array(0.03, np.float32),
+        "xz": np.array(0, np.int8),
+        "wq": rng.integers(-127, 128, (16, 8)).astype(np.int8),
+        "ws": rng.uniform(0.001, 0.01, 8).astype(np.float32),
+        "wz": np.zeros(8, np.int8),
+        "b": rng.standard_normal(8).astype(np.float32),
+    }
+    made = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"], "q"),
+            helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"], "dq"),
+            helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], "weights", axis=1),
+            helper.make_node("MatMul", ["xd", "wd"], ["p"], "product"),
+            helper.make_node("Add", ["p", "b"], ["a"], "bias"),
+            helper.make_node("Relu", ["a"], ["y"], "relu"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    data = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
+    engine = open_engine(bundle(ready_bundle, data, "CPUExecutionProvider", "int8"), EngineOptions())
+    kinds = {node.op for node in engine.placement()}
+    assert "MatMulIntegerToFloat" in kinds
+    assert not kinds & {"Gemm", "MatMul"}
+    x = rng.standard_normal((1, 3, 16)).astype(np.float32)
+    quantized = np.clip(np.rint(x / constants["xs"]), -128, 127) * constants["xs"]
+    expected = np.maximum(quantized @ (constants["wq"] * constants["ws"]) + constants["b"], 0)
+    np.testing.assert_allclose(engine.run([x])[0], expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all suites do with their results: tables, file names, and the two files of a published run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from zoo.runtime.bench.machine import Machine
+from zoo.runtime.bench.report import check_writable, write_text
+
+
+class Dated(Protocol):
+    """A report that knows when and where it was made."""
+
+    @property
+    def created(self) -> str: ...
+
+    @property
+    def machine(self) -> Machine: ...
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in escaped]
+    return [lines[0], "|" + "---|" * len(header), *lines[1:]]
+
+
+def file_stem(report: Dated) -> str:
+    """``<date>-<isa>-<cpu>``; nothing in it names the machine itself."""
+    cpu = re.sub(r"\((?:r|tm|c)\)|\bcpu\b|\bprocessor\b|@", " ", report.machine.cpu.lower())
+    slug = re.sub(r"[^a-z0-9.]+", "-", cpu).strip("-") or report.machine.architecture
+    return f"{report.created[:10]}-{report.machine.zoo_isa or 'unknown'}-{slug}"
+
+
+def write_results(out: Path, stem: str, suite: Any, text: str, *, force: bool) -> Path:
+    """Write ``<stem>.json`` and ``<stem>.md`` into the folder ``out``; returns the path without suffix.
+
+    Raises
+    ------
+    ZooError
+        One of them exists and ``force`` is not given, or they cannot be written.
+    """
+    path = out / stem
+    for suffix in (".json", ".md"):
+        check_writable(Path(f"{path}{suffix}"), force=force)
+    body = msgspec.json.format(msgspec.json.encode(suite), indent=1).decode()
+    # Lists of numbers on one line each: a report stays readable, and its diffs short.
+    body = re.sub(r"\[[-+0-9.eE,\s]+\]", lambda found: " ".join(found[0].split()), body)
+    write_text(Path(f"{path}.json"), body + "\n")
+    write_text(Path(f"{path}.md"), text)
+    return path
