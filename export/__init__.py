@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from zoo.export.convert import convert_model as convert_model
     from zoo.export.exporter import ExportResult as ExportResult
     from zoo.export.exporter import export_model as export_model
+    from zoo.export.qat import QatReport as QatReport
+    from zoo.export.qat import train_qat as train_qat
 
 _WHERE = {
     "ConvertResult": "convert",
     "convert_model": "convert",
     "ExportResult": "exporter",
     "export_model": "exporter",
+    "QatReport": "qat",
+    "train_qat": "qat",
 }
 
-__all__ = ["ConvertResult", "ExportResult", "convert_model", "export_model"]
+__all__ = ["ConvertResult", "ExportResult", "QatReport", "convert_model", "export_model", "train_qat"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ from zoo.data import Dataset, default_root, open_dataset
 from zoo.errors import DataError, TargetError, ZooError
 from zoo.export import calibrate, parity
 from zoo.export.builders import Built
+from zoo.export.fake_quant import FakeQuantized, TunedReference
 from zoo.export.gate import GateResult, run_gate
 from zoo.export.golden import GoldenCases, make_golden
 from zoo.export.graph import Graph, Trace
@@ -205,15 +206,17 @@ class Exporter:
             inputs=self.inputs.features,
             chosen=chosen,
             kept=gate.kept if gate else (),
+            limits=dict(self.weights.limits) or None,
             progress=self.progress,
         )
         _report(self.progress, "building", 0, 1)
         artifact = recipe.build(lowered)
         _report(self.progress, "building", 1, 1)
         _report(self.progress, "checking parity", 0, 1)
+        reference = self._reference(precision)
         measured = parity.check(
             self.variant.name,
-            self.reference,
+            reference,
             lowered.graph,
             artifact.run,
             self.inputs,
@@ -221,18 +224,41 @@ class Exporter:
             verified_on=artifact.verified_on,
         )
         golden = make_golden(
-            self.clips, self.preprocessor, self.reference.run, artifact.run, precision, self.variant.name
+            self.clips, self.preprocessor, reference.run, artifact.run, precision, self.variant.name
         )
         _report(self.progress, "checking parity", 1, 1)
         return Cell(recipe, artifact, measured, golden, gate)
 
+    def _reference(self, precision: Precision) -> parity.Reference:
+        """What an artifact must compute: weights tuned for int8 are no model without their Q/DQ pairs."""
+        if precision != "int8" or not self.weights.limits:
+            return self.reference
+        net = FakeQuantized(
+            self.card,
+            self.variant,
+            self.weights.tensors,
+            self.graph,
+            self.weights.limits,
+            self.inputs.features[0],
+        )
+        return TunedReference(net)
+
     def _gate(self, recipe: Recipe) -> GateResult | None:
-        if recipe.precision == "fp32" or self.dataset is None or not self.weights.own:
+        tuned = self.weights.folds
+        if recipe.precision == "fp32" or self.dataset is None or not (self.weights.own or tuned):
             return None
         folds = load_folds(self.card, self.variant)
         if not folds:
             return None
-        return run_gate(self.card, recipe, self.dataset, folds, budget=self.budget, progress=self.progress)
+        return run_gate(
+            self.card,
+            recipe,
+            self.dataset,
+            folds,
+            budget=self.budget,
+            tuned=tuned,
+            progress=self.progress,
+        )
 
     def _draft(self, precision: Precision) -> Callable[[Lowered, Built], Manifest]:
         def draft(lowered: Lowered, built: Built) -> Manifest:
@@ -308,8 +334,12 @@ class Exporter:
         notes = []
         if self.weights.status == "random":
             notes.append("weights: random. Latency is valid; labels and scores mean nothing.")
-        elif not self.weights.own:
+        elif not self.weights.own and gate is None:
             notes.append("The weights are not the card's own: their accuracy was not measured here.")
+        if precision == "int8" and self.weights.limits:
+            notes.append(
+                "The int8 ranges were learned with the weights (zoo train --qat); calibration only began them."
+            )
         if gate is not None and gate.kept:
             total = gate.tried[-1][0]
             notes.append(

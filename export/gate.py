@@ -24,7 +24,7 @@ from zoo.specs import Quality, Softmax
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
-    from zoo.export.weights import Tensors
+    from zoo.export.weights import Tensors, Tuned
 
 #: Layers are returned to fp32 in this many steps at most.
 _STEPS = 12
@@ -41,6 +41,8 @@ class Fold:
     items: tuple[Item, ...]
     chosen: calibrate.CalibrationSet | None = None
     limits: dict[str, float] = field(default_factory=dict)
+    tuned: Graph | None = None
+    """The same model fine-tuned for INT8; ``limits`` were learned with it."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,18 @@ class GateResult:
     """Layers kept and the loss with them, for each step."""
 
 
-def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors]) -> list[Fold]:
+def make_folds(
+    recipe: Recipe,
+    dataset: Dataset,
+    weights: Mapping[str, Tensors],
+    tuned: Mapping[str, Tuned] | None = None,
+) -> list[Fold]:
     """Trace each fold's model; for int8 choose its calibration items from the other groups.
+
+    Parameters
+    ----------
+    tuned : mapping or None
+        The same models fine-tuned for INT8: what artifacts are made of; the reference stays as it is.
 
     Raises
     ------
@@ -68,11 +80,19 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
             f"{recipe.variant.name}: fold weights are for groups {', '.join(sorted(weights))}, "
             f"{dataset.name} has {', '.join(sorted(groups))}; give the data set of the card, or train the folds again"
         )
+    if tuned and set(tuned) != groups:
+        raise DataError(
+            f"{recipe.variant.name}: the weights of zoo train --qat have folds {', '.join(sorted(tuned))}, the card has "
+            f"{', '.join(sorted(groups))}; tune it again"
+        )
     folds = []
     for group, tensors in sorted(weights.items()):
         items = tuple(item for item in dataset.items if item.group == group)
         chosen = calibrate.choose(dataset, without=[group]) if recipe.precision == "int8" else None
-        folds.append(Fold(group, recipe.trace.finish(tensors), items, chosen))
+        fold = Fold(group, recipe.trace.finish(tensors), items, chosen)
+        if tuned:
+            fold.tuned, fold.limits = recipe.trace.finish(tuned[group].tensors), dict(tuned[group].limits)
+        folds.append(fold)
     return folds
 
 
@@ -83,9 +103,12 @@ def run_gate(
     weights: Mapping[str, Tensors],
     *,
     budget: float,
+    tuned: Mapping[str, Tuned] | None = None,
     progress: Progress | None = None,
 ) -> GateResult:
     """Score every held-out group in both precisions, and return layers to fp32 until the loss fits.
+
+    Where ``tuned`` models are given, the artifact is made of them, with no layer returned.
 
     Raises
     ------
@@ -101,33 +124,20 @@ def run_gate(
         )
     assert variant.folds is not None
     output = card.file.decode.output
-    truth = _truth(variant, dataset)
-    folds = make_folds(recipe, dataset, weights)
+    folds = make_folds(recipe, dataset, weights, tuned)
+    truth = truth_of(variant, dataset, folds)
     metric = METRICS[variant.metric]
-    plain = recipe.with_precision("fp32")
-    reference = np.concatenate(
-        [
-            _predict(plain.runner(plain.lower(fold.graph, inputs=())), fold, recipe.preprocessor, output)
-            for fold in _report("scoring fp32 folds", folds, progress)
-        ]
-    )
-    truth = np.concatenate([truth[_indices(dataset, fold)] for fold in folds])
+    reference = labels_of(recipe.with_precision("fp32"), folds, output, (), progress)
     baseline = metric(truth, reference)
     kept: list[str] = []
     ranking: list[str] | None = None
     tried: list[tuple[int, float]] = []
     while True:
-        found = np.concatenate(
-            [
-                _predict(_artifact(recipe, fold, kept), fold, recipe.preprocessor, output)
-                for fold in _report(
-                    f"scoring {recipe.precision} folds, {len(kept)} layers kept", folds, progress
-                )
-            ]
-        )
+        found = labels_of(recipe, folds, output, kept, progress)
         loss = baseline - metric(truth, found)
         tried.append((len(kept), float(loss)))
-        if loss <= budget or recipe.precision != "int8":
+        # Tuned weights make up for the rounding of exactly these layers: a layer returned to fp32 may even hurt.
+        if loss <= budget or recipe.precision != "int8" or tuned:
             break
         if ranking is None:
             ranking = _rank(folds, recipe.preprocessor)
@@ -149,11 +159,17 @@ def run_gate(
         passed=difference <= budget,
     )
     if not gate.passed:
+        advice = ""
+        if recipe.precision == "int8":
+            longer = "longer " if tuned else ""
+            advice = (
+                f"fine-tune it {longer}(zoo train {variant.name} --qat{' --epochs N' if tuned else ''}), "
+            )
         raise CheckFailed(
             f"{variant.name} {recipe.precision}: loses {100 * difference:.2f} points of {variant.metric} "
             f"[{100 * low:+.2f}, {100 * high:+.2f}] on {gate.n} held-out items, the budget is {100 * budget:.2f}"
             + (f", with {len(kept)} layers kept in fp32" if kept else "")
-            + "; export fp32, or allow more with --budget"
+            + f"; {advice}export fp32, or allow more with --budget"
         )
     interval = metrics.bootstrap_interval(metric, truth, found)
     quality = Quality(
@@ -169,15 +185,39 @@ def run_gate(
     return GateResult(gate, tuple(sorted(kept)), quality, tuple(tried))
 
 
+def truth_of(variant: Variant, dataset: Dataset, folds: Sequence[Fold]) -> NDArray[np.int64]:
+    """True labels of all folds' items, in the order of :func:`labels_of`, as indices into the variant's labels."""
+    truth = _truth(variant, dataset)
+    return np.concatenate([truth[_indices(dataset, fold)] for fold in folds])
+
+
+def labels_of(
+    recipe: Recipe, folds: Sequence[Fold], output: str, kept: Sequence[str], progress: Progress | None = None
+) -> NDArray[np.int64]:
+    """The label that each held-out item gets in the recipe's precision, with layers ``kept`` in fp32."""
+    stage = f"scoring {recipe.precision} folds"
+    if recipe.precision != "fp32":
+        stage += f", {len(kept)} layers kept"
+    return np.concatenate(
+        [
+            _predict(_artifact(recipe, fold, kept), fold, recipe.preprocessor, output)
+            for fold in _report(stage, folds, progress)
+        ]
+    )
+
+
 def _artifact(recipe: Recipe, fold: Fold, kept: Sequence[str]) -> Run:
+    if recipe.precision == "fp32":
+        return recipe.runner(recipe.lower(fold.graph, inputs=()))
+    graph = fold.tuned or fold.graph
     features = recipe.preprocessor.items(fold.items)
     if recipe.precision == "int8":
         assert fold.chosen is not None
         if not fold.limits:
-            fold.limits = recipe.limits(fold.graph, fold.chosen)
-        lowered = recipe.lower(fold.graph, inputs=(), chosen=fold.chosen, kept=kept, limits=fold.limits)
+            fold.limits = recipe.limits(graph, fold.chosen)
+        lowered = recipe.lower(graph, inputs=(), chosen=fold.chosen, kept=kept, limits=fold.limits)
     else:
-        lowered = recipe.lower(fold.graph, inputs=features)
+        lowered = recipe.lower(graph, inputs=features)
     return recipe.runner(lowered)
 
 
@@ -193,7 +233,7 @@ def _rank(folds: Sequence[Fold], preprocessor: Preprocessor) -> list[str]:
     for fold in folds:
         assert fold.chosen is not None
         inputs: list[Features] = [preprocessor.item(item) for item in fold.chosen.items[:_RANKING_INPUTS]]
-        for name, ratio in quantize.sensitivity(fold.graph.model, fold.limits, inputs):
+        for name, ratio in quantize.sensitivity((fold.tuned or fold.graph).model, fold.limits, inputs):
             totals[name] = totals.get(name, 0.0) + ratio
     return sorted(totals, key=lambda name: (totals[name], name))
 

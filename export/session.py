@@ -24,6 +24,8 @@ class Session:
         Not changed.
     extra : sequence of str
         Intermediate tensors to return after the model's own outputs.
+    optimize : bool
+        False: every node as it stands. Otherwise onnxruntime may move Q/DQ pairs, which changes roundings.
 
     Raises
     ------
@@ -31,7 +33,7 @@ class Session:
         onnxruntime refuses the graph.
     """
 
-    def __init__(self, model: onnx.ModelProto, extra: Sequence[str] = ()) -> None:
+    def __init__(self, model: onnx.ModelProto, extra: Sequence[str] = (), *, optimize: bool = True) -> None:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         present = {output.name for output in copy.graph.output}
@@ -42,6 +44,8 @@ class Session:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = ort.InferenceSession(
                 copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
