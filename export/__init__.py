@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from zoo.export.exporter import ExportResult as ExportResult
     from zoo.export.exporter import export_model as export_model
     from zoo.export.exporter import publish as publish
+    from zoo.export.qat import QatReport as QatReport
+    from zoo.export.qat import train_qat as train_qat
 
 _WHERE = {
     "ConvertResult": "convert",
@@ -25,9 +27,20 @@ _WHERE = {
     "Exporter": "exporter",
     "export_model": "exporter",
     "publish": "exporter",
+    "QatReport": "qat",
+    "train_qat": "qat",
 }
 
-__all__ = ["ConvertResult", "ExportResult", "Exporter", "convert_model", "export_model", "publish"]
+__all__ = [
+    "ConvertResult",
+    "ExportResult",
+    "Exporter",
+    "QatReport",
+    "convert_model",
+    "export_model",
+    "publish",
+    "train_qat",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ import onnx
 
 from zoo.bundle import Calibration
 from zoo.data import Dataset, Item
-from zoo.errors import DataError, TargetError
+from zoo.errors import DataError, InputError, TargetError
 from zoo.export.histogram import PERCENTILE as PERCENTILE
 from zoo.export.histogram import Histogram as Histogram
 from zoo.export.histogram import Method as Method
@@ -74,8 +74,10 @@ def choose(dataset: Dataset, *, without: Collection[str] = (), count: int = ITEM
     Raises
     ------
     DataError
-        Fewer than 128 items.
+        Fewer than 128 items, in the data set or asked for.
     """
+    if count < MIN_ITEMS:
+        raise DataError(f"{count} calibration items are too few: INT8 needs {MIN_ITEMS}; ask for more")
     items = [item for item in dataset.items if item.group not in without]
     check_enough(dataset, len(items))
     return CalibrationSet(dataset, tuple(stratified(dataset, items, count)))
@@ -106,7 +108,7 @@ def record(
     Raises
     ------
     DataError
-        No inputs, or a tensor is not finite on one of them.
+        No inputs, or one of them cannot be processed, or a tensor is not finite on it.
     """
     if not inputs:
         raise DataError("INT8 needs calibration data: give --data DIR")
@@ -120,11 +122,16 @@ def record(
     session = Session(model, [name for name in tensors if name not in {i.name for i in model.graph.input}])
     saved = time.monotonic()
     for done in range(start, len(inputs)):
-        features = inputs[done]
+        which = names[done] if names else done
+        try:
+            features = inputs[done]
+        except InputError as error:
+            raise DataError(
+                f"calibration input {which}: {error}; repair that input or take it out"
+            ) from error
         values = session.run(features) | dict(zip(session.inputs, features, strict=True))
         for name, histogram in histograms.items():
             if not np.isfinite(values[name]).all():
-                which = names[done] if names else done
                 raise DataError(
                     f"calibration input {which}: tensor {name} is not finite; repair that input or take it out"
                 )
@@ -169,7 +176,7 @@ def record_items(
     Raises
     ------
     DataError
-        An item's file is missing, fewer than 128 differ, or a tensor is not finite on one of them.
+        An item's file is missing or unreadable, fewer than 128 differ, or a tensor is not finite on one of them.
     """
     ids = tuple(item.id for item in chosen.items)
     try:

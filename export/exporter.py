@@ -24,6 +24,7 @@ from zoo.data import Dataset
 from zoo.errors import TargetError, ZooError
 from zoo.export import calibrate, parity
 from zoo.export.builders import Built, builder
+from zoo.export.fake_quant import FakeQuantized, TunedReference
 from zoo.export.gate import GateResult, run_gate
 from zoo.export.golden import GoldenCases, make_golden
 from zoo.export.graph import Graph, Trace
@@ -37,7 +38,7 @@ from zoo.export.sources import TOOLS, dataset_for, inputs_sha256
 from zoo.export.targets import Target, find_target
 from zoo.export.trouble import cause, told_plainly
 from zoo.export.tune import choose_cell
-from zoo.export.weights import Weights, build_reference, load_folds, load_weights
+from zoo.export.weights import Tuned, Weights, build_reference, load_folds, load_weights
 from zoo.runtime.bench import Options
 from zoo.specs import Precision, Quality, QuantizeOption
 
@@ -210,6 +211,11 @@ class Exporter:
         self.options = options
         self._override = weights
         self.weights: Weights = load_weights(card, variant, weights)
+        if self.weights.limits and options:
+            raise ZooError(
+                f"{weights}: its int8 ranges were learned with the weights, so --quantize {','.join(options)} cannot "
+                "change them; leave --quantize out"
+            )
         self.preprocessor = Preprocessor(card, variant)
         _report(progress, "tracing", 0, 1)
         self.trace = Trace(card, variant)
@@ -244,16 +250,24 @@ class Exporter:
             inputs=self.inputs.features,
             chosen=chosen,
             kept=kept,
+            limits=dict(self.weights.limits) or None,
             progress=self.progress,
         )
 
     def folds(self) -> Mapping[str, Tensors]:
         """Weights of the fold models that accuracy can be measured with here; empty where it cannot."""
-        if self.dataset is None or not self.weights.own:
+        if self.dataset is None or not (self.weights.own or self._tuned()):
             return {}
         if self.variant.held_out:
-            return dict.fromkeys(self.variant.held_out, self.weights.tensors)
+            own = self.weights if self.weights.own else load_weights(self.card, self.variant)
+            return dict.fromkeys(self.variant.held_out, own.tensors)
         return load_folds(self.card, self.variant)
+
+    def _tuned(self) -> Mapping[str, Tuned]:
+        """The fold models fine-tuned for INT8; empty where the weights are not from ``zoo train --qat``."""
+        if self.variant.held_out and self.weights.limits:
+            return dict.fromkeys(self.variant.held_out, Tuned(self.weights.tensors, self.weights.limits))
+        return self.weights.folds
 
     def with_target(self, target: Target) -> Exporter:
         """The same for another target; weights, trace, inputs and reference are shared."""
@@ -270,9 +284,10 @@ class Exporter:
         artifact = recipe.build(lowered)
         _report(self.progress, "building", 1, 1)
         _report(self.progress, "checking parity", 0, 1)
+        reference = self._reference(precision)
         measured = parity.check(
             self.variant.name,
-            self.reference,
+            reference,
             lowered.graph,
             artifact.run,
             self.inputs,
@@ -280,7 +295,7 @@ class Exporter:
             verified_on=artifact.verified_on,
         )
         golden = make_golden(
-            self.golden, self.preprocessor, self.reference.run, artifact.run, precision, self.variant.name
+            self.golden, self.preprocessor, reference.run, artifact.run, precision, self.variant.name
         )
         _report(self.progress, "checking parity", 1, 1)
         notes: tuple[str, ...] = ()
@@ -289,11 +304,33 @@ class Exporter:
             notes = (recipe.effect(self.graph, lowered, chosen, self.inputs.features),)
         return Cell(recipe, artifact, measured, golden, gate, notes)
 
+    def _reference(self, precision: Precision) -> parity.Reference:
+        """What an artifact must compute: weights tuned for int8 are no model without their Q/DQ pairs."""
+        if precision != "int8" or not self.weights.limits:
+            return self.reference
+        net = FakeQuantized(
+            self.card,
+            self.variant,
+            self.weights.tensors,
+            self.graph,
+            self.weights.limits,
+            self.inputs.features[0],
+        )
+        return TunedReference(net)
+
     def _gate(self, recipe: Recipe) -> GateResult | None:
         folds = {} if recipe.precision == "fp32" else self.folds()
         if self.dataset is None or not folds:
             return None
-        return run_gate(self.card, recipe, self.dataset, folds, budget=self.budget, progress=self.progress)
+        return run_gate(
+            self.card,
+            recipe,
+            self.dataset,
+            folds,
+            budget=self.budget,
+            tuned=self._tuned(),
+            progress=self.progress,
+        )
 
     def _draft(self, precision: Precision) -> Callable[[Lowered, Built], Manifest]:
         def draft(lowered: Lowered, built: Built) -> Manifest:
@@ -376,8 +413,12 @@ class Exporter:
         notes = []
         if self.weights.status == "random":
             notes.append("weights: random. Latency is valid; labels and scores mean nothing.")
-        elif not self.weights.own:
+        elif not self.weights.own and gate is None:
             notes.append("The weights are not the card's own: their accuracy was not measured here.")
+        if precision == "int8" and self.weights.limits:
+            notes.append(
+                "The int8 ranges were learned with the weights (zoo train --qat); calibration only began them."
+            )
         if gate is not None and gate.kept:
             total = gate.tried[-1][0]
             notes.append(

@@ -25,7 +25,7 @@ from zoo.specs import Quality, QuantizeOption
 
 if TYPE_CHECKING:
     from zoo.card import Card
-    from zoo.export.weights import Tensors
+    from zoo.export.weights import Tensors, Tuned
 
 #: Layers are returned to fp32 in this many steps at most.
 _STEPS = 12
@@ -43,6 +43,8 @@ class Fold:
     unseen: tuple[str, ...]
     chosen: calibrate.CalibrationSet | None = None
     prepared: dict[tuple[QuantizeOption, ...], tuple[Graph, dict[str, float]]] = field(default_factory=dict)
+    tuned: tuple[Graph, dict[str, float]] | None = None
+    """The same model fine-tuned for INT8, and the ranges learned with it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class GateResult:
     """Layers kept and the loss with them, for each step."""
 
 
-def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors]) -> list[Fold]:
+def make_folds(
+    recipe: Recipe,
+    dataset: Dataset,
+    weights: Mapping[str, Tensors],
+    tuned: Mapping[str, Tuned] | None = None,
+) -> list[Fold]:
     """Trace the model of each held-out group; for int8 choose its calibration items from groups that it has seen.
 
     Parameters
@@ -64,6 +71,8 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
     weights : mapping
         Group to the weights of the model that has not seen it: those of a cross-validation, one for each group of the
         data set, or the variant's own for each group in its ``held_out``.
+    tuned : mapping or None
+        The same models fine-tuned for INT8: what artifacts are made of; the reference stays as it is.
 
     Raises
     ------
@@ -77,12 +86,21 @@ def make_folds(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensors])
             f"{recipe.variant.name}: held-out groups are {', '.join(sorted(weights))}, "
             f"{dataset.name} has {', '.join(sorted(groups))}; give the data set of the card, or train the folds again"
         )
+    if tuned and set(tuned) != set(weights):
+        raise DataError(
+            f"{recipe.variant.name}: the weights of zoo train --qat have folds {', '.join(sorted(tuned))}, the card has "
+            f"{', '.join(sorted(weights))}; tune it again"
+        )
     folds = []
     for group, tensors in sorted(weights.items()):
         items = tuple(item for item in dataset.items if item.group == group)
         unseen = held_out or (group,)
         chosen = calibrate.choose(dataset, without=unseen) if recipe.precision == "int8" else None
-        folds.append(Fold(group, recipe.adapt(recipe.trace.finish(tensors)), items, unseen, chosen))
+        fold = Fold(group, recipe.adapt(recipe.trace.finish(tensors)), items, unseen, chosen)
+        if tuned:
+            graph = recipe.adapt(recipe.trace.finish(tuned[group].tensors))
+            fold.tuned = graph, dict(tuned[group].limits)
+        folds.append(fold)
     return folds
 
 
@@ -106,6 +124,8 @@ class Scorer:
         recipe: Recipe,
         dataset: Dataset,
         weights: Mapping[str, Tensors],
+        *,
+        tuned: Mapping[str, Tuned] | None = None,
         progress: Progress | None = None,
     ) -> None:
         variant = recipe.variant
@@ -115,7 +135,7 @@ class Scorer:
         self.protocol = variant.protocol
         self._output, self._preprocessor, self._progress = decode.output, recipe.preprocessor, progress
         self._dataset = dataset
-        self._folds = make_folds(recipe, dataset, weights)
+        self._folds = make_folds(recipe, dataset, weights, tuned)
         self._rankings: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         self.reference = np.concatenate(
             [
@@ -175,6 +195,8 @@ class Scorer:
         return self._judge.decide(np.stack(scores))
 
     def _prepared(self, recipe: Recipe, fold: Fold) -> tuple[Graph, dict[str, float]]:
+        if fold.tuned is not None:
+            return fold.tuned
         if recipe.options not in fold.prepared:
             fold.prepared[recipe.options] = recipe.prepare(fold.graph, self._chosen(fold))
         return fold.prepared[recipe.options]
@@ -199,9 +221,12 @@ def run_gate(
     weights: Mapping[str, Tensors],
     *,
     budget: float,
+    tuned: Mapping[str, Tuned] | None = None,
     progress: Progress | None = None,
 ) -> GateResult:
     """Score every held-out group in both precisions, and return layers to fp32 until the loss fits.
+
+    Where ``tuned`` models are given, the artifact is made of them, with no layer returned.
 
     Raises
     ------
@@ -210,7 +235,7 @@ def run_gate(
     DataError
         Data set and folds do not go together.
     """
-    scorer = Scorer(card, recipe, dataset, weights, progress)
+    scorer = Scorer(card, recipe, dataset, weights, tuned=tuned, progress=progress)
     variant, metric, truth = recipe.variant, scorer.metric, scorer.truth
     kept: list[str] = []
     tried: list[tuple[int, float]] = []
@@ -218,7 +243,8 @@ def run_gate(
         found = scorer.found(recipe, kept)
         loss = scorer.baseline - metric(truth, found)
         tried.append((len(kept), float(loss)))
-        if loss <= budget or recipe.precision not in quantize.BITS:
+        # Tuned weights make up for the rounding of exactly these layers: a layer returned to fp32 may even hurt.
+        if loss <= budget or recipe.precision not in quantize.BITS or tuned:
             break
         ranking = scorer.ranking(recipe)
         step = max(1, -(-len(ranking) // _STEPS))
@@ -239,11 +265,17 @@ def run_gate(
         passed=difference <= budget,
     )
     if not gate.passed:
+        advice = ""
+        if recipe.precision == "int8":
+            longer = "longer " if tuned else ""
+            advice = (
+                f"fine-tune it {longer}(zoo train {variant.name} --qat{' --epochs N' if tuned else ''}), "
+            )
         raise CheckFailed(
             f"{variant.name} {recipe.precision}: loses {100 * difference:.2f} points of {variant.metric} "
             f"[{100 * low:+.2f}, {100 * high:+.2f}] on {gate.n} held-out items, the budget is {100 * budget:.2f}"
             + (f", with {len(kept)} layers kept in fp32" if kept else "")
-            + "; export fp32, or allow more with --budget"
+            + f"; {advice}export fp32, or allow more with --budget"
         )
     interval = metrics.bootstrap_interval(metric, truth, found)
     quality = Quality(

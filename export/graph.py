@@ -99,8 +99,7 @@ class Trace:
         self._name = variant.name
         inputs = card.file.engine_inputs
         net = card.build(variant.config).eval()
-        examples = tuple(_example(spec, self.profile) for spec in inputs)
-        shapes = tuple(_dynamic_dims(spec, self.profile) for spec in inputs)
+        examples, shapes = _examples(card, self.profile)
         with _quiet():
             try:
                 program = torch.onnx.export(
@@ -169,6 +168,23 @@ class Trace:
         )
 
 
+def capture(card: Card, variant: Variant, net: torch.nn.Module) -> torch.fx.GraphModule:
+    """The reference as a graph of aten operators on its own parameters, with the shapes that :class:`Trace` has.
+
+    Raises
+    ------
+    ZooError
+        torch cannot export the reference.
+    """
+    examples, shapes = _examples(card, shape_profile(card, variant))
+    with _quiet():
+        try:
+            program = torch.export.export(net, examples, dynamic_shapes=shapes, strict=False)
+        except Exception as error:  # torch.export raises whatever the model's own code does
+            raise ZooError(f"{variant.name}: torch cannot export the reference: {_first(error)}") from error
+        return program.module(check_guards=False)
+
+
 def shape_profile(card: Card, variant: Variant) -> dict[str, Range3]:
     """Least, usual and greatest size of each dynamic dimension of the inputs; the batch is 1 unless given.
 
@@ -199,6 +215,16 @@ def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     kind = value.type.tensor_type
     shape: tuple[Dim, ...] = tuple(dim.dim_param or dim.dim_value for dim in kind.shape.dim)
     return TensorSpec(name=value.name, dtype=_ELEMENTS[kind.elem_type], shape=shape)
+
+
+def _examples(
+    card: Card, profile: Mapping[str, Range3]
+) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Inputs to trace with, and their dynamic dimensions."""
+    inputs = card.file.engine_inputs
+    return tuple(_example(spec, profile) for spec in inputs), tuple(
+        _dynamic_dims(spec, profile) for spec in inputs
+    )
 
 
 def _example(spec: TensorSpec, profile: Mapping[str, Range3]) -> torch.Tensor:

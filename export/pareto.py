@@ -101,7 +101,7 @@ def dominates(one: Candidate, other: Candidate) -> bool:
 
 def _scorer(exporter: Exporter) -> Scorer | None:
     folds = exporter.folds()
-    if exporter.dataset is None or not folds:
+    if exporter.dataset is None or not folds or not exporter.weights.own:
         return None
     recipe = exporter.recipe(next(iter(exporter.target.precisions)))
     return Scorer(exporter.card, recipe, exporter.dataset, folds, progress=exporter.progress)

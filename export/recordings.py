@@ -7,6 +7,7 @@ not writable is made anew, never trusted, and never an error.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import onnxruntime as ort
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from zoo import _native
+from zoo import _native, store
 from zoo.export.histogram import BINS, Histogram
 
 _FORMAT = 1
@@ -57,6 +58,8 @@ class RecordingFile:
         for i, histogram in enumerate(fresh.values()):
             histogram.counts = counts[i].copy()
             histogram.width, histogram.largest = float(numbers[i, 0]), float(numbers[i, 1])
+        with contextlib.suppress(OSError):
+            os.utime(self.path)  # zoo cache --older-than goes by the last use
         return done, fresh
 
     def save(self, histograms: Mapping[str, Histogram], done: int) -> None:
@@ -115,13 +118,4 @@ def recording_file(
         np.__version__,
     )
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return RecordingFile(folder() / f"{key}.hist", key)
-
-
-def folder() -> Path:
-    """``ZOO_HOME/cache/calibration``, else ``affect-zoo/calibration`` in the user's cache folder."""
-    chosen = os.environ.get("ZOO_HOME")
-    if chosen:
-        return Path(chosen) / "cache" / "calibration"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "affect-zoo" / "calibration"
+    return RecordingFile(store.recordings() / f"{key}.hist", key)

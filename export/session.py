@@ -31,6 +31,8 @@ class Session:
         Not changed.
     extra : sequence of str
         Intermediate tensors to return after the model's own outputs.
+    optimize : bool
+        False: every node as it stands. Otherwise onnxruntime may move Q/DQ pairs, which changes roundings.
 
     Raises
     ------
@@ -38,7 +40,7 @@ class Session:
         onnxruntime refuses the graph.
     """
 
-    def __init__(self, model: onnx.ModelProto, extra: Sequence[str] = ()) -> None:
+    def __init__(self, model: onnx.ModelProto, extra: Sequence[str] = (), *, optimize: bool = True) -> None:
         copy = onnx.ModelProto()
         copy.CopyFrom(rounded(model) if computes_in_bfloat16(model) else model)
         present = {output.name for output in copy.graph.output}
@@ -52,6 +54,8 @@ class Session:
         if weights_only(model):
             # Else onnxruntime rounds the activations of matrix products to int8, which these graphs do not say.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = ort.InferenceSession(
                 copy.SerializeToString(), options, providers=["CPUExecutionProvider"]

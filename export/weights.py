@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -29,6 +29,14 @@ _IGNORED = ("num_batches_tracked",)
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """Weights fine-tuned for INT8, and the activation ranges learned with them (see :mod:`zoo.export.qat`)."""
+
+    tensors: Tensors
+    limits: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Weights:
     """Weights and where they come from. ``sha256`` is that of the file, or of the generated tensors."""
 
@@ -38,6 +46,10 @@ class Weights:
     sha256: str
     own: bool
     """Whether they are the card's own weights, so that the card's figures and folds belong to them."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """INT8 ranges learned with the weights; empty where they come from calibration."""
+    folds: Mapping[str, Tuned] = field(default_factory=dict)
+    """The card's fold models fine-tuned in the same way; empty where there are none."""
 
 
 def load_weights(card: Card, variant: Variant, override: Path | None = None) -> Weights:
@@ -53,17 +65,23 @@ def load_weights(card: Card, variant: Variant, override: Path | None = None) -> 
         tensors, metadata = read_safetensors(override)
         tensors = _shared(card, variant) | tensors
         _check_metadata(override, metadata, variant)
+        folds: dict[str, Tuned] = {}
+        tuned = Tuned(tensors, {})
+        if "qat" in metadata:
+            tuned, folds = _split_tuned(tensors)
         status = metadata.get("status", "trained")
         if status not in get_args(WeightsStatus):
             raise DataError(
                 f"{override}: metadata status is {status!r}, not one of {get_args(WeightsStatus)}"
             )
         weights = Weights(
-            tensors,
+            tuned.tensors,
             cast("WeightsStatus", status),
             metadata.get("source", override.name),
             hashlib.sha256(override.read_bytes()).hexdigest(),
             own=False,
+            limits=tuned.limits,
+            folds=folds,
         )
         where = str(override)
     elif spec.status == "random":
@@ -85,7 +103,10 @@ def load_weights(card: Card, variant: Variant, override: Path | None = None) -> 
         digest = hashlib.sha256(content).hexdigest()
         weights = Weights(tensors, spec.status, spec.source, digest, own=True)
         where = str(path)
-    check_tensors(reference_shapes(card, variant), weights.tensors, where)
+    shapes = reference_shapes(card, variant)
+    check_tensors(shapes, weights.tensors, where)
+    for group, fold in weights.folds.items():
+        check_tensors(shapes, fold.tensors, f"{where}, fold {group}")
     return weights
 
 
@@ -200,6 +221,22 @@ def build_reference(card: Card, variant: Variant, tensors: Tensors) -> Any:
             state[name] = torch.from_numpy(np.array(tensors[name])).to(tensor.dtype)
     net.load_state_dict(state)
     return net.eval()
+
+
+def _split_tuned(tensors: Tensors) -> tuple[Tuned, dict[str, Tuned]]:
+    """The model and its folds in a file of ``zoo train --qat``: ``[fold/<group>/]<parameter>`` and ``...int8/<tensor>``."""
+    arrays: dict[str, dict[str, NDArray[Any]]] = {"": {}}
+    limits: dict[str, dict[str, float]] = {"": {}}
+    for key, value in tensors.items():
+        group, name = "", key
+        if key.startswith("fold/") and key.count("/") >= 2:
+            _, group, name = key.split("/", 2)
+        if name.startswith("int8/"):
+            limits.setdefault(group, {})[name.removeprefix("int8/")] = float(value)
+        else:
+            arrays.setdefault(group, {})[name] = value
+    found = {group: Tuned(own, limits.get(group, {})) for group, own in sorted(arrays.items())}
+    return found.pop(""), found
 
 
 def _check_metadata(path: Path, metadata: Mapping[str, str], variant: Variant) -> None:

@@ -18,6 +18,17 @@ def home() -> Path:
     return Path(chosen) if chosen else Path.home() / ".local" / "share" / "affect-zoo"
 
 
+def recordings() -> Path:
+    """Where recorded histograms are kept: ``ZOO_HOME/cache/calibration``, else ``affect-zoo/calibration`` in the
+    user's cache folder. Deleting it is always safe.
+    """
+    chosen = os.environ.get("ZOO_HOME")
+    if chosen:
+        return Path(chosen) / "cache" / "calibration"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "affect-zoo" / "calibration"
+
+
 def store_path(name: str, target: str, precision: str) -> Path:
     """Where ``zoo export`` puts a bundle when no ``--out`` is given."""
     return home() / "bundles" / name / f"{target}-{precision}"

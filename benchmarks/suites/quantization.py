@@ -38,20 +38,18 @@ from zoo.bundle import Bundle, Manifest, write_bundle
 from zoo.card import Card, Variant
 from zoo.data import Dataset, default_root, open_dataset
 from zoo.errors import CheckFailed, ZooError
-from zoo.evaluation import METRICS
+from zoo.evaluation import judge
 from zoo.export import calibrate
 from zoo.export.exporter import DEFAULT_BUDGET, DEFAULT_CALIBRATION, Cell, Exporter, code_version
 from zoo.export.gate import Fold, make_folds
 from zoo.export.graph import Graph
 from zoo.export.parity import Run
 from zoo.export.targets import Target, find_target
-from zoo.export.weights import load_folds
 from zoo.runtime.bench import Contestant, Options, Report, bench
 from zoo.runtime.bench.machine import Machine, describe
 from zoo.runtime.bench.report import machine_line
 from zoo.runtime.bench.stats import Ratio, rounded
 from zoo.runtime.engines import EngineOptions, open_engine
-from zoo.specs import Softmax
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
@@ -131,7 +129,7 @@ class Entry:
     name: str
     settings: str
     versions: Mapping[str, str]
-    found: NDArray[np.int64] | None = None
+    found: NDArray[Any] | None = None
     bundle: Path | None = None
     size: int | None = None
     problem: str | None = None
@@ -149,16 +147,14 @@ def quantizers(folder: Path = BENCHMARKS / "peers") -> tuple[list[Quantizer], li
     return found, missing
 
 
-def reason(card: Card, variant: Variant, target: Target) -> str | None:
+def reason(variant: Variant, target: Target) -> str | None:
     """Why a variant cannot take part on a target, or None."""
     if variant.weights.status == "random":
         return "its weights are random"
     if variant.data is None:
         return "its card names no data set"
-    if variant.folds is None:
+    if variant.folds is None and not variant.held_out:
         return "its card has no fold models, so no items are held out"
-    if not isinstance(card.file.decode, Softmax):
-        return f"accuracy is measured for one label of several, its card decodes by {card.file.decode.__struct_config__.tag}"
     return target.refusal("int8", variant.refused)
 
 
@@ -168,21 +164,18 @@ class Bench:
     def __init__(
         self, card: Card, variant: Variant, target: Target, dataset: Dataset, work: Path, progress: Progress
     ) -> None:
-        assert isinstance(card.file.decode, Softmax)
-        self._output = card.file.decode.output
+        decode = card.decode(variant)
+        self._output, self._judge = decode.output, judge(decode, variant.labels)
         self._work, self._dataset, self._progress = work, dataset, progress
         self.variant, self.target = variant, target
-        self.metric = METRICS[variant.metric]
+        self.metric = self._judge.function(variant.metric)
         self.notes: list[str] = []
         self.session = Exporter(
             card, variant, target, None, dataset, DEFAULT_CALIBRATION, DEFAULT_BUDGET, progress
         )
-        self.folds = make_folds(self.session.recipe("int8"), dataset, load_folds(card, variant))
-        order = {name: i for i, name in enumerate(variant.labels)}
-        self.truth = np.array(
-            [order[dataset.labels[item.label]] for fold in self.folds for item in fold.items], np.int64
-        )
-        self.chosen = calibrate.choose(dataset)
+        self.folds = make_folds(self.session.recipe("int8"), dataset, self.session.folds())
+        self.truth = self._judge.truth(dataset, [item for fold in self.folds for item in fold.items])
+        self.chosen = calibrate.choose(dataset, without=variant.held_out)
         self.cell = self._int8()
 
     def _int8(self) -> Cell:
@@ -233,13 +226,13 @@ class Bench:
             )
             return Entry(quantizer.name, quantizer.settings, versions, problem=problem[:300])
 
-    def _score(self, make: Callable[[Fold], Run], name: str) -> NDArray[np.int64]:
-        found: list[int] = []
+    def _score(self, make: Callable[[Fold], Run], name: str) -> NDArray[Any]:
+        scores: list[NDArray[Any]] = []
         for done, fold in enumerate(self.folds):
             self._progress(f"{name}: held-out groups", done, len(self.folds))
             run, features = make(fold), self.session.preprocessor.items(fold.items)
-            found += [int(np.argmax(run(item)[self._output][0])) for item in features]
-        return np.array(found, np.int64)
+            scores += [run(item)[self._output][0] for item in features]
+        return self._judge.decide(np.stack(scores))
 
     def _peer_run(self, quantizer: Quantizer, fold: Fold) -> Run:
         assert fold.chosen is not None
@@ -296,7 +289,7 @@ class Bench:
         name: str,
         settings: str,
         versions: Mapping[str, str],
-        found: NDArray[np.int64],
+        found: NDArray[Any],
         manifest: Manifest,
         contents: Mapping[str, bytes],
     ) -> Entry:
@@ -545,7 +538,7 @@ def run(
     for card, variant in chosen:
         for target in targets:
             try:
-                why = reason(card, variant, target)
+                why = reason(variant, target)
                 if why is not None:
                     raise ZooError(why)
                 dataset = open_dataset(card, variant.data, data)

@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def test_help_of_every_command_has_an_example() -> None:
         "bench",
         "train",
         "convert",
+        "cache",
     ):
         assert name in listed
         done = zoo(name, "--help")
@@ -96,6 +98,33 @@ def test_matrix_names_every_cell_and_the_reason_of_each_refusal() -> None:
     assert any(
         c["name"] == "tim-net-emodb" and c["target"] == "cpu-x86" and c["state"] == "built" for c in cells
     )
+
+
+def test_cache_is_shown_and_cleared(tmp_path: Path) -> None:
+    env = {"ZOO_HOME": str(tmp_path)}
+    folder = tmp_path / "cache" / "calibration"
+    empty = json.loads(zoo("cache", "--json", env=env).stdout)
+    assert empty == {"folder": str(folder), "files": 0, "size": 0, "cleared": False}
+    folder.mkdir(parents=True)
+    for name, days in (("new.hist", 0), ("old.hist", 40), ("left.tmp", 50), ("other.txt", 60)):
+        (folder / name).write_bytes(b"12345")
+        os.utime(folder / name, (time.time() - days * 86400,) * 2)
+    shown = zoo("cache", env=env)
+    assert shown.stdout == f"3 recordings, 15 B\n{folder}\n"
+    assert zoo("cache", "--clear", "--older-than", "30", env=env).stdout.startswith(
+        "deleted 2 recordings, 10 B"
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["new.hist", "other.txt"]
+    assert json.loads(zoo("cache", "--clear", "--json", env=env).stdout)["files"] == 1
+    assert [path.name for path in folder.iterdir()] == ["other.txt"]
+
+
+def test_train_qat_takes_no_protocol() -> None:
+    for option, value in (("protocol", "loso"), ("folds", "1"), ("threads", "2")):
+        assert f"--{option} does not go with --qat" in refused(
+            2, "train", "tim-net-emodb", "--qat", f"--{option}", value
+        )
+    assert "--weights does not go without --qat" in refused(2, "train", "tim-net-emodb", "--weights", "x")
 
 
 def test_info_targets_doctor_inspect() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from zoo.data import open_dataset
 from zoo.errors import DataError
 from zoo.export import calibrate, quantize
 from zoo.export.histogram import Histogram
+from zoo.export.inputs import Preprocessor
 from zoo.export.recordings import RecordingFile
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
@@ -75,6 +77,8 @@ def test_choice_is_stratified_and_leaves_groups_out(toy) -> None:
     assert max(counts) - min(counts) <= 1
     with pytest.raises(DataError, match="has 48 items for calibration, INT8 needs 128"):
         calibrate.choose(dataset, without=["a", "b", "c"])
+    with pytest.raises(DataError, match="127 calibration items are too few: INT8 needs 128; ask for more"):
+        calibrate.choose(dataset, count=127)
 
 
 def test_the_record_names_items_and_changes_with_them(toy) -> None:
@@ -176,3 +180,28 @@ def test_no_inputs_are_refused_and_nan_is_named(toy) -> None:
         calibrate.record(toy.graph.model, names, [])
     with pytest.raises(DataError, match=r"calibration input 0: tensor .* is not finite"):
         calibrate.record(toy.graph.model, names, [(np.full((16, 12), np.nan, np.float32),)])
+
+
+def test_a_recording_with_nan_samples_is_named(toy, tmp_path: Path, monkeypatch) -> None:
+    """A real file through the real pipeline: float32 WAV, one sample not a number."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    samples = np.sin(np.arange(2000, dtype=np.float32))
+    samples[1234] = np.nan
+    data = samples.astype("<f4").tobytes()
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 3, 1, 8000, 32000, 4, 32
+    )
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(head + struct.pack("<4sI", b"data", len(data)) + data)
+    dataset = open_dataset(toy.card, toy.variant.data, toy.data)
+    items = (replace(dataset.items[0], id="bad", source=bad), *dataset.items[1:])
+    chosen = calibrate.choose(replace(dataset, items=items, _fingerprints={}))
+    names = [name for layer in quantize.layers(toy.graph.model) for name in layer.data]
+    with pytest.raises(
+        DataError,
+        match=r"calibration input bad: .*bad\.wav: sample 1234 is not finite .*; repair that input or take it out",
+    ):
+        calibrate.record_items(
+            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, Preprocessor(toy.card, toy.variant)
+        )
+    assert not list((tmp_path / "home").rglob("*.hist"))

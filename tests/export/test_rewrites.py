@@ -400,6 +400,6 @@ def test_zero_states_of_recurrent_layers_go(value: float) -> None:
     before = Session(model)
     assert rewrites.drop_zero_states(model) == (0 if value else 2)
     onnx.checker.check_model(model, full_check=True)
-    assert [node.op_type for node in model.graph.node][0] == ("Shape" if value else "LSTM")
+    assert next(node.op_type for node in model.graph.node) == ("Shape" if value else "LSTM")
     x = (rng.standard_normal((1, 3)).astype(np.float32),)
     np.testing.assert_array_equal(Session(model).run(x)["y"], before.run(x)["y"])

@@ -29,6 +29,7 @@ _COMMANDS = {
     "bench": ("bench", "Measure bundles under the zoo's protocol."),
     "train": ("train", "Train a model on its data set."),
     "convert": ("train", "Convert an official checkpoint."),
+    "cache": ("cache", "Show or clear what calibration has recorded."),
 }
 
 
