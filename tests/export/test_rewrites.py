@@ -262,10 +262,11 @@ def test_targets_name_every_rewrite() -> None:
     annotation = get_type_hints(Rewrite)["name"]
     assert set(get_args(annotation)) == set(rewrites.PASSES)
     target = find_target("tensorrt-rtx")
-    assert target.for_capability("7.5").passes("fp32") == ("plain_matrix_products",)
-    assert target.for_capability("7.5").passes("int8") == ("plain_matrix_products", "shield_recurrent")
-    assert target.passes("int8") == ("shield_recurrent",)
-    assert target.passes("fp16") == target.for_capability("7.5").passes("fp16") == ()
+    turing = target.for_capability("7.5")
+    assert turing.passes("fp32") == ("dequantize_tables", "plain_matrix_products")
+    assert turing.passes("int8") == ("dequantize_tables", "plain_matrix_products", "shield_recurrent")
+    assert target.passes("int8") == ("dequantize_tables", "shield_recurrent")
+    assert target.passes("fp16") == turing.passes("fp16") == ("dequantize_tables",)
 
 
 def moved_weights(*, tied: bool = False) -> onnx.ModelProto:
