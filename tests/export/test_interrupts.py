@@ -103,9 +103,18 @@ def gate(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     made.open()
 
 
+def _heed_interrupts() -> None:
+    """A suite started in the background inherits an ignored SIGINT, which Python would then ignore as well."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*command: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
     )
 
 
@@ -244,6 +253,7 @@ def test_a_matrix_that_loses_a_worker_and_is_interrupted_goes_on(gate: Gate, tmp
 
 
 def _take_terminal(descriptor: int) -> None:
+    _heed_interrupts()
     import fcntl
     import termios
 
