@@ -170,7 +170,7 @@ class Scorer:
             totals: dict[str, float] = {}
             for fold in self._folds:
                 inputs = [self._preprocessor.item(item) for item in self._ranking_items(fold)]
-                graph, limits = fold.graph, None
+                graph, limits, floats = fold.graph, None, set(recipe.floats(fold.graph))
                 if recipe.precision == "int8":
                     graph, limits = self._prepared(recipe, fold)
                 for name, ratio in quantize.sensitivity(
@@ -181,7 +181,8 @@ class Scorer:
                     per_tensor=recipe.per_tensor,
                     outputs=recipe.outputs,
                 ):
-                    totals[name] = totals.get(name, 0.0) + ratio
+                    if name.removeprefix(placement.OUTPUT) not in floats:
+                        totals[name] = totals.get(name, 0.0) + ratio
             self._rankings[key] = sorted(
                 totals, key=lambda name: (not name.startswith(placement.OUTPUT), totals[name], name)
             )

@@ -141,6 +141,7 @@ def quantize(
         raise TargetError("no layer is left to quantise; export fp32 instead")
     places = placement.outputs(model, every, kept) if outputs else {}
     ends, positive = set(places.values()), placement.positive(model) if outputs else set()
+    origin = placement.selected(model, ends)
     if limits is not None:
         missing = sorted(({name for layer in chosen.values() for name in layer.data} | ends) - set(limits))
         if missing:
@@ -167,6 +168,7 @@ def quantize(
 
     def data_scale(tensor: str) -> np.float32:
         assert limits is not None
+        tensor = origin.get(tensor, tensor)
         return np.float32(limits[tensor] / (_UNSIGNED_LEVELS if tensor in positive else _LEVELS))
 
     def data_pair(tensor: str) -> str:

@@ -158,6 +158,7 @@ class Recipe:
             assert chosen is not None
             if limits is None:
                 graph, limits = self.prepare(graph, chosen, progress)
+            kept = sorted({*kept, *self.floats(graph)})
             model, layout = graph.model, {"per_tensor": self.per_tensor, "outputs": self.outputs}
             if "bias-correct" in self.options:
                 features = chosen.features(self.preprocessor)
@@ -166,8 +167,7 @@ class Recipe:
             record = chosen.record(self.variant, self.method, self.options)
             return Lowered(self.adapt(graph.with_model(model)), tuple(sorted(kept)), record, limits)
         if self.precision in quantize.BITS:
-            layers = quantize.layers(graph.model, weights_only=True)
-            kept = sorted({*kept, *(layer.node for layer in layers if layer.op in self._options.float_ops)})
+            kept = sorted({*kept, *self.floats(graph)})
             model = quantize.quantize(graph.model, None, kept, bits=quantize.BITS[self.precision])
             return Lowered(graph.with_model(model), tuple(sorted(kept)))
         if self.precision == "fp16":
@@ -177,6 +177,13 @@ class Recipe:
             model, kept = half.to_bfloat16(graph.model)
             return Lowered(graph.with_model(model), tuple(kept))
         return Lowered(graph)
+
+    def floats(self, graph: Graph) -> list[str]:
+        """Layers that stay in float32 whatever they lose or not: the engine cannot build them, or runs them slower."""
+        if self.precision == "int8":
+            return placement.thin(graph.model) if self.outputs else []
+        layers = quantize.layers(graph.model, weights_only=True)
+        return [layer.node for layer in layers if layer.op in self._options.float_ops]
 
     def effect(
         self, graph: Graph, lowered: Lowered, chosen: calibrate.CalibrationSet, inputs: Sequence[Features]
