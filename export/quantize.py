@@ -219,7 +219,7 @@ def quantize(
     def weight_pair(tensor: str, axis: int, node: onnx.NodeProto) -> str:
         least = None
         if node.name in biased:
-            least = placement.least_scales(arrays[node.input[2]], data_scale(node.input[0]))
+            least = placement.least_scales(arrays[node.input[2]], float(data_scale(node.input[0])))
         values, scales = quantize_weight(arrays[tensor], None if per_tensor else axis, least)
         key = f"{tensor}#{axis}"
         if key in made and not np.array_equal(weight_scales[made[key]], scales):

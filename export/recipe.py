@@ -159,11 +159,13 @@ class Recipe:
             if limits is None:
                 graph, limits = self.prepare(graph, chosen, progress)
             kept = sorted({*kept, *self.floats(graph)})
-            model, layout = graph.model, {"per_tensor": self.per_tensor, "outputs": self.outputs}
+            model = graph.model
             if "bias-correct" in self.options:
                 features = chosen.features(self.preprocessor)
-                model, _ = quantize.correct_bias(model, limits, features, kept, **layout)
-            model = quantize.quantize(model, limits, kept, **layout)
+                model, _ = quantize.correct_bias(
+                    model, limits, features, kept, per_tensor=self.per_tensor, outputs=self.outputs
+                )
+            model = quantize.quantize(model, limits, kept, per_tensor=self.per_tensor, outputs=self.outputs)
             record = chosen.record(self.variant, self.method, self.options)
             return Lowered(self.adapt(graph.with_model(model)), tuple(sorted(kept)), record, limits)
         if self.precision in quantize.BITS:
