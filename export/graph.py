@@ -16,6 +16,10 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from torch.export._patches import (
+    register_gru_while_loop_decomposition,
+    register_lstm_while_loop_decomposition,
+)
 
 from zoo.errors import TargetError, ZooError
 from zoo.export import rewrites
@@ -177,7 +181,7 @@ def capture(card: Card, variant: Variant, net: torch.nn.Module) -> torch.fx.Grap
         torch cannot export the reference.
     """
     examples, shapes = _examples(card, shape_profile(card, variant))
-    with _quiet():
+    with _quiet(), _free_time():
         try:
             program = torch.export.export(net, examples, dynamic_shapes=shapes, strict=False)
         except Exception as error:  # torch.export raises whatever the model's own code does
@@ -251,6 +255,15 @@ def _dynamic_dims(spec: TensorSpec, profile: Mapping[str, Range3]) -> dict[int, 
             if low != high:
                 found[axis] = torch.export.Dim(dim, min=low, max=high)
     return found
+
+
+@contextmanager
+def _free_time() -> Iterator[None]:
+    """Let the time of recurrent layers vary in torch.export; they stay one operator all the same."""
+    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+        for op in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
+            op._dispatch_cache.clear()  # an earlier export leaves what it did without these
+        yield
 
 
 @contextmanager

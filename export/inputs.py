@@ -157,8 +157,8 @@ def _cut_clip(clip: Raw, step: int) -> Raw:
 
 def _cut_text(text: Raw, step: int) -> Raw:
     words = text.text.split()
-    start = step % max(1, len(words))
-    kept = max(1, len(words) - (step * 31) % max(1, len(words)))
+    turn, start = divmod(step, max(1, len(words)))
+    kept = max(1, len(words) - turn)
     return _text(" ".join((words[start:] + words[:start])[:kept]))
 
 

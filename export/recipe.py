@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, Calibration, Key, Manifest
-from zoo.errors import BundleError, TargetError
+from zoo.errors import BundleError, NodeRefused, TargetError
 from zoo.export import calibrate, half, placement, quantize, rescale, rewrites
 from zoo.export.builders import Built, Request, builder
 from zoo.export.graph import Graph, Trace
@@ -274,6 +274,23 @@ class Recipe:
         )
 
     def _request(self, lowered: Lowered) -> Request:
+        unknown = next(
+            (
+                node
+                for node in lowered.graph.model.graph.node
+                if not node.domain and node.op_type in self.target.refused_ops
+            ),
+            None,
+        )
+        if unknown is not None:
+            reason = f"{self.target.engine} of this target has no operator {unknown.op_type}"
+            raise NodeRefused(
+                f"target {self.target.name}: node {unknown.name} ({unknown.op_type}): {reason}; "
+                "rewrite the model without it, or export for another target",
+                node=unknown.name,
+                op=unknown.op_type,
+                reason=reason,
+            )
         return Request(lowered.graph, self.target, self._options, self.precision, self.profile, lowered.kept)
 
 

@@ -389,6 +389,60 @@ def dequantize_tables(model: onnx.ModelProto) -> int:
     return done
 
 
+def plain_layer_norms(model: onnx.ModelProto) -> int:
+    """Write each float32 LayerNormalization over the last axis out as its definition; returns how many.
+
+    For parsers older than opset 17. Left as they are: other axes, and those whose mean or deviation is read.
+    """
+    graph = model.graph
+    taken = {tensor.name for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    done = 0
+    for node in graph.node:
+        attributes = {a.name: a for a in node.attribute}
+        last = "axis" not in attributes or attributes["axis"].i == -1
+        if node.op_type != "LayerNormalization" or node.domain or not last or any(node.output[1:]):
+            nodes.append(node)
+            continue
+        epsilon, two = f"{node.name}/epsilon", f"{node.name}/two"
+        for name, value in (
+            (epsilon, attributes["epsilon"].f if "epsilon" in attributes else 1e-5),
+            (two, 2.0),
+        ):
+            if name not in taken:
+                taken.add(name)
+                graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        steps = [
+            ("ReduceMean", [node.input[0]], "mean"),
+            ("Sub", [node.input[0], "mean"], "centred"),
+            ("Pow", ["centred", two], "square"),
+            ("ReduceMean", ["square"], "variance"),
+            ("Add", ["variance", epsilon], "shifted"),
+            ("Sqrt", ["shifted"], "deviation"),
+            ("Div", ["centred", "deviation"], "normal"),
+            ("Mul", ["normal", node.input[1]], "scaled"),
+        ]
+        if len(node.input) > 2 and node.input[2]:
+            steps.append(("Add", ["scaled", node.input[2]], "biased"))
+        made = {step[2] for step in steps}
+        for k, (op, inputs, output) in enumerate(steps):
+            names = [f"{node.name}/{name}" if name in made else name for name in inputs]
+            result = node.output[0] if k == len(steps) - 1 else f"{node.name}/{output}"
+            if op == "ReduceMean":
+                axes = f"{node.name}/axes"
+                if axes not in taken:
+                    taken.add(axes)
+                    graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), axes))
+                names.append(axes)
+            written = helper.make_node(op, names, [result], f"{node.name}/{output}")
+            written.metadata_props.extend(node.metadata_props)
+            nodes.append(written)
+        done += 1
+    if done:
+        _replace_nodes(graph, nodes)
+    return done
+
+
 def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
     while True:
         used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
@@ -402,6 +456,7 @@ def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
 #: Rewrites that a target's file may ask for by name.
 PASSES: Mapping[str, Callable[[onnx.ModelProto], int]] = {
     "dequantize_tables": dequantize_tables,
+    "plain_layer_norms": plain_layer_norms,
     "plain_matrix_products": plain_matrix_products,
     "shield_recurrent": shield_recurrent,
 }

@@ -54,7 +54,7 @@ class Rewrite(Spec, frozen=True):
     Without ``compute_capability`` it is for all of the target's.
     """
 
-    name: Literal["dequantize_tables", "plain_matrix_products", "shield_recurrent"]
+    name: Literal["dequantize_tables", "plain_layer_norms", "plain_matrix_products", "shield_recurrent"]
     precisions: Annotated[tuple[Precision, ...], Meta(min_length=1)]
     why: str
     compute_capability: Capability | None = None
@@ -67,7 +67,9 @@ class Target(Spec, frozen=True):
     version that built the engine. ``refused`` has the public reason for each precision that cannot work.
     ``compute_capability`` is the GPU's that is built for when none is named; ``compute_capabilities`` all that can be.
     ``build`` is ``device`` where the engine can only be built on the device itself: the bundle then holds the graph and a
-    recipe, which ``zoo build`` finishes. ``rewrites`` work around what the engine's builder refuses. ``memory_gib`` is what CPU and GPU share, or the GPU has.
+    recipe, which ``zoo build`` finishes. ``rewrites`` work around what the engine's builder refuses; ``refused_ops`` are ONNX operators
+    that it does not know, so that a graph with one is refused before it travels to a device. ``memory_gib`` is what CPU and GPU
+    share, or the GPU has.
     """
 
     name: Name
@@ -83,6 +85,7 @@ class Target(Spec, frozen=True):
     memory_gib: Annotated[float, Meta(gt=0)] | None = None
     power_modes: tuple[str, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
+    refused_ops: tuple[str, ...] = ()
     flags: dict[str, str | int | bool] = {}
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

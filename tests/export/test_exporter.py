@@ -85,7 +85,7 @@ def test_every_cell_gives_a_verified_bundle(
         assert len(manifest.calibration.items) >= 128
     if target == "tensorrt-rtx" and engine_status("tensorrt_rtx").problem:
         assert "the engine itself was not run: " in manifest.parity.verified_on
-        assert manifest.engines[0].placement == {}
+        assert sum(manifest.engines[0].placement.values()) > 3  # from the builder, not from a run
         with pytest.raises(ProviderUnavailable, match=r"needs an NVIDIA GPU: libcuda.so.1 not found"):
             zoo.load(result.path)
         return
@@ -247,7 +247,7 @@ def test_random_weights_are_said_everywhere(toy_models: Path, tmp_path: Path) ->
     assert first.provenance.training_data == "none"
     assert first.notes[0].startswith("weights: random.")
     assert first.parity is not None
-    assert first.parity.input_source == "3 golden clips, cut, shifted and scaled to 64 distinct inputs"
+    assert first.parity.input_source == "3 golden inputs, altered to 64 distinct inputs"
     assert first.digest == again.digest
 
 

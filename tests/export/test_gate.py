@@ -114,7 +114,7 @@ def test_folds_and_data_must_fit(plain: Exporter, toy) -> None:
     with pytest.raises(DataError, match="held-out groups are a, b, c, d, few has a, b, c;"):
         make_folds(plain.recipe("int8"), fewer, load_folds(plain.card, plain.variant))
     other = Dataset("other", ("x", "y", "z"), plain.dataset.items, "CC0-1.0")
-    with pytest.raises(DataError, match="other has labels x, y, z; toy has low, middle, high"):
+    with pytest.raises(DataError, match="other has labels x, y, z; the model has low, middle, high"):
         run_gate(plain.card, plain.recipe("int8"), other, load_folds(plain.card, plain.variant), budget=0.1)
 
 

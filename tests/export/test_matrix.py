@@ -93,18 +93,24 @@ def test_every_cell_is_built_or_says_why_not(own_models: Path, tmp_path: Path) -
     assert states(report) == {
         ("toy-outlier", "fp32"): ("built", None),
         ("toy-outlier", "int8"): ("failed", "data"),
+        ("toy-outlier", "int8-weights"): ("failed", "check"),  # made to break under rounding
+        ("toy-outlier", "int4-weights"): ("failed", "check"),
         ("toy-outlier", "fp16"): ("refused", "target"),
         ("toy-outlier", "bf16"): ("refused", "target"),
         ("toy-random", "fp32"): ("built", None),
         ("toy-random", "int8"): ("refused", "card"),
+        ("toy-random", "int8-weights"): ("built", None),
+        ("toy-random", "int4-weights"): ("built", None),
         ("toy-random", "fp16"): ("refused", "target"),
         ("toy-random", "bf16"): ("refused", "target"),
         ("toy-alone", "fp32"): ("built", None),
         ("toy-alone", "int8"): ("refused", "card"),
+        ("toy-alone", "int8-weights"): ("built", None),
+        ("toy-alone", "int4-weights"): ("built", None),
         ("toy-alone", "fp16"): ("refused", "target"),
         ("toy-alone", "bf16"): ("refused", "target"),
     }
-    assert report["counts"] == {"built": 3, "skipped": 0, "refused": 8, "failed": 1, "pending": 0}
+    assert report["counts"] == {"built": 7, "skipped": 0, "refused": 8, "failed": 3, "pending": 0}
     assert (report["passed"], report["interrupted"], report["schema"]) == (False, False, 1)
     by_cell = {(c["name"], c["precision"]): c for c in report["cells"]}
     reasons = {key: cell["reason"] for key, cell in by_cell.items() if cell["state"] != "built"}
@@ -120,8 +126,8 @@ def test_every_cell_is_built_or_says_why_not(own_models: Path, tmp_path: Path) -
     assert cell["size"] == bundle.size + len(bundle.manifest_bytes)
     assert cell["parity"]["max_error"] == bundle.manifest.parity.max_error  # type: ignore[union-attr]
     assert cell["seconds"] > 0
-    assert stderr.splitlines()[0] == "zoo: 8 of 12 cells are refused by card or target"
-    assert "zoo: 9/12 toy-outlier cpu-x86 fp32: built (" in stderr
+    assert stderr.splitlines()[0] == "zoo: 8 of 18 cells are refused by card or target"
+    assert "zoo: 9/18 toy-outlier cpu-x86 fp32: built (" in stderr
     left = [path for path in out.rglob("*") if path.name.startswith(".")]
     assert left == []
 
@@ -295,8 +301,9 @@ def test_the_table_shows_what_runs_and_what_was_last(own_models: Path) -> None:
     assert len(cells) > 12
     table = ProgressTable(cells, 5)
     table.on_change(0, cells[0], Event(stage="calibrating", done=3, total=9))
-    done = msgspec.structs.replace(cells[4], state="built", size=1500, seconds=2.0)
-    table.on_change(4, done, None)
+    last = next(i for i, cell in enumerate(cells) if i and cell.state == "pending")
+    done = msgspec.structs.replace(cells[last], state="built", size=1500, seconds=2.0)
+    table.on_change(last, done, None)
     console = Console(width=150, record=True, file=io.StringIO())
     console.print(table)
     text = console.export_text()

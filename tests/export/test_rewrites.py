@@ -262,10 +262,11 @@ def test_targets_name_every_rewrite() -> None:
     annotation = get_type_hints(Rewrite)["name"]
     assert set(get_args(annotation)) == set(rewrites.PASSES)
     target = find_target("tensorrt-rtx")
-    assert target.for_capability("7.5").passes("fp32") == ("plain_matrix_products",)
-    assert target.for_capability("7.5").passes("int8") == ("plain_matrix_products", "shield_recurrent")
-    assert target.passes("int8") == ("shield_recurrent",)
-    assert target.passes("fp16") == target.for_capability("7.5").passes("fp16") == ()
+    turing = target.for_capability("7.5")
+    assert turing.passes("fp32") == ("dequantize_tables", "plain_matrix_products")
+    assert turing.passes("int8") == ("dequantize_tables", "plain_matrix_products", "shield_recurrent")
+    assert target.passes("int8") == ("dequantize_tables", "shield_recurrent")
+    assert target.passes("fp16") == turing.passes("fp16") == ("dequantize_tables",)
 
 
 def moved_weights(*, tied: bool = False) -> onnx.ModelProto:
@@ -403,3 +404,26 @@ def test_zero_states_of_recurrent_layers_go(value: float) -> None:
     assert next(node.op_type for node in model.graph.node) == ("Shape" if value else "LSTM")
     x = (rng.standard_normal((1, 3)).astype(np.float32),)
     np.testing.assert_array_equal(Session(model).run(x)["y"], before.run(x)["y"])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norms_are_written_out(bias: bool) -> None:
+    rng = np.random.default_rng(0)
+    constants = [numpy_helper.from_array(rng.standard_normal(6).astype(np.float32), name) for name in "sb"]
+    inputs = ["x", "s", "b"] if bias else ["x", "s"]
+    graph = helper.make_graph(
+        [helper.make_node("LayerNormalization", inputs, ["y"], "norm", axis=-1, epsilon=1e-3)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, 6])],
+        constants[: len(inputs) - 1],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    before = Session(model)
+    assert rewrites.plain_layer_norms(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert "LayerNormalization" not in {node.op_type for node in model.graph.node}
+    for scale in (1.0, 1e3):
+        x = ((rng.standard_normal((5, 6)) * scale).astype(np.float32),)
+        np.testing.assert_allclose(Session(model).run(x)["y"], before.run(x)["y"], rtol=0, atol=2e-5)
+    assert rewrites.plain_layer_norms(model) == 0

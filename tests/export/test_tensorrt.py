@@ -20,7 +20,9 @@ from zoo.bundle import open_bundle, rebuild_command
 from zoo.cli import cli
 from zoo.errors import BundleError, NodeRefused, ProviderUnavailable, TargetError
 from zoo.export import builders, export_model, quantize, rewrites
+from zoo.export.exporter import Exporter
 from zoo.export.graph import Graph, tensor_spec
+from zoo.export.recipe import Lowered
 from zoo.export.targets import find_target
 from zoo.runtime.engines import EngineOptions, check_requirement, tensorrt_builder
 from zoo.runtime.engines import tensorrt as runtime
@@ -385,6 +387,39 @@ def test_a_refused_node_is_named(toy) -> None:
         module.build(request, package)
     assert (caught.value.node, caught.value.op) == ("determinant", "Det")
     assert caught.value.reason
+
+
+def test_the_target_lists_what_the_parser_does_not_know() -> None:
+    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    from onnx import defs
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    parser = trt.OnnxParser(trt.Builder(logger).create_network(0), logger)
+    known = {schema.name for schema in defs.get_all_schemas_with_history() if schema.domain == ""}
+    refused = find_target("tensorrt-rtx").refused_ops
+    assert [op for op in refused if op in known and parser.supports_operator(op)] == []
+    assert {op for op in known if not parser.supports_operator(op)} - set(refused) <= {"GroupNormalization"}
+
+
+def test_a_recipe_with_an_operator_that_the_device_lacks_is_refused_here(toy) -> None:
+    made = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("STFT", ["features", "step"], ["logits"], "spectrum")],
+            "g",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 3, 1])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    target = find_target("jetson-orin-jp5")
+    variant = toy.card.file.variants[0]
+    exporter = Exporter(toy.card, variant, target, None, None, "mse", 0.005, None)
+    with pytest.raises(
+        NodeRefused, match=r"target jetson-orin-jp5: node spectrum \(STFT\): .*no operator STFT"
+    ) as caught:
+        exporter.recipe("fp32").build(Lowered(exporter.graph.with_model(made)))
+    assert (caught.value.node, caught.value.op) == ("spectrum", "STFT")
 
 
 def test_a_capability_that_the_builder_lacks_is_named(toy) -> None:

@@ -97,7 +97,7 @@ def test_the_class_weights_stand_in_the_order_of_the_classes() -> None:
     loss = training._loss(net, training.Encoded(tuple(np.ones(1, np.int64) for _ in truth), truth))
     logits = torch.zeros(4, 4)
     logits[0, 0] = logits[1, 1] = logits[2, 2] = 5.0
-    rows = [0, 1, 3, 7]
+    rows = np.array([0, 1, 3, 7])
     each = torch.nn.functional.cross_entropy(logits, torch.arange(4), reduction="none")
     weight = torch.tensor([15 / 4, 15 / 8, 15 / 16, 15 / 32])
     assert loss(logits, rows) == pytest.approx(float((each * weight).sum() / weight.sum()), rel=1e-6)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a tweet to labels and attention: bundle, runtime and commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import zoo
+from zoo import registry
+from zoo.cli import cli
+from zoo.data import semeval
+from zoo.errors import InputError
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+HAPPY = "I can't believe it!!! We won, so happy #blessed"
+SAD = "this is awful :( I hate it"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from zoo.export import export_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ZOO_DATA", raising=False)
+        out = tmp_path_factory.mktemp("ntua") / "bundle"
+        return export_model("ntua-slp-e-c", target="cpu-x86", precision="fp32", out=out).path
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> zoo.Model:
+    return zoo.load(bundle)
+
+
+def test_a_tweet_gives_labels_and_the_weight_of_each_token(model: zoo.Model) -> None:
+    assert model.selftest().passed
+    glad = model(HAPPY)
+    assert glad.label is None
+    assert "joy" in glad.labels
+    assert "anger" not in glad.labels
+    tokens = [token for token, _ in glad.attention]
+    assert tokens[:7] == ["i", "can", "not", "believe", "it", "!", "<repeated>"]
+    assert tokens[-3:] == ["<hashtag>", "blessed", "</hashtag>"]
+    assert sum(weight for _, weight in glad.attention) == pytest.approx(1.0, abs=1e-5)
+    assert {"anger", "sadness"} & set(model(SAD).labels)
+
+
+def test_any_length_and_kind_of_text(model: zoo.Model, tmp_path: Path) -> None:
+    empty = model("")
+    assert empty.attention == ()
+    assert set(empty.scores) == set(semeval.EMOTIONS)
+    assert len(model("no " * 500).attention) == 500
+    long = model("so happy " * 60_000)  # half a megabyte: the first 512 tokens count
+    assert len(long.attention) == 512
+    assert np.isfinite(list(long.scores.values())).all()
+    for text in ("\u202eעברית", "👍🏽❤️", "a\0b", "\ud800"):
+        assert np.isfinite(list(model(text).scores.values())).all()
+    (tmp_path / "tweet.txt").write_text(HAPPY, encoding="utf-8")
+    assert model(tmp_path / "tweet.txt").scores == model(HAPPY).scores
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"latin\.txt: not a readable UTF-8 text"):
+        model(tmp_path / "latin.txt")
+    with pytest.raises(InputError, match="input is tuple; give a text"):
+        model((np.zeros(3, np.float32), 16000))
+
+
+def test_a_batch_equals_singles(model: zoo.Model) -> None:
+    texts = [HAPPY, SAD, "", "ok", HAPPY, "ok then"]
+    for text, found in zip(texts, model.batch(texts), strict=True):
+        one = model(text)
+        assert found.labels == one.labels
+        assert [token for token, _ in found.attention] == [token for token, _ in one.attention]
+        for name in ("logits", "attention"):
+            assert np.abs(found.outputs[name] - one.outputs[name]).max(initial=0) <= 1e-6
+
+
+def test_commands_take_texts(bundle: Path) -> None:
+    shown = CliRunner().invoke(cli, ["run", str(bundle), HAPPY])
+    assert shown.exit_code == 0
+    assert "joy" in shown.stdout
+    assert "happy 8  <hashtag> 8" in shown.stdout
+    found = CliRunner().invoke(cli, ["run", str(bundle), "-", "--json"], input=f"{HAPPY}\n{SAD}\n")
+    rows = json.loads(found.stdout)
+    assert [row["input"] for row in rows] == [HAPPY, SAD]
+    assert {"token": "awful", "weight": pytest.approx(0.15, abs=0.05)} in rows[1]["attention"]
+    hop = CliRunner().invoke(cli, ["run", str(bundle), HAPPY, "--hop", "1"])
+    assert hop.exit_code == 2
+    assert "takes texts" in hop.stderr
+
+
+def test_eval_takes_a_file_in_semevals_format(bundle: Path, tmp_path: Path) -> None:
+    marks = ["0"] * 11
+    marks[semeval.EMOTIONS.index("joy")] = "1"
+    rows = ["ID\tTweet\t" + "\t".join(semeval.EMOTIONS)]
+    rows += [f"{i}\t{HAPPY} {i}\t" + "\t".join(marks) for i in range(4)]
+    (tmp_path / "gold.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(cli, ["eval", str(bundle), "--data", str(tmp_path / "gold.txt"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["metric"], result["n"]) == ("Jaccard", 4)
+    assert set(result["metrics"]) == {"Jaccard", "micro-F1", "macro-F1"}
+    assert 0.2 < result["metrics"]["Jaccard"] <= 1
+    bad = CliRunner().invoke(cli, ["eval", str(bundle), "--data", str(tmp_path / "none.txt")])
+    assert bad.exit_code == 3
+    assert "none.txt: no such file or folder" in bad.stderr
+
+
+def test_recurrent_layers_keep_their_time_free_when_captured_again() -> None:
+    from zoo.export.graph import Trace, capture
+
+    card, variant = registry.find("ntua-slp-v-reg")
+    Trace(card, variant)
+    program = capture(card, variant, card.build(variant.config).eval())
+    names = [str(node.target) for node in program.graph.nodes]
+    assert names.count("aten.lstm.input") == 4
+
+
+@pytest.mark.parametrize("name", [v.name for c, v in registry.variants() if c.file.model == "ntua-slp"])
+def test_the_shipped_weights_give_the_cards_figures(name: str, data_root: Path) -> None:
+    from zoo.data import open_dataset
+    from zoo.evaluation import judge
+    from zoo.models.ntua_slp import train
+
+    card, variant = registry.find(name)
+    net = card.build(variant.config)
+    from zoo.export.weights import build_reference, load_weights
+
+    net = build_reference(card, variant, load_weights(card, variant).tensors)
+    assert variant.data is not None
+    held_out = open_dataset(card, variant.data, data_root).only(variant.held_out)
+    encoded = train._encode(held_out, card.pipeline(variant))
+    by = judge(card.decode(variant), variant.labels)
+    found = by.decide(train.scores_of(net, train.logits_of(net, encoded.ids)))
+    value = by.function(variant.metric)(by.truth(held_out), found)
+    row = next(
+        row
+        for row in variant.quality
+        if row.source == "reproduced" and row.metric == variant.metric and "mean of" not in row.protocol
+    )
+    assert value == pytest.approx(row.value, abs=1e-4)
+    assert row.n == len(held_out.items)
