@@ -20,6 +20,8 @@ from zoo.export.gate import run_gate
 from zoo.export.session import Session
 from zoo.export.targets import find_target, load_targets
 from zoo.export.weights import load_folds
+from zoo.runtime.engines import onnxruntime as engine
+from zoo.runtime.engines.onnxruntime import saturates
 
 
 def limits_of(model: onnx.ModelProto, inputs) -> dict[str, float]:
@@ -222,3 +224,26 @@ def test_ranges_learned_with_the_weights_get_the_pairs_they_were_learned_with(to
     other.weights = copy.copy(made.weights)
     object.__setattr__(other.weights, "limits", {"features": 1.0})
     assert not other.recipe("int8").outputs
+
+
+def test_kernels_that_overflow_are_told_by_the_cpu() -> None:
+    assert saturates("x86_64", "flags : fpu avx2 avx512f")
+    assert saturates("AMD64", "")
+    assert not saturates("x86_64", "flags : fpu avx2 avx512f avx512_vnni")
+    assert not saturates("x86_64", "flags : avx2 avx_vnni")
+    assert not saturates("aarch64", "Features : asimddp")
+
+
+def test_uint8_by_int8_is_exact_in_the_runtime(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without the remedy the engine computes the same integers where the CPU needs none."""
+    made = exporter(toy, "toy")
+    recipe = made.recipe("int8")
+    lowered = made.lower(recipe, ())
+    usual = recipe.runner(lowered)
+    monkeypatch.setattr(engine, "saturates", lambda architecture, info: True)
+    remedied = recipe.runner(lowered)
+    exact = Session(lowered.graph.model, optimize=False)
+    for features in made.inputs.features[:8]:
+        wanted = exact.run(features)["probs"]
+        assert np.abs(remedied(features)["probs"] - wanted).max() < 0.02
+        assert np.abs(usual(features)["probs"] - wanted).max() < 0.02
