@@ -144,9 +144,12 @@ def record(
     return histograms
 
 
-def thresholds(recording: Recording, method: Method) -> dict[str, float]:
-    """Tensor name to the absolute value that becomes 127."""
-    return {name: histogram.threshold(method) for name, histogram in recording.items()}
+def thresholds(recording: Recording, method: Method, unsigned: Collection[str] = ()) -> dict[str, float]:
+    """Tensor name to the absolute value that becomes 127, or 255 for those in ``unsigned``."""
+    return {
+        name: histogram.threshold(method, 255 if name in unsigned else 127)
+        for name, histogram in recording.items()
+    }
 
 
 class _Stream(Sequence[Features]):

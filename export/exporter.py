@@ -22,7 +22,7 @@ from zoo import registry, store
 from zoo.bundle import Golden, Manifest, Parity, Provenance, check_writable, write_bundle
 from zoo.data import Dataset
 from zoo.errors import TargetError, ZooError
-from zoo.export import calibrate, parity
+from zoo.export import calibrate, parity, placement
 from zoo.export.builders import Built, builder
 from zoo.export.fake_quant import FakeQuantized, TunedReference
 from zoo.export.gate import GateResult, run_gate
@@ -226,8 +226,8 @@ class Exporter:
         self.golden = golden_inputs(card)
         self.inputs: InputSet = parity_inputs(card, self.preprocessor, dataset, parity.INPUTS)
 
-    def recipe(self, precision: Precision, *, plain: bool = False) -> Recipe:
-        """How this cell is made; ``plain`` leaves the quantiser's options out."""
+    def recipe(self, precision: Precision, *, plain: bool = False, learned: bool = False) -> Recipe:
+        """How this cell is made; ``plain`` leaves the quantiser's options out, ``learned`` is for weights yet to be tuned."""
         return Recipe(
             self.variant,
             self.target,
@@ -237,6 +237,7 @@ class Exporter:
             self.method,
             self._draft(precision),
             self.options if precision == "int8" and not plain else (),
+            learned or bool(self.weights.limits),
         )
 
     def lower(self, recipe: Recipe, kept: Sequence[str]) -> Lowered:
@@ -420,9 +421,8 @@ class Exporter:
                 "The int8 ranges were learned with the weights (zoo train --qat); calibration only began them."
             )
         if gate is not None and gate.kept:
-            total = gate.tried[-1][0]
             notes.append(
-                f"{total} layers stay in fp32: all in {precision} would lose {100 * gate.tried[0][1]:.2f} points of "
+                f"{placement.described(gate.kept)} stay in fp32: all in {precision} would lose {100 * gate.tried[0][1]:.2f} points of "
                 f"{gate.gate.metric}, more than the budget of {100 * gate.gate.budget:.2f}."
             )
         if precision != "fp32" and gate is None and self.weights.status != "random":

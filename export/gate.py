@@ -15,7 +15,7 @@ from zoo.bundle import Gate
 from zoo.data import Dataset, Item
 from zoo.errors import CheckFailed, DataError
 from zoo.evaluation import judge
-from zoo.export import calibrate, quantize
+from zoo.export import calibrate, placement, quantize
 from zoo.export.graph import Graph
 from zoo.export.inputs import Progress, stratified
 from zoo.export.parity import Run
@@ -49,13 +49,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The verdict, the layers that had to stay in fp32, and the artifact's own figure with its interval."""
+    """The verdict, the layers and outputs that had to stay in fp32, and the artifact's own figure with its interval."""
 
     gate: Gate
     kept: tuple[str, ...]
     quality: Quality
     tried: tuple[tuple[int, float], ...]
-    """Layers kept and the loss with them, for each step."""
+    """How many are kept and the loss with them, for each step."""
 
 
 def make_folds(
@@ -152,7 +152,9 @@ class Scorer:
             [
                 self._decide(self._artifact(recipe, fold, kept), fold)
                 for fold in _report(
-                    f"scoring {recipe.label} folds, {len(kept)} layers kept", self._folds, self._progress
+                    f"scoring {recipe.label} folds, {placement.described(kept)} kept",
+                    self._folds,
+                    self._progress,
                 )
             ]
         )
@@ -162,13 +164,13 @@ class Scorer:
         return metrics.paired_bootstrap(self.metric, self.truth, found, self.reference)
 
     def ranking(self, recipe: Recipe) -> list[str]:
-        """Layers by their mean signal-to-noise ratio over the folds, worst first."""
+        """Outputs, then layers, by their mean signal-to-noise ratio over the folds, worst first."""
         key = recipe.precision, recipe.options
         if key not in self._rankings:
             totals: dict[str, float] = {}
             for fold in self._folds:
                 inputs = [self._preprocessor.item(item) for item in self._ranking_items(fold)]
-                graph, limits = fold.graph, None
+                graph, limits, floats = fold.graph, None, set(recipe.floats(fold.graph))
                 if recipe.precision == "int8":
                     graph, limits = self._prepared(recipe, fold)
                 for name, ratio in quantize.sensitivity(
@@ -177,9 +179,13 @@ class Scorer:
                     inputs,
                     bits=quantize.BITS[recipe.precision],
                     per_tensor=recipe.per_tensor,
+                    outputs=recipe.outputs,
                 ):
-                    totals[name] = totals.get(name, 0.0) + ratio
-            self._rankings[key] = sorted(totals, key=lambda name: (totals[name], name))
+                    if name.removeprefix(placement.OUTPUT) not in floats:
+                        totals[name] = totals.get(name, 0.0) + ratio
+            self._rankings[key] = sorted(
+                totals, key=lambda name: (not name.startswith(placement.OUTPUT), totals[name], name)
+            )
         return self._rankings[key]
 
     def _artifact(self, recipe: Recipe, fold: Fold, kept: Sequence[str]) -> Run:
@@ -274,7 +280,7 @@ def run_gate(
         raise CheckFailed(
             f"{variant.name} {recipe.precision}: loses {100 * difference:.2f} points of {variant.metric} "
             f"[{100 * low:+.2f}, {100 * high:+.2f}] on {gate.n} held-out items, the budget is {100 * budget:.2f}"
-            + (f", with {len(kept)} layers kept in fp32" if kept else "")
+            + (f", with {placement.described(kept)} kept in fp32" if kept else "")
             + f"; {advice}export fp32, or allow more with --budget"
         )
     interval = metrics.bootstrap_interval(metric, truth, found)

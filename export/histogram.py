@@ -44,8 +44,8 @@ class Histogram:
         index = np.minimum((magnitude * np.float32(1 / self.width)).astype(np.int64), BINS - 1)
         self.counts += np.bincount(index, minlength=BINS)
 
-    def threshold(self, method: Method) -> float:
-        """The absolute value that becomes 127."""
+    def threshold(self, method: Method, levels: int = _LEVELS) -> float:
+        """The absolute value that becomes ``levels``."""
         if self.largest == 0.0:
             return 1e-6
         if method == "minmax":
@@ -54,16 +54,16 @@ class Histogram:
             cumulative = np.cumsum(self.counts)
             bin_index = int(np.searchsorted(cumulative, PERCENTILE * cumulative[-1]))
             return min((bin_index + 1) * self.width, self.largest)
-        return self._mse() if method == "mse" else self._entropy()
+        return self._mse(levels) if method == "mse" else self._entropy(levels)
 
-    def _mse(self) -> float:
+    def _mse(self, levels: int) -> float:
         """Least squared error of rounding and clipping, values taken at the middle of their bins."""
         centres = (np.arange(BINS) + 0.5) * self.width
         best, chosen = np.inf, self.largest
         for share in np.linspace(0.2, 1.0, 81):
             limit = share * self.largest
-            scale = limit / _LEVELS
-            rounded = np.minimum(np.rint(centres / scale), _LEVELS) * scale
+            scale = limit / levels
+            rounded = np.minimum(np.rint(centres / scale), levels) * scale
             # Inside a step the bin's own width hides the rounding error of fine bins: s²/12 stands for it.
             inside = centres <= limit
             error = np.where(inside, scale**2 / 12, (centres - rounded) ** 2)
@@ -72,16 +72,16 @@ class Histogram:
                 best, chosen = total, limit
         return float(chosen)
 
-    def _entropy(self) -> float:
+    def _entropy(self, levels: int) -> float:
         """Least Kullback-Leibler divergence between the clipped and the quantised distribution."""
         counts = self.counts.astype(np.float64)
         counts[0] = counts[1]  # exact zeros (ReLU, padding) are free and would swamp the rest
         last = int(np.max(np.nonzero(self.counts)[0])) + 1
         best, chosen = np.inf, last
-        for stop in range(min(_LEVELS + 1, last), last + 1, 8):
+        for stop in range(min(levels + 1, last), last + 1, 8):
             clipped = counts[:stop].copy()
             clipped[-1] += counts[stop:].sum()
-            edges = np.linspace(0, stop, _LEVELS + 2).astype(np.int64)[:-1]
+            edges = np.linspace(0, stop, levels + 2).astype(np.int64)[:-1]
             sums = np.add.reduceat(counts[:stop], edges)
             filled = np.add.reduceat((clipped > 0).astype(np.float64), edges)
             spread = np.repeat(

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.bundle import Candidate, Pareto
 from zoo.errors import ProviderUnavailable, TargetError
-from zoo.export import quantize
+from zoo.export import placement, quantize
 from zoo.export.gate import Scorer
 from zoo.export.recipe import Artifact, Recipe
 from zoo.runtime.bench import machine
@@ -138,7 +138,7 @@ def _ladder(recipe: Recipe, scorer: Scorer | None) -> list[Sequence[str]]:
     """Sets of layers to keep in fp32: none, and where weights are quantised growing shares of the ranking."""
     if recipe.precision not in quantize.BITS or scorer is None:
         return [()]
-    ranking = scorer.ranking(recipe)
+    ranking = [name for name in scorer.ranking(recipe) if not name.startswith(placement.OUTPUT)]
     counts = sorted({round(share * len(ranking)) for share in _SHARES})
     return [ranking[:count] for count in counts if count < len(ranking)]
 

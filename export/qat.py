@@ -148,7 +148,7 @@ def train_qat(
         raise ZooError(
             f"{name}: the weights are random, so there is nothing to keep; train it first, or give --weights FILE"
         )
-    recipe = made.recipe("int8")
+    recipe = made.recipe("int8", learned=True)
     teachers = made.folds() if made.weights.own else {}
     models: list[tuple[str | None, Tensors]] = [(None, made.weights.tensors)]
     if not variant.held_out:

@@ -3,8 +3,8 @@
 
 Only the data and weight inputs of convolutions, matrix products and recurrent nodes are quantised. Constants of
 elementwise nodes stay float (TensorRT-RTX refuses them quantised), biases stay float (TensorRT refuses an
-int32 DequantizeLinear), zero points are 0 (TensorRT takes no others). onnxruntime.quantization is not used:
-it quantises those constants, keeps every activation of every input in memory, and logs to the console.
+int32 DequantizeLinear), zero points are 0 (TensorRT takes no others). With ``outputs`` the graph is for onnxruntime alone,
+which computes convolutions in integers only then (:mod:`zoo.export.placement`). onnxruntime.quantization is not used: it quantises those constants, keeps every activation of every input in memory, and logs to the console.
 
 Integer weights alone (``int8-weights``, ``int4-weights``) are a DequantizeLinear before each float layer: int8 with
 one scale a channel; int4 with one scale for each group of 16 to 64 values along the layer's inputs (opset 21), int8 where no group fits.
@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from zoo.errors import TargetError, ZooError
-from zoo.export import rewrites
+from zoo.export import placement, rewrites
 from zoo.export.inputs import Features
 from zoo.export.session import Session
 from zoo.specs import QuantizeOption
 
 _LEVELS = 127
+#: Of a tensor without negative values where zero points may differ.
+_UNSIGNED_LEVELS = 255
 _LEVELS4 = 7
 #: Shares of a group's largest value that may become 7.
 _SHARES4 = tuple(1 - 0.04 * step for step in range(13))
@@ -100,6 +102,7 @@ def quantize(
     *,
     bits: Bits = 8,
     per_tensor: bool = False,
+    outputs: bool = False,
 ) -> onnx.ModelProto:
     """A copy with Q/DQ pairs.
 
@@ -108,15 +111,17 @@ def quantize(
     model : ModelProto
         float32 graph.
     limits : mapping or None
-        Data tensor to the absolute value that becomes 127 (see :mod:`zoo.export.calibrate`). None quantises weights
-        only.
+        Tensor of :func:`ranged` to the absolute value that becomes 127 (see :mod:`zoo.export.calibrate`). None quantises
+        weights only.
     kept : collection of str
-        Nodes that stay in float.
+        Nodes that stay in float; with ``outputs`` also ``output of NODE``.
     bits : int
         Of the weights. 4 needs ``limits`` None; weights that no group size divides, or of an odd number of values
         (two share a byte, and TensorRT-RTX takes no half byte), get 8.
     per_tensor : bool
         One scale for a whole 8-bit weight in place of one for each output channel.
+    outputs : bool
+        Q/DQ pairs on outputs of convolutions too, uint8 activations (255 where none is negative) and int32 biases.
 
     Raises
     ------
@@ -126,14 +131,19 @@ def quantize(
         Nothing is left to quantise.
     """
     every = layers(model, weights_only=limits is None)
-    unknown = sorted(set(kept) - {layer.node for layer in every})
+    known = {layer.node for layer in every}
+    known |= {placement.OUTPUT + name for name in placement.outputs(model, every)} if outputs else set()
+    unknown = sorted(set(kept) - known)
     if unknown:
         raise ZooError(f"layers to keep in float are not in the graph: {', '.join(unknown)}")
     chosen = {layer.node: layer for layer in every if layer.node not in kept}
     if not chosen:
         raise TargetError("no layer is left to quantise; export fp32 instead")
+    places = placement.outputs(model, every, kept) if outputs else {}
+    ends, positive = set(places.values()), placement.positive(model) if outputs else set()
+    origin = placement.selected(model, ends)
     if limits is not None:
-        missing = sorted({name for layer in chosen.values() for name in layer.data} - set(limits))
+        missing = sorted(({name for layer in chosen.values() for name in layer.data} | ends) - set(limits))
         if missing:
             raise ZooError(f"no calibration range for {', '.join(missing[:5])}")
     result = onnx.ModelProto()
@@ -143,18 +153,29 @@ def quantize(
         result.CopyFrom(onnx.version_converter.convert_version(model, _INT4_OPSET))
     graph = result.graph
     arrays = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    biased = {
+        node.name
+        for node in model.graph.node
+        if outputs and node.name in chosen and placement.integer_bias(node, arrays, places)
+    }
     made: dict[str, str] = {}
+    weight_scales: dict[str, NDArray[np.float32]] = {}
     nodes: list[onnx.NodeProto] = []
 
     def constant(name: str, value: NDArray[Any]) -> str:
         graph.initializer.append(numpy_helper.from_array(value, name))
         return name
 
-    def data_pair(tensor: str) -> str:
+    def data_scale(tensor: str) -> np.float32:
         assert limits is not None
+        tensor = origin.get(tensor, tensor)
+        return np.float32(limits[tensor] / (_UNSIGNED_LEVELS if tensor in positive else _LEVELS))
+
+    def data_pair(tensor: str) -> str:
         if tensor not in made:
-            scale = constant(f"{tensor}/scale", np.array(limits[tensor] / _LEVELS, np.float32))
-            zero = constant(f"{tensor}/zero", np.array(0, np.int8))
+            scale = constant(f"{tensor}/scale", np.array(data_scale(tensor)))
+            middle = np.array(0 if tensor in positive else 128, np.uint8)
+            zero = constant(f"{tensor}/zero", middle if outputs else np.array(0, np.int8))
             nodes.append(
                 helper.make_node(
                     "QuantizeLinear", [tensor, scale, zero], [f"{tensor}/q"], f"{tensor}/QuantizeLinear"
@@ -195,11 +216,16 @@ def quantize(
             made[tensor] = made[key] = f"{base}/dq"
         return made[key]
 
-    def weight_pair(tensor: str, axis: int) -> str:
+    def weight_pair(tensor: str, axis: int, node: onnx.NodeProto) -> str:
+        least = None
+        if node.name in biased:
+            least = placement.least_scales(arrays[node.input[2]], float(data_scale(node.input[0])))
+        values, scales = quantize_weight(arrays[tensor], None if per_tensor else axis, least)
         key = f"{tensor}#{axis}"
+        if key in made and not np.array_equal(weight_scales[made[key]], scales):
+            key += f"#{node.name}"
         if key not in made:
-            values, scales = quantize_weight(arrays[tensor], None if per_tensor else axis)
-            base = tensor if tensor not in made else key.replace("#", "/axis")
+            base = tensor if tensor not in made else key.replace("#", "/axis", 1).replace("#", "/")
             q = constant(f"{base}/q", values)
             scale = constant(f"{base}/scale", scales)
             zero = constant(f"{base}/zero", np.zeros(scales.shape, np.int8))
@@ -213,25 +239,44 @@ def quantize(
                 )
             )
             made[tensor] = made[key] = f"{base}/dq"
+            weight_scales[made[key]] = scales
         return made[key]
+
+    def bias_dequantized(node: onnx.NodeProto, weight: str) -> str:
+        base, scales = f"{node.name}/bias", data_scale(node.input[0]) * weight_scales[weight]
+        values = np.rint(arrays[node.input[2]] / scales.astype(np.float64)).astype(np.int32)
+        inputs = [constant(f"{base}/q", values), constant(f"{base}/scale", np.asarray(scales, np.float32))]
+        nodes.append(
+            helper.make_node(
+                "DequantizeLinear",
+                inputs,
+                [f"{base}/dq"],
+                f"{base}/DequantizeLinear",
+                axis=None if per_tensor else 0,
+            )
+        )
+        return f"{base}/dq"
 
     for original in list(result.graph.node):
         node = onnx.NodeProto()
         node.CopyFrom(original)
         layer = chosen.get(node.name)
-        if layer is not None:
-            for index, name in enumerate(node.input):
-                if name in layer.weights and (index > 0 or layer.op == "Gather"):
-                    inner = _input_axis(node, arrays[name].ndim, layer.weights[name])
-                    even = arrays[name].size % 2 == 0
-                    group = group_size(arrays[name].shape[inner]) if bits == 4 and even else None
-                    node.input[index] = (
-                        weight_pair(name, layer.weights[name])
-                        if group is None
-                        else group_pair(name, inner, group)
-                    )
-                elif limits is not None and name in layer.data and index < 2:
-                    node.input[index] = data_pair(name)
+        for index, name in enumerate(original.input):
+            if layer is not None and name in layer.weights and (index > 0 or layer.op == "Gather"):
+                inner = _input_axis(node, arrays[name].ndim, layer.weights[name])
+                even = arrays[name].size % 2 == 0
+                group = group_size(arrays[name].shape[inner]) if bits == 4 and even else None
+                node.input[index] = (
+                    weight_pair(name, layer.weights[name], original)
+                    if group is None
+                    else group_pair(name, inner, group)
+                )
+            elif name in ends or (
+                layer is not None and limits is not None and name in layer.data and index < 2
+            ):
+                node.input[index] = data_pair(name)
+            elif index == 2 and node.name in biased:
+                node.input[2] = bias_dequantized(original, node.input[1])
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -241,11 +286,18 @@ def quantize(
     return result
 
 
-def quantize_weight(weight: NDArray[Any], axis: int | None) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 values in [-127, 127] and one scale for each index of ``axis``, or a single one (shape ()) for None."""
+def quantize_weight(
+    weight: NDArray[Any], axis: int | None, least: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 values in [-127, 127] and one scale for each index of ``axis``, or a single one (shape ()) for None.
+
+    No scale is below that of its channel in ``least``.
+    """
     others = tuple(i for i in range(weight.ndim) if i != axis)
-    largest = np.abs(weight.astype(np.float64)).max(axis=others)
-    scales = np.where(largest > 0, largest / _LEVELS, 1.0).astype(np.float32)
+    wanted = np.abs(weight.astype(np.float64)).max(axis=others) / _LEVELS
+    if least is not None:
+        wanted = np.maximum(wanted, least if axis is not None else least.max())
+    scales = np.where(wanted > 0, wanted, 1.0).astype(np.float32)
     shape = [1] * weight.ndim
     if axis is not None:
         shape[axis] = -1
@@ -292,6 +344,15 @@ def _packed(values: NDArray[np.int8]) -> bytes:
     return (flat[::2] | (flat[1::2] << 4)).tobytes()
 
 
+def ranged(model: onnx.ModelProto, *, outputs: bool = False) -> list[str]:
+    """Tensors that :func:`quantize` needs a limit for, in graph order."""
+    every = layers(model)
+    names = dict.fromkeys(name for layer in every for name in layer.data)
+    if outputs:
+        names |= dict.fromkeys(placement.outputs(model, every).values())
+    return list(names)
+
+
 def sensitivity(
     model: onnx.ModelProto,
     limits: Mapping[str, float] | None,
@@ -299,17 +360,23 @@ def sensitivity(
     *,
     bits: Bits = 8,
     per_tensor: bool = False,
+    outputs: bool = False,
 ) -> list[tuple[str, float]]:
     """Signal-to-quantisation-noise ratio (dB) of each layer's own quantisation, worst first.
 
     Beside each layer runs its quantised twin on the same float activations, so one pass over the inputs
-    ranks all of them.
+    ranks all of them. With ``outputs`` also each ``output of NODE`` that others than quantised layers read.
     """
-    probe, outputs = _with_twins(model, limits, bits, per_tensor)
+    probe, compared = _with_twins(model, limits, bits, per_tensor, outputs)
+    if outputs:
+        for name, tensor in placement.rounded(model, layers(model)).items():
+            error = f"{tensor}/rounding"
+            probe.graph.node.append(helper.make_node("Sub", [tensor, f"{tensor}/dq"], [error], error))
+            compared[placement.OUTPUT + name] = tensor, error
     wanted: dict[str, tuple[str, str]] = {}
-    for name, out in outputs.items():
-        wanted[name] = (f"{out}/signal", f"{out}/noise")
-        for source, sum_of in zip((out, f"{out}/error"), wanted[name], strict=True):
+    for name, pair in compared.items():
+        wanted[name] = (f"{name}/signal", f"{name}/noise")
+        for source, sum_of in zip(pair, wanted[name], strict=True):
             probe.graph.node.append(
                 helper.make_node("ReduceSumSquare", [source], [sum_of], sum_of, keepdims=0)
             )
@@ -347,6 +414,7 @@ def correct_bias(
     kept: Collection[str] = (),
     *,
     per_tensor: bool = False,
+    outputs: bool = False,
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A copy of the float graph whose biases make up for the mean shift of each layer's own quantisation.
 
@@ -359,24 +427,24 @@ def correct_bias(
     (ModelProto, tuple of str)
         The graph to quantise, and the layers that were corrected.
     """
-    probe, outputs = _with_twins(model, limits, 8, per_tensor)
+    probe, compared = _with_twins(model, limits, 8, per_tensor, outputs)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     arrays = {tensor.name: np.array(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     places = {
         node.name: place
         for node in result.graph.node
-        if node.name in outputs and node.name not in kept
+        if node.name in compared and node.name not in kept
         for place in [_bias_place(node, result, arrays)]
         if place is not None
     }
-    session = Session(probe, [f"{outputs[name]}/error" for name in places])
+    session = Session(probe, [compared[name][1] for name in places])
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
     for features in inputs:
         values = session.run(features)
         for name, (_, _, axis) in places.items():
-            error = np.moveaxis(values[f"{outputs[name]}/error"].astype(np.float64), axis, -1)
+            error = np.moveaxis(values[compared[name][1]].astype(np.float64), axis, -1)
             flat = error.reshape(-1, error.shape[-1])
             sums[name] = sums.get(name, 0.0) + flat.sum(0)
             counts[name] = counts.get(name, 0) + len(flat)
@@ -417,13 +485,13 @@ def _bias_place(
 
 
 def _with_twins(
-    model: onnx.ModelProto, limits: Mapping[str, float] | None, bits: Bits, per_tensor: bool
-) -> tuple[onnx.ModelProto, dict[str, str]]:
+    model: onnx.ModelProto, limits: Mapping[str, float] | None, bits: Bits, per_tensor: bool, outputs: bool
+) -> tuple[onnx.ModelProto, dict[str, tuple[str, str]]]:
     """The float graph with a quantised twin of each layer on the same activations.
 
-    Returns the graph and each layer's first output tensor; ``OUTPUT/error`` is that minus the twin's.
+    Returns the graph, and for each layer its first output tensor and that minus the twin's.
     """
-    quantized = quantize(model, limits, bits=bits, per_tensor=per_tensor)
+    quantized = quantize(model, limits, bits=bits, per_tensor=per_tensor, outputs=outputs)
     probe = onnx.ModelProto()
     probe.CopyFrom(quantized)
     del probe.graph.initializer[:]
@@ -434,7 +502,7 @@ def _with_twins(
         tensor for tensor in quantized.graph.initializer if tensor.name not in known
     )
     added: set[str] = set()
-    outputs: dict[str, str] = {}
+    compared: dict[str, tuple[str, str]] = {}
     names = {layer.node for layer in layers(model, weights_only=limits is None)}
     nodes: list[onnx.NodeProto] = []
     for node in quantized.graph.node:
@@ -450,11 +518,11 @@ def _with_twins(
             twin.output[:] = [f"{output}/twin" if output else "" for output in node.output]
             nodes.append(twin)
             out = next(output for output in node.output if output)
-            outputs[node.name] = out
+            compared[node.name] = out, f"{out}/error"
             nodes.append(helper.make_node("Sub", [out, f"{out}/twin"], [f"{out}/error"], f"{node.name}/Sub"))
     del probe.graph.node[:]
     probe.graph.node.extend(nodes)
-    return probe, outputs
+    return probe, compared
 
 
 _OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "GRU", "LSTM", "RNN")

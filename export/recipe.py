@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, Calibration, Key, Manifest
 from zoo.errors import BundleError, NodeRefused, TargetError
-from zoo.export import calibrate, half, quantize, rescale, rewrites
+from zoo.export import calibrate, half, placement, quantize, rescale, rewrites
 from zoo.export.builders import Built, Request, builder
 from zoo.export.graph import Graph, Trace
 from zoo.export.inputs import Features, Preprocessor, Progress
@@ -59,6 +59,8 @@ class Recipe:
         Gives a manifest for a built engine, so that the runtime can open it before the bundle is written.
     options : tuple of str
         Further steps of the int8 quantiser.
+    learned : bool
+        The int8 ranges are learned with the weights (``zoo train --qat``), for Q/DQ pairs on inputs of layers only.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Recipe:
         method: calibrate.Method,
         draft: Callable[[Lowered, Built], Manifest],
         options: tuple[QuantizeOption, ...] = (),
+        learned: bool = False,
     ) -> None:
         self.variant = variant
         self.target = target
@@ -80,6 +83,7 @@ class Recipe:
         self.method = method
         self._draft = draft
         self.options = options
+        self.learned = learned
         self._options = target.options(precision)
         self.profile = target.profile(trace.profile, precision)
         self._builder, self._package = builder(target)
@@ -98,7 +102,13 @@ class Recipe:
             self.method,
             self._draft,
             options,
+            self.learned,
         )
+
+    @property
+    def outputs(self) -> bool:
+        """Whether int8 quantises outputs of layers too."""
+        return self._options.quantize_outputs and not self.learned
 
     @property
     def per_tensor(self) -> bool:
@@ -148,16 +158,18 @@ class Recipe:
             assert chosen is not None
             if limits is None:
                 graph, limits = self.prepare(graph, chosen, progress)
+            kept = sorted({*kept, *self.floats(graph)})
             model = graph.model
             if "bias-correct" in self.options:
                 features = chosen.features(self.preprocessor)
-                model, _ = quantize.correct_bias(model, limits, features, kept, per_tensor=self.per_tensor)
-            model = quantize.quantize(model, limits, kept, per_tensor=self.per_tensor)
+                model, _ = quantize.correct_bias(
+                    model, limits, features, kept, per_tensor=self.per_tensor, outputs=self.outputs
+                )
+            model = quantize.quantize(model, limits, kept, per_tensor=self.per_tensor, outputs=self.outputs)
             record = chosen.record(self.variant, self.method, self.options)
             return Lowered(self.adapt(graph.with_model(model)), tuple(sorted(kept)), record, limits)
         if self.precision in quantize.BITS:
-            layers = quantize.layers(graph.model, weights_only=True)
-            kept = sorted({*kept, *(layer.node for layer in layers if layer.op in self._options.float_ops)})
+            kept = sorted({*kept, *self.floats(graph)})
             model = quantize.quantize(graph.model, None, kept, bits=quantize.BITS[self.precision])
             return Lowered(graph.with_model(model), tuple(sorted(kept)))
         if self.precision == "fp16":
@@ -167,6 +179,13 @@ class Recipe:
             model, kept = half.to_bfloat16(graph.model)
             return Lowered(graph.with_model(model), tuple(kept))
         return Lowered(graph)
+
+    def floats(self, graph: Graph) -> list[str]:
+        """Layers that stay in float32 whatever they lose or not: the engine cannot build them, or runs them slower."""
+        if self.precision == "int8":
+            return placement.thin(graph.model) if self.outputs else []
+        layers = quantize.layers(graph.model, weights_only=True)
+        return [layer.node for layer in layers if layer.op in self._options.float_ops]
 
     def effect(
         self, graph: Graph, lowered: Lowered, chosen: calibrate.CalibrationSet, inputs: Sequence[Features]
@@ -195,11 +214,12 @@ class Recipe:
         self, graph: Graph, chosen: calibrate.CalibrationSet, progress: Progress | None = None
     ) -> dict[str, float]:
         """Activation ranges of every layer that can be quantised."""
-        names = dict.fromkeys(name for layer in quantize.layers(graph.model) for name in layer.data)
+        names = quantize.ranged(graph.model, outputs=self.outputs)
         recording = calibrate.record_items(
-            graph.model, graph.sha256, list(names), chosen, self.variant, self.preprocessor, progress
+            graph.model, graph.sha256, names, chosen, self.variant, self.preprocessor, progress
         )
-        return calibrate.thresholds(recording, self.method)
+        unsigned = placement.positive(graph.model) if self.outputs else ()
+        return calibrate.thresholds(recording, self.method, unsigned)
 
     def build(self, lowered: Lowered) -> Artifact:
         """Build the engine and open it with the runtime, or onnxruntime on its graph where it cannot run here.

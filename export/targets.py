@@ -36,12 +36,14 @@ class BuildOptions(Spec, frozen=True):
     ``static`` names dynamic dimensions that the engine file fixes at their usual size.
     ``hint`` says that the engine lowers a float32 graph to this precision itself, when told; else the graph is cast.
     ``float_ops`` are operators that the engine cannot build with integer weights: their layers stay float.
+    ``quantize_outputs`` says that the engine computes convolutions in integers only where their outputs are quantised too.
     ``optimization_level`` (0 to 5) and ``workspace_mib`` are TensorRT's.
     """
 
     static: tuple[str, ...] = ()
     hint: bool = False
     float_ops: tuple[str, ...] = ()
+    quantize_outputs: bool = False
     optimization_level: Annotated[int, Meta(ge=0, le=5)] | None = None
     workspace_mib: Annotated[int, Meta(ge=1)] | None = None
 
