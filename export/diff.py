@@ -69,8 +69,8 @@ class Side(Protocol):
     name: str
     precision: Precision
 
-    def features(self, path: Path) -> Features:
-        """What its own pipeline makes of a raw input."""
+    def features(self, given: str) -> Features:
+        """What its own pipeline makes of a raw input: a file's path, or a text."""
         ...
 
     def tensors(self, features: Features) -> Tensors:
@@ -83,9 +83,11 @@ class Side(Protocol):
 
 
 class _OnnxSide:
-    def __init__(self, name: str, precision: Precision, pipeline: Pipeline, model: onnx.ModelProto) -> None:
+    def __init__(
+        self, name: str, precision: Precision, pipeline: Pipeline, modality: str, model: onnx.ModelProto
+    ) -> None:
         self.name, self.precision = name, precision
-        self._pipeline = pipeline
+        self._pipeline, self._modality = pipeline, modality
         self._origins = {
             output: Origin(node.name, node.op_type)
             for node in model.graph.node
@@ -94,8 +96,8 @@ class _OnnxSide:
         }
         self._session = Session(model, list(self._origins))
 
-    def features(self, path: Path) -> Features:
-        return (self._pipeline.run_file(path)[0],)
+    def features(self, given: str) -> Features:
+        return _features(self._pipeline, self._modality, given)
 
     def tensors(self, features: Features) -> Tensors:
         found = self._session.run(features)
@@ -113,7 +115,7 @@ class _OpenVinoSide:
 
         manifest = bundle.manifest
         self.name, self.precision = str(bundle.path), manifest.precision
-        self._pipeline = bundle.pipeline()
+        self._pipeline, self._modality = bundle.pipeline(), manifest.input.modality
         spec = manifest.engines[0]
         core = ov.Core()
         model = core.read_model(bundle.read(spec.file), bundle.read(spec.extra_files[0]))
@@ -134,8 +136,8 @@ class _OpenVinoSide:
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint(spec.precision), "INFERENCE_NUM_THREADS": "1"}
         )
 
-    def features(self, path: Path) -> Features:
-        return (self._pipeline.run_file(path)[0],)
+    def features(self, given: str) -> Features:
+        return _features(self._pipeline, self._modality, given)
 
     def tensors(self, features: Features) -> Tensors:
         feeds = {
@@ -159,7 +161,7 @@ class _ReferenceSide:
         graph = Trace(card, variant).finish(weights.tensors)
         self.name = f"{variant.name} (PyTorch)"
         self.precision: Precision = "fp32"
-        self._pipeline = card.pipeline(variant)
+        self._pipeline, self._modality = card.pipeline(variant), card.file.input.modality
         self._modules = graph.modules
         outputs = [output.name for output in card.file.engine_outputs]
         self._reference = Reference(build_reference(card, variant, weights.tensors), outputs)
@@ -169,8 +171,8 @@ class _ReferenceSide:
             name: Origin(self._modules.get(name) or made[name].name, made[name].op_type) for name in names
         }
 
-    def features(self, path: Path) -> Features:
-        return (self._pipeline.run_file(path)[0],)
+    def features(self, given: str) -> Features:
+        return _features(self._pipeline, self._modality, given)
 
     def tensors(self, features: Features) -> Tensors:
         modules = self._reference.modules(features)
@@ -183,6 +185,10 @@ class _ReferenceSide:
 
     def origins(self) -> Mapping[str, Origin]:
         return self._origins
+
+
+def _features(pipeline: Pipeline, modality: str, given: str) -> Features:
+    return (pipeline.run(given) if modality == "text" else pipeline.run_file(given)[0],)
 
 
 def open_side(path: Path) -> Side:
@@ -200,7 +206,7 @@ def open_side(path: Path) -> Side:
     engine = manifest.engines[0]
     if engine.kind == "onnxruntime":
         model = onnx.load_model_from_string(bundle.read(engine.file))
-        return _OnnxSide(str(path), manifest.precision, bundle.pipeline(), model)
+        return _OnnxSide(str(path), manifest.precision, bundle.pipeline(), manifest.input.modality, model)
     if engine.kind == "openvino":
         return _OpenVinoSide(bundle)
     raise TargetError(
@@ -214,15 +220,15 @@ def open_reference(path: Path) -> Side:
     return _ReferenceSide(open_bundle(path).manifest.name)
 
 
-def diff(a: Side, b: Side, path: Path, *, tolerance: float | None = None) -> DiffReport:
+def diff(a: Side, b: Side, given: str, *, tolerance: float | None = None) -> DiffReport:
     """Run both sides on one raw input and compare every tensor that both name.
 
     Parameters
     ----------
     a, b : Side
         The expected and the found side. Each starts from the raw input through its own pipeline.
-    path : Path
-        An audio file.
+    given : str
+        Path of an audio file, or a text, as the pipelines take it.
     tolerance : float or None
         Largest difference as a share of the tensor's range on side A. None: that of the lower precision.
 
@@ -235,7 +241,7 @@ def diff(a: Side, b: Side, path: Path, *, tolerance: float | None = None) -> Dif
         tolerance = max(TOLERANCE[a.precision], TOLERANCE[b.precision])
     if not (tolerance >= 0 and math.isfinite(tolerance)):
         raise InputError(f"the tolerance is {tolerance}; it must be a number from 0 on")
-    features_a, features_b = a.features(path), b.features(path)
+    features_a, features_b = a.features(given), b.features(given)
     rows = [
         _compare(
             "features" if len(features_a) == 1 else f"features {i}", Origin("pipeline", "-"), x, y, tolerance

@@ -104,7 +104,7 @@ class Trace:
         inputs = card.file.engine_inputs
         net = card.build(variant.config).eval()
         examples, shapes = _examples(card, self.profile)
-        with _quiet():
+        with _quiet(), _free_time():
             try:
                 program = torch.onnx.export(
                     net,

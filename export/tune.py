@@ -500,7 +500,9 @@ def _notes(manifest: Manifest, choice: Choice) -> tuple[str, ...]:
     tuning = choice.tuning
     slower: dict[str, tuple[float, float, float]] = {}
     for trial in tuning.trials:
-        if trial.ratio is not None and trial.ratio[1] > 1 and trial.precision != tuning.trials[0].precision:
+        alone = (trial.threads, trial.batch) == (tuning.trials[0].threads, tuning.trials[0].batch)
+        other = trial.precision != tuning.trials[0].precision
+        if trial.ratio is not None and trial.ratio[1] > 1 and other and alone:
             slower.setdefault(trial.precision, trial.ratio)
     text = f"auto chose {manifest.precision}, measured on the exporting machine (zoo inspect has the table)"
     for precision, (value, low, high) in slower.items():

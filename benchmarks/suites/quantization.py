@@ -325,13 +325,12 @@ def measure(
         report = bench(timed, options, progress=progress)
     except ZooError as error:
         shared.notes.append(f"latency is not measured: {error}")
-    assert variant.folds is not None
     return Case(
         variant=variant.name,
         target=target.name,
         engine=target.engine,
         metric=variant.metric,
-        protocol=f"{variant.folds.protocol}, {len(shared.folds)} folds",
+        protocol=variant.protocol,
         n=len(shared.truth),
         calibration=len(shared.chosen.items),
         kept=len(shared.cell.gate.kept) if shared.cell.gate else 0,

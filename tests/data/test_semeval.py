@@ -76,7 +76,7 @@ def test_wrong_files_and_names(tmp_path: Path) -> None:
     path = regression(tmp_path / "r.txt", "1\tx\tjoy\t0.5")
     with pytest.raises(DataError, match="has the header"):
         semeval.read(path, subtask="E-c")
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="give the folder that holds task1, or one file"):
         semeval.read(tmp_path, subtask="V-reg")
     with pytest.raises(DataError, match="no subtask 'E-d'"):
         semeval.read(tmp_path, subtask="E-d")  # type: ignore[arg-type]

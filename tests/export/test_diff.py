@@ -41,7 +41,7 @@ def altered(source: Path, out: Path, tensor: str, factor: float) -> Path:
 
 
 def test_a_bundle_agrees_with_its_reference(ready_bundle: Path, clip: Path) -> None:
-    report = diff(open_reference(ready_bundle), open_side(ready_bundle), clip)
+    report = diff(open_reference(ready_bundle), open_side(ready_bundle), str(clip))
     assert report.first_over is None
     assert report.tolerance == 1e-5
     assert report.tensors[0].tensor == "features"
@@ -59,7 +59,7 @@ def test_the_altered_node_is_the_first_over(
     if tensor not in names:
         tensor = next(o for n in model.graph.node if n.op_type in ("Gemm", "MatMul") for o in n.output)
     other = altered(ready_bundle, tmp_path / "altered", tensor, 1.01)
-    report = diff(open_side(ready_bundle), open_side(other), clip)
+    report = diff(open_side(ready_bundle), open_side(other), str(clip))
     assert report.first_over is not None
     assert report.first_over.tensor == tensor
     assert report.first_over.max_error == pytest.approx(0.0075, rel=0.35)  # 1 % of values with an offset
@@ -73,7 +73,7 @@ def test_openvino_is_laid_open(ready_bundle: Path, clip: Path, tmp_path: Path) -
     from zoo.export.exporter import export_model
 
     made = export_model("tim-net-emodb", target="openvino-cpu", precision="fp32", out=tmp_path / "ov").path
-    report = diff(open_side(ready_bundle), open_side(made), clip)
+    report = diff(open_side(ready_bundle), open_side(made), str(clip))
     assert report.first_over is None
     assert len(report.tensors) > 100
 
@@ -94,9 +94,9 @@ def test_a_compiled_engine_is_refused(ready_bundle: Path, tmp_path: Path) -> Non
 def test_bad_input_and_tolerance(ready_bundle: Path, clip: Path, tmp_path: Path) -> None:
     side = open_side(ready_bundle)
     with pytest.raises(InputError, match="the tolerance is nan"):
-        diff(side, side, clip, tolerance=float("nan"))
+        diff(side, side, str(clip), tolerance=float("nan"))
     with pytest.raises(InputError, match="No such file"):
-        diff(side, side, tmp_path / "none.wav")
+        diff(side, side, str(tmp_path / "none.wav"))
 
 
 def test_the_command(ready_bundle: Path, clip: Path, tmp_path: Path) -> None:

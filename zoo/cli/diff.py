@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 @click.command("diff")
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option(
-    "--input", "path", type=click.Path(path_type=Path), required=True, help="A raw input: an audio file."
-)
+@click.option("--input", "given", required=True, help="A raw input: an audio file, or a text.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def diff_command(
-    a: str, b: str | None, path: Path, tolerance: float | None, show_all: bool, as_json: bool
+    a: str, b: str | None, given: str, tolerance: float | None, show_all: bool, as_json: bool
 ) -> None:
     """Walk the tensors of bundles A and B on one raw input, and name the first node over the tolerance.
 
@@ -44,7 +41,7 @@ def diff_command(
 
     found = [find_bundle(name) for name in (a, b) if name is not None]
     expected = open_side(found[0]) if b is not None else open_reference(found[0])
-    report = diff(expected, open_side(found[-1]), path, tolerance=tolerance)
+    report = diff(expected, open_side(found[-1]), given, tolerance=tolerance)
     if as_json:
         emit_json(report)
     else:

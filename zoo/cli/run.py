@@ -57,6 +57,8 @@ def run_command(
     text = loaded.manifest.input.modality == "text"
     if hop and text:
         raise click.UsageError("--hop cuts audio into windows; this model takes texts")
+    if not text and "-" in inputs:
+        raise click.UsageError("- reads texts from standard input; this model takes audio files")
     for given in _lines(inputs) if text else inputs:
         found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
         for prediction in found:

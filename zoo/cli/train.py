@@ -134,7 +134,13 @@ def _tune(
     for model in result.models:
         which = "all items" if model.without is None else f"without {model.without}"
         click.echo(f"distillation loss, {which}: {model.before:.3g} -> {model.after:.3g}")
-    click.echo(f"next: zoo export {result.variant} --precision int8 --weights {out / result.weights}")
+    if result.gain and result.gain[0] <= 0:
+        click.echo(
+            "The held-out figure did not get better: calibration alone does as well, or train for more --epochs."
+        )
+    click.echo(
+        f"next: zoo export {result.variant} --precision int8 --weights {out / result.weights} --data {data}"
+    )
     click.echo(str(out))
 
 

@@ -90,6 +90,11 @@ def read(root: Path, *, subtask: Subtask, emotion: str | None = None) -> Dataset
     elif root.is_file():
         groups = {"file": read_file(root, subtask, emotion)}
     else:
+        if not path_of(root, subtask, "train", emotion).is_file():
+            raise DataError(
+                f"semeval: no {path_of(root, subtask, 'train', emotion)}; give the folder that holds task1, or one file "
+                "in the official format"
+            )
         groups = {
             split: read_file(path_of(root, subtask, split, emotion), subtask, emotion)
             for split in ("train", "dev")

@@ -93,6 +93,12 @@ def test_commands_take_texts(bundle: Path) -> None:
     assert "takes texts" in hop.stderr
 
 
+def test_diff_takes_a_text(bundle: Path) -> None:
+    done = CliRunner().invoke(cli, ["diff", str(bundle), "--input", HAPPY, "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["first_over"] is None
+
+
 def test_eval_takes_a_file_in_semevals_format(bundle: Path, tmp_path: Path) -> None:
     marks = ["0"] * 11
     marks[semeval.EMOTIONS.index("joy")] = "1"
@@ -112,9 +118,17 @@ def test_eval_takes_a_file_in_semevals_format(bundle: Path, tmp_path: Path) -> N
 
 def test_recurrent_layers_keep_their_time_free_when_captured_again() -> None:
     from zoo.export.graph import Trace, capture
+    from zoo.export.session import Session
+    from zoo.export.weights import random_tensors
 
     card, variant = registry.find("ntua-slp-v-reg")
     Trace(card, variant)
+    again = Trace(card, variant).finish(random_tensors(card, variant, 1))
+    # Time was a constant of the second graph once: torch remembers what it did with a recurrent operator.
+    assert again.inputs[0].shape == ("batch", "time")
+    session = Session(again.model)
+    for length in (3, 24, 40):
+        assert session.run((np.ones(length, np.int64),))["attention"].shape == (1, length)
     program = capture(card, variant, card.build(variant.config).eval())
     names = [str(node.target) for node in program.graph.nodes]
     assert names.count("aten.lstm.input") == 4
