@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from zoo import registry
+from zoo.bundle import write_file
 from zoo.errors import DataError, ZooError
 from zoo.export.weights import check_tensors, reference_shapes
 
@@ -77,14 +76,6 @@ def write_atomically(out: Path, data: bytes) -> None:
     """Write a file as a whole or not at all; ZooError where the folder cannot be written."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, temp = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            os.chmod(temp, 0o644)
-            os.replace(temp, out)
-        except BaseException:
-            os.unlink(temp)
-            raise
+        write_file(out, data)
     except OSError as error:
         raise ZooError(f"{out} cannot be written: {error.strerror}") from error

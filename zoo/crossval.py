@@ -15,20 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo import metrics, ops
+from zoo.bundle import write_file
 from zoo.data import Dataset
-from zoo.errors import DataError
+from zoo.errors import DataError, ZooError
 from zoo.pipeline import Pipeline
 
 F32 = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 ProtocolName = Literal["final", "kfold", "loso"]
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,6 +208,26 @@ def splits(protocol: ProtocolName, corpus: Corpus, *, folds: int, seed: int) -> 
     return {name: np.flatnonzero(groups == name) for name in names}
 
 
+def read_recipe(variant: Any, kind: type[R]) -> R:
+    """The ``training`` table of a variant's card.
+
+    Raises
+    ------
+    ZooError
+        It does not fit ``kind``.
+    """
+    try:
+        return msgspec.convert(dict(variant.training), kind)
+    except msgspec.ValidationError as error:
+        raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+
+
+def check_protocol(variant: Any, protocol: str) -> None:
+    """Refuse a protocol that does not exist with a DataError."""
+    if protocol not in get_args(ProtocolName):
+        raise DataError(f"{variant.name}: there is no protocol {protocol!r}; choose final, kfold or loso")
+
+
 def run_folds(
     name: str,
     corpus: Corpus,
@@ -336,13 +358,13 @@ def write_report(
     if weights_name is not None:
         about = {"variant": variant.name, "protocol": protocol, "epochs": epochs, "seed": seed}
         # one entry only: the library writes several in an order that changes from run to run
-        write_atomic(out / weights_name, save(tensors, metadata={"zoo": json.dumps(about)}))
+        write_file(out / weights_name, save(tensors, metadata={"zoo": json.dumps(about)}))
     predictions_name: str | None = None
     if predictions:
         predictions_name = f"{stem}.predictions.json"
         lines = ",\n".join(json.dumps(row) for row in predictions)
         head = f'{{"variant": "{variant.name}", "labels": {json.dumps(list(variant.labels))}, "items": [\n'
-        write_atomic(out / predictions_name, f"{head}{lines}\n]}}\n".encode())
+        write_file(out / predictions_name, f"{head}{lines}\n]}}\n".encode())
     report = TrainReport(
         variant=variant.name,
         protocol=protocol,
@@ -369,12 +391,5 @@ def write_report(
         "command": command,
         "environment": dict(environment),
     }
-    write_atomic(out / f"{stem}.json", msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    write_file(out / f"{stem}.json", msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return report
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "check.h"
 #include "zoo/isa.h"
 #include "zoo/pipeline.h"
 #include "zoo/signal.h"
@@ -16,27 +17,6 @@
 namespace {
 
 using zoo::Span;
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                               \
-  do {                                                       \
-    if (!(condition)) {                                      \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                              \
-      std::printf("\n");                                     \
-      ++failures;                                            \
-    }                                                        \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 // Exactly n floats on the heap, none behind them.
 std::unique_ptr<float[]> Exact(const std::vector<float>& v) {

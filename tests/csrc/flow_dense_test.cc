@@ -13,32 +13,12 @@
 #include "core/buffer.h"
 #include "core/kernels.h"
 #include "flow/dense_kernels.h"
+#include "check.h"
 #include "zoo/flow_farneback.h"
 #include "zoo/flow_tvl1.h"
 #include "zoo/isa.h"
 
 namespace {
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                               \
-  do {                                                       \
-    if (!(condition)) {                                      \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                              \
-      std::printf("\n");                                     \
-      ++failures;                                            \
-    }                                                        \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 // Smooth texture that moves by (t, -t / 2) pixels.
 std::unique_ptr<uint8_t[]> Frame(int width, int height, double t, std::mt19937 rng) {

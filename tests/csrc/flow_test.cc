@@ -8,32 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "zoo/flow_dis.h"
 #include "zoo/isa.h"
 #include "zoo/pipeline.h"
 
 namespace {
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                               \
-  do {                                                       \
-    if (!(condition)) {                                      \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                              \
-      std::printf("\n");                                     \
-      ++failures;                                            \
-    }                                                        \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 // A smooth pattern moved by (dx, dy), exactly width * height bytes.
 std::unique_ptr<uint8_t[]> Pattern(int width, int height, double dx, double dy) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the functionals with many lengths, windows and hops on every instruction set, in parts and as a whole. Buffers have
 // exactly the promised size, so that AddressSanitizer sees any access beyond them.
+#include "check.h"
 #include "zoo/functionals.h"
 
 #include <algorithm>
@@ -17,27 +18,6 @@
 namespace {
 
 using zoo::Span;
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                    \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-      ++failures;                                                 \
-    }                                                             \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 // Values on the heap, none behind them.
 struct Exact {

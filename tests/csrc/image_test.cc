@@ -9,33 +9,13 @@
 #include <random>
 #include <vector>
 
+#include "check.h"
 #include "zoo/isa.h"
 #include "zoo/pipeline.h"
 
 namespace {
 
 using Bytes = std::vector<uint8_t>;
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                    \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-      ++failures;                                                 \
-    }                                                             \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 zoo::Extent ExtentOf(std::initializer_list<int64_t> dims, double rate) {
   zoo::Extent e;

@@ -11,31 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "zoo/isa.h"
 #include "zoo/lld.h"
 
 namespace {
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                    \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-      ++failures;                                                 \
-    }                                                             \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 // Voiced stretches of changing pitch, noise and silence in turn.
 std::vector<float> Signal(std::mt19937& rng, int64_t n, int32_t rate) {

@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "check.h"
 #include "zoo/isa.h"
 #include "zoo/speech.h"
 
@@ -17,27 +18,6 @@ namespace {
 
 using zoo::Range;
 using zoo::Span;
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                    \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-      ++failures;                                                 \
-    }                                                             \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 std::vector<float> Noise(std::mt19937& rng, int64_t n) {
   std::uniform_real_distribution<float> u(-1, 1);

@@ -11,31 +11,11 @@
 #include <string_view>
 #include <vector>
 
+#include "check.h"
 #include "zoo/pipeline.h"
 #include "zoo/text.h"
 
 namespace {
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                    \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-      ++failures;                                                 \
-    }                                                             \
-  } while (0)
-
-template <class T>
-T Take(zoo::Result<T> r) {
-  if (!r.ok()) {
-    std::printf("unexpected error: %s\n", r.status().message().c_str());
-    std::exit(1);
-  }
-  return std::move(r.value());
-}
 
 // A copy of exactly its size.
 class Exact {

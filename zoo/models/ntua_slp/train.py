@@ -26,6 +26,8 @@ from safetensors.numpy import load_file, save
 from torch import Tensor, nn
 
 from zoo import _native, metrics
+from zoo.bundle import write_file
+from zoo.crossval import read_recipe
 from zoo.data import Dataset
 from zoo.errors import DataError
 from zoo.evaluation import judge
@@ -244,7 +246,7 @@ def train(
     """
     if protocol != "final" or folds is not None:
         raise DataError(f"{variant.name}: the official files fix the held-out tweets; use --protocol final")
-    recipe = msgspec.convert(variant.training, Recipe)
+    recipe = read_recipe(variant, Recipe)
     seed = recipe.seed if seed is None else seed
     recipe = msgspec.structs.replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
     stem = f"{variant.name}.{recipe.start}.{seed}"
@@ -292,7 +294,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     about = {"variant": variant.name, "start": recipe.start, "seed": seed, "epoch": fitted.epoch}
     tensors = {name: value.numpy() for name, value in own.items()}
-    _write(weights, save(tensors, metadata={"zoo": json.dumps(about)}))
+    write_file(weights, save(tensors, metadata={"zoo": json.dumps(about)}))
     document = {
         "schema": 1,
         "report": msgspec.to_builtins(report),
@@ -302,7 +304,7 @@ def train(
         "seconds": round(fitted.seconds, 1),
         "environment": {"isa": _native.isa(), "torch": str(torch.__version__), "machine": platform.machine()},
     }
-    _write(result, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    write_file(result, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return report
 
 
@@ -322,9 +324,3 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"{path} is missing; train that model first")
     return {name: torch.from_numpy(value) for name, value in load_file(path).items()}
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

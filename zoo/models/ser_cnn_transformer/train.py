@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import _native
+from zoo.bundle import write_file
 from zoo.crossval import (
     Augment,
     Corpus,
@@ -37,10 +38,11 @@ from zoo.crossval import (
     ProtocolName,
     Trained,
     TrainReport,
+    check_protocol,
     read_corpus,
+    read_recipe,
     run_folds,
     splits,
-    write_atomic,
     write_report,
 )
 from zoo.errors import DataError, ZooError
@@ -133,7 +135,7 @@ class State:
         }
         torch.save(content, buffer)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, buffer.getvalue())
+        write_file(path, buffer.getvalue())
 
     def load(self, path: Path, key: str) -> None:
         """Go on from a checkpoint.
@@ -326,12 +328,8 @@ def train(
     DataError
         The data set is not as expected, a fold does not exist, or a checkpoint is damaged.
     """
-    if protocol not in ("final", "kfold", "loso"):
-        raise DataError(f"{variant.name}: there is no protocol {protocol!r}; choose final, kfold or loso")
-    try:
-        recipe = msgspec.convert(dict(variant.training), Recipe)
-    except msgspec.ValidationError as error:
-        raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+    check_protocol(variant, protocol)
+    recipe = read_recipe(variant, Recipe)
     command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
     if epochs is not None and epochs != recipe.epochs:
         recipe = msgspec.structs.replace(recipe, epochs=epochs)

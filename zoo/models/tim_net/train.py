@@ -42,7 +42,9 @@ from zoo.crossval import (
     ProtocolName,
     Trained,
     TrainReport,
+    check_protocol,
     read_corpus,
+    read_recipe,
     run_folds,
     splits,
     write_report,
@@ -611,12 +613,8 @@ def train(
     DataError
         The data set is not as expected, a fold does not exist, or a checkpoint is damaged.
     """
-    if protocol not in ("final", "kfold", "loso"):
-        raise DataError(f"{variant.name}: there is no protocol {protocol!r}; choose final, kfold or loso")
-    try:
-        recipe = msgspec.convert(dict(variant.training), Recipe)
-    except msgspec.ValidationError as error:
-        raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+    check_protocol(variant, protocol)
+    recipe = read_recipe(variant, Recipe)
     usual = recipe
     seed = recipe.seed if seed is None else seed
     if epochs is not None:
