@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph rewrites, all in one place, each exact and each with a test. They change the model in place."""
+"""Graph rewrites, all in one place, each exact unless it says otherwise, and each with a test. They change the model in place."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from onnx.reference import ReferenceEvaluator
 #: Operators that only move values about.
 _MOVES = ("Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _SCOPES = "pkg.torch.onnx.name_scopes"
+#: Domain of the operators that onnxruntime has beyond ONNX.
+_ONNXRUNTIME = "com.microsoft"
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> int:
@@ -338,6 +340,72 @@ def shield_recurrent(model: onnx.ModelProto) -> int:
     return done
 
 
+def integer_lstms(model: onnx.ModelProto) -> int:
+    """Hand each LSTM with int8 weights to onnxruntime's own integer operator; returns how many.
+
+    Between Q/DQ pairs onnxruntime computes an LSTM in float. Its DynamicQuantizeLSTM takes the same integers and scales, and
+    rounds its data and each step's state to 8 bits by their range at hand, so the data needs no fixed range.
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    done = 0
+    for node in graph.node:
+        if node.op_type != "LSTM" or node.domain or any(a.name == "layout" and a.i for a in node.attribute):
+            continue
+        weights = [producers.get(name) for name in node.input[1:3]]
+        taken = [_integers(weight, constants) for weight in weights]
+        if any(found is None for found in taken):
+            continue
+        scales: list[str] = []
+        for index, found in enumerate(taken):
+            assert found is not None
+            values, scale = found
+            name = f"{node.name}/{'wr'[index]}"
+            parts = {"integers": values, "scale": scale, "zero": np.zeros_like(scale, np.int8)}
+            graph.initializer.extend(
+                numpy_helper.from_array(np.ascontiguousarray(part), f"{name}/{what}")
+                for what, part in parts.items()
+            )
+            node.input[1 + index] = f"{name}/integers"
+            scales += [f"{name}/scale", f"{name}/zero"]
+        data = producers.get(node.input[0])
+        rounded = producers.get(data.input[0]) if data is not None else None
+        if data is not None and rounded is not None:
+            if (data.op_type, rounded.op_type) == ("DequantizeLinear", "QuantizeLinear"):
+                node.input[0] = rounded.input[0]
+        node.input.extend([""] * (8 - len(node.input)))
+        node.input.extend(scales)
+        node.op_type, node.domain = "DynamicQuantizeLSTM", _ONNXRUNTIME
+        for attribute in [a for a in node.attribute if a.name == "layout"]:
+            node.attribute.remove(attribute)
+        done += 1
+    if done:
+        if all(opset.domain != _ONNXRUNTIME for opset in model.opset_import):
+            model.opset_import.append(helper.make_opsetid(_ONNXRUNTIME, 1))
+        _drop_dead_nodes(graph)
+        drop_unused(model)
+    return done
+
+
+def _integers(
+    node: onnx.NodeProto | None, constants: Mapping[str, onnx.TensorProto]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """An LSTM's weights (directions, inputs, 4 * size) and their scales (directions[, 4 * size]); None unless they are int8
+    with a scale for all or for each row of a gate.
+    """
+    if node is None or node.op_type != "DequantizeLinear" or any(n not in constants for n in node.input):
+        return None
+    values, scale = (_array(constants[name]) for name in node.input[:2])
+    attributes = {a.name: a.i for a in node.attribute}
+    along = scale.ndim == 1 and attributes.get("axis", 1) == 1 and not attributes.get("block_size", 0)
+    if values.dtype != np.int8 or scale.dtype != np.float32 or not (scale.ndim == 0 or along):
+        return None
+    if len(node.input) > 2 and _array(constants[node.input[2]]).any():
+        return None
+    return values.transpose(0, 2, 1), np.broadcast_to(scale, (values.shape[0], *scale.shape))
+
+
 def dequantize_tables(model: onnx.ModelProto) -> int:
     """Let a table of int8 rows with a scale each be dequantised before a row is taken out of it; returns how many.
 
@@ -456,6 +524,7 @@ def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
 #: Rewrites that a target's file may ask for by name.
 PASSES: Mapping[str, Callable[[onnx.ModelProto], int]] = {
     "dequantize_tables": dequantize_tables,
+    "integer_lstms": integer_lstms,
     "plain_layer_norms": plain_layer_norms,
     "plain_matrix_products": plain_matrix_products,
     "shield_recurrent": shield_recurrent,
