@@ -344,7 +344,8 @@ def integer_lstms(model: onnx.ModelProto) -> int:
     """Hand each LSTM with int8 weights to onnxruntime's own integer operator; returns how many.
 
     Between Q/DQ pairs onnxruntime computes an LSTM in float. Its DynamicQuantizeLSTM takes the same integers and scales, and
-    rounds its data and each step's state to 8 bits by their range at hand, so the data needs no fixed range.
+    rounds its data and each step's state to 8 bits by their range at hand, so the data needs no fixed range. That is the range
+    of the whole batch (:func:`mixes_batch`).
     """
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -370,9 +371,9 @@ def integer_lstms(model: onnx.ModelProto) -> int:
             node.input[1 + index] = f"{name}/integers"
             scales += [f"{name}/scale", f"{name}/zero"]
         data = producers.get(node.input[0])
-        rounded = producers.get(data.input[0]) if data is not None else None
-        if data is not None and rounded is not None:
-            if (data.op_type, rounded.op_type) == ("DequantizeLinear", "QuantizeLinear"):
+        if data is not None and data.op_type == "DequantizeLinear":
+            rounded = producers.get(data.input[0])
+            if rounded is not None and rounded.op_type == "QuantizeLinear":
                 node.input[0] = rounded.input[0]
         node.input.extend([""] * (8 - len(node.input)))
         node.input.extend(scales)
@@ -386,6 +387,11 @@ def integer_lstms(model: onnx.ModelProto) -> int:
         _drop_dead_nodes(graph)
         drop_unused(model)
     return done
+
+
+def mixes_batch(model: onnx.ModelProto) -> bool:
+    """Whether an operator rounds by the range of a whole batch, so that an item's result depends on those beside it."""
+    return any(node.op_type == "DynamicQuantizeLSTM" for node in model.graph.node)
 
 
 def _integers(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
+from zoo.pipeline import Vocab
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
@@ -76,6 +77,9 @@ class Model:
         self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
+        last = manifest.pipeline[-1] if manifest.pipeline else None
+        #: Whether features are numbers of tokens, of which 0 is padding.
+        self._numbered = isinstance(last, Vocab)
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
 
     def __call__(self, raw: Raw) -> Prediction:
@@ -91,7 +95,7 @@ class Model:
         Raises
         ------
         InputError
-            Unreadable, empty or non-finite input.
+            Unreadable, empty or non-finite input; a text without a token.
         """
         start = perf_counter()
         features, decode_ms = self._features(raw)
@@ -117,12 +121,20 @@ class Model:
 
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
         run in separate engine calls.
+
+        Raises
+        ------
+        InputError
+            As :meth:`__call__`; the message names the index of the input. No result is returned then.
         """
         predictions: list[Prediction | None] = [None] * len(raws)
         pending: dict[tuple[int, ...], list[tuple[int, NDArray[Any], float, float]]] = {}
         for index, raw in enumerate(raws):
             start = perf_counter()
-            features, decode_ms = self._features(raw)
+            try:
+                features, decode_ms = self._features(raw)
+            except InputError as error:
+                raise InputError(f"input {index}: {error}") from error
             group = pending.setdefault(features.shape, [])
             group.append((index, features, decode_ms, (perf_counter() - start) * 1e3))
             if len(group) == self._max_batch:
@@ -197,6 +209,10 @@ class Model:
             text = self._text(raw)
             decode_ms = (perf_counter() - start) * 1e3
             features = self.pipeline.run(text)
+            if self._numbered and not (features.size and features[0]):
+                raise InputError(
+                    f"{self.name}: the text has no token to judge by; give at least one word, mark or emoji"
+                )
         elif isinstance(raw, (str, os.PathLike)):
             features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]

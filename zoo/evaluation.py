@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo import metrics
 from zoo.data import Dataset, Item, Source
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, InputError, ZooError
 from zoo.specs import Decode, Metric, Regression, Sigmoid, Softmax
 
 _Function = Callable[..., float]
@@ -164,7 +164,7 @@ def evaluate(
     Raises
     ------
     DataError
-        The data set is empty, its labels are not the model's, or its truth is of another kind.
+        The data set is empty, its labels are not the model's, its truth is of another kind, or the model refuses an item.
     ZooError
         Such a model is not scored by ``metric``.
     """
@@ -175,7 +175,10 @@ def evaluate(
     truth = by.truth(dataset)
     scores = []
     for i, item in enumerate(dataset.items):
-        scores.append(np.asarray(predict(item.source)).ravel())
+        try:
+            scores.append(np.asarray(predict(item.source)).ravel())
+        except InputError as error:
+            raise DataError(f"data set {dataset.name}, item {item.id}: {error}") from error
         if progress:
             progress("scoring", i + 1, len(truth))
     found = by.decide(np.stack(scores))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +52,27 @@ def test_a_tweet_gives_labels_and_the_weight_of_each_token(model: zoo.Model) -> 
 
 
 def test_any_length_and_kind_of_text(model: zoo.Model, tmp_path: Path) -> None:
-    empty = model("")
-    assert empty.attention == ()
-    assert set(empty.scores) == set(semeval.EMOTIONS)
-    assert len(model("no " * 500).attention) == 500
-    long = model("so happy " * 60_000)  # half a megabyte: the first 512 tokens count
-    assert len(long.attention) == 512
-    assert np.isfinite(list(long.scores.values())).all()
-    for text in ("\u202eעברית", "👍🏽❤️", "a\0b", "\ud800"):
-        assert np.isfinite(list(model(text).scores.values())).all()
+    for count in (1, 500):
+        assert len(model("no " * count).attention) == count
+    cut = model("no " * 512)
+    started = time.process_time()
+    long = model("no " * 350_000)  # a megabyte: the first 512 tokens count
+    assert time.process_time() - started < 5
+    assert long.attention == cut.attention
+    assert long.scores == cut.scores
+    for text in ("\u202eעברית", "مرحبا", "👍🏽❤️", "a\0b", "\ud800", "?"):
+        found = model(text)
+        assert np.isfinite(list(found.scores.values())).all()
+        assert sum(weight for _, weight in found.attention) == pytest.approx(1.0, abs=1e-5)
+    # Right-to-left marks turn the display, not the text.
+    assert [token for token, _ in model("\u202eעברית").attention][-1] == "עברית"
+    for text in ("", " ", "\t\n\u2028"):
+        with pytest.raises(
+            InputError, match="ntua-slp-e-c: the text has no token to judge by; give at least"
+        ):
+            model(text)
+    with pytest.raises(InputError, match="input 1: ntua-slp-e-c: the text has no token"):
+        model.batch([HAPPY, "", SAD])
     (tmp_path / "tweet.txt").write_text(HAPPY, encoding="utf-8")
     assert model(tmp_path / "tweet.txt").scores == model(HAPPY).scores
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
@@ -70,7 +83,7 @@ def test_any_length_and_kind_of_text(model: zoo.Model, tmp_path: Path) -> None:
 
 
 def test_a_batch_equals_singles(model: zoo.Model) -> None:
-    texts = [HAPPY, SAD, "", "ok", HAPPY, "ok then"]
+    texts = [HAPPY, SAD, "!", "ok", HAPPY, "ok then", "no " * 500, "so " * 500, "so " * 600]
     for text, found in zip(texts, model.batch(texts), strict=True):
         one = model(text)
         assert found.labels == one.labels
@@ -91,6 +104,39 @@ def test_commands_take_texts(bundle: Path) -> None:
     hop = CliRunner().invoke(cli, ["run", str(bundle), HAPPY, "--hop", "1"])
     assert hop.exit_code == 2
     assert "takes texts" in hop.stderr
+
+
+def test_run_goes_on_after_a_text_that_it_cannot_take(bundle: Path) -> None:
+    given = HAPPY.encode() + b"\r\n\ncaf\xe9\n" + "a\u2028b".encode()
+    found = CliRunner().invoke(cli, ["run", str(bundle), "-", SAD, "--json"], input=given)
+    assert found.exit_code == 3
+    rows = json.loads(found.stdout)
+    assert [row["input"] for row in rows] == [HAPPY, "", "caf\ufffd", "a\u2028b", SAD]
+    assert ["error" in row for row in rows] == [False, True, True, False, False]
+    assert found.stderr.splitlines() == [
+        "zoo: input 2: ntua-slp-e-c: the text has no token to judge by; give at least one word, mark or emoji",
+        "zoo: input 3: ntua-slp-e-c: the text is not UTF-8: 'caf\ufffd'; convert it, with iconv for example",
+    ]
+    assert rows[1]["error"] in found.stderr
+    # An argument that is no UTF-8 reaches Python as lone surrogates.
+    alone = CliRunner().invoke(cli, ["run", str(bundle), "caf\udce9"])
+    assert (alone.exit_code, alone.stdout) == (3, "")
+    assert "zoo: ntua-slp-e-c: the text is not UTF-8" in alone.stderr
+    table = CliRunner().invoke(cli, ["run", str(bundle), "", "so\nhappy " * 20])
+    assert table.exit_code == 3
+    assert "so happy so happy" in table.stdout
+    assert "\u2026" in table.stdout
+    none = CliRunner().invoke(cli, ["run", str(bundle), "-", "--json"], input=b"")
+    assert (none.exit_code, json.loads(none.stdout)) == (0, [])
+
+
+def test_eval_names_an_item_that_the_model_refuses(bundle: Path, tmp_path: Path) -> None:
+    head = "ID\tTweet\t" + "\t".join(semeval.EMOTIONS)
+    marks = "\t".join(["1"] + ["0"] * 10)
+    (tmp_path / "gold.txt").write_text(f"{head}\n1\t{HAPPY}\t{marks}\n2\t \t{marks}\n", encoding="utf-8")
+    done = CliRunner().invoke(cli, ["eval", str(bundle), "--data", str(tmp_path / "gold.txt")])
+    assert done.exit_code == 3
+    assert "item file/2: ntua-slp-e-c: the text has no token" in done.stderr
 
 
 def test_diff_takes_a_text(bundle: Path) -> None:
