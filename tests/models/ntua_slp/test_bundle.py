@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import zoo
 from zoo import registry
 from zoo.cli import cli
 from zoo.data import semeval
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
+from zoo.runtime.bench.subject import open_subject
+from zoo.store import find_bundle
 
 pytest.importorskip("torch", reason="torch is not installed")
 
@@ -160,6 +163,25 @@ def test_eval_takes_a_file_in_semevals_format(bundle: Path, tmp_path: Path) -> N
     bad = CliRunner().invoke(cli, ["eval", str(bundle), "--data", str(tmp_path / "none.txt")])
     assert bad.exit_code == 3
     assert "none.txt: no such file or folder" in bad.stderr
+
+
+@pytest.mark.parametrize("name", ["ekphrasis_onnxruntime", "ekphrasis_torch"])
+def test_a_peer_answers_as_the_bundle_does(name: str, bundle: Path, model: zoo.Model) -> None:
+    pytest.importorskip("ekphrasis", reason="ekphrasis is in the dev extra")
+    spec = f"{Path(__file__).resolve().parents[3] / 'benchmarks' / 'peers' / name}.py:factory"
+    peer: Any = open_subject(spec, bundle, 1)
+    assert set(peer.versions()) == {*name.split("_"), "numpy"}
+    texts = [HAPPY, SAD, "ok", "#ihappyday soooo GOOD :-)) @me http://t.co/x 5% f**k", "no " * 600]
+    for text, found in zip(texts, peer.many(texts), strict=True):
+        expected = model(text)
+        assert peer.features(text)[0].tolist() == model.features(text).tolist()
+        assert peer.pipeline(text).scores == pytest.approx(expected.scores, abs=1e-5)
+        assert found.scores == pytest.approx(expected.scores, abs=1e-5)
+        assert found.label is None
+    with pytest.raises(ZooError, match="needs a bundle"):
+        open_subject(spec, None, 1)
+    with pytest.raises(ZooError, match="know social_tokenize and vocab only"):
+        open_subject(spec, find_bundle("tim-net-emodb"), 1)
 
 
 def test_recurrent_layers_keep_their_time_free_when_captured_again() -> None:
