@@ -158,6 +158,7 @@ class Trace:
         modules = rewrites.name_by_scope(optimized)
         rewrites.drop_zero_states(optimized)
         rewrites.fold_weights(optimized)
+        rewrites.squeeze_directions(optimized)
         rewrites.strip(optimized)
         try:
             onnx.checker.check_model(optimized, full_check=True)

@@ -258,6 +258,56 @@ def test_a_shielded_recurrent_node_is_equal(op: str, both: bool) -> None:
     assert rewrites.shield_recurrent(recurrent(op)) == 0
 
 
+def joined(op: str, *, both: bool = False, last: str = "features") -> onnx.ModelProto:
+    """A recurrent node with its directions joined as torch does it: y (time, batch, directions * size), with ``last`` another
+    pair of them.
+    """
+    model = recurrent(op, both=both)
+    ends = {f"at{place}": place for place in range(5)}
+    cut = [
+        helper.make_node("Slice", ["shape", f"at{i}", f"at{i + 1}"], [f"dim{i}"], f"dim{i}") for i in range(4)
+    ]
+    first, second, order = {
+        "features": ("dim2", "dim3", ["dim0", "dim1", "joined"]),
+        "batch": ("dim1", "dim2", ["dim0", "joined", "dim3"]),
+        "first": ("dim0", "dim1", ["joined", "dim2", "dim3"]),
+    }[last]
+    model.graph.node.extend(
+        [
+            helper.make_node("Transpose", ["y"], ["turned"], "turned", perm=[0, 2, 1, 3]),
+            helper.make_node("Shape", ["turned"], ["shape"], "shape"),
+            *cut,
+            helper.make_node("Mul", [first, second], ["joined"], "joined"),
+            helper.make_node("Concat", order, ["wanted"], "wanted", axis=0),
+            helper.make_node("Reshape", ["turned", "wanted"], ["flat"], "flat"),
+        ]
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(np.array([at]), name) for name, at in ends.items())
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["a", "b", "c"]))
+    return model
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_one_direction_is_squeezed(op: str) -> None:
+    model = joined(op)
+    x = (np.random.default_rng(3).standard_normal((9, 5)).astype(np.float32),)
+    wanted = Session(model).run(x)["flat"]
+    assert rewrites.squeeze_directions(model) == 1
+    assert [node.op_type for node in model.graph.node] == ["Transpose", op, "Squeeze"]
+    onnx.checker.check_model(model, full_check=True)
+    np.testing.assert_array_equal(Session(model).run(x)["flat"], wanted)
+    assert rewrites.squeeze_directions(model) == 0
+
+
+@pytest.mark.parametrize(("both", "last"), [(True, "features"), (True, "batch"), (False, "first")])
+def test_what_is_no_squeeze_stays(both: bool, last: str) -> None:
+    model = joined("LSTM", both=both, last=last)
+    before = model.SerializeToString()
+    assert rewrites.squeeze_directions(model) == 0
+    assert model.SerializeToString() == before
+
+
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("per_tensor", [False, True])
 def test_an_lstm_of_int8_weights_runs_in_integers(both: bool, per_tensor: bool) -> None:
