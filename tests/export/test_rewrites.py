@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from zoo.export import quantize, rewrites
+from zoo.export.recipe import Recipe
 from zoo.export.session import Session
 from zoo.export.targets import Rewrite, find_target
 
@@ -318,6 +320,11 @@ def test_an_lstm_of_int8_weights_runs_in_integers(both: bool, per_tensor: bool) 
     assert rewrites.integer_lstms(model) == 1
     assert [node.op_type for node in model.graph.node] == ["Transpose", "DynamicQuantizeLSTM"]
     assert rewrites.mixes_batch(model)
+    # An item's result depends on its neighbours in a batch, so that the cell takes none.
+    cell: Any = SimpleNamespace(profile={"batch": (1, 1, 64), "time": (1, 24, 512)})
+    for made, batch in ((plain, (1, 1, 64)), (model, (1, 1, 1))):
+        lowered: Any = SimpleNamespace(graph=SimpleNamespace(model=made))
+        assert Recipe._profile(cell, lowered) == {"batch": batch, "time": (1, 24, 512)}
     onnx.checker.check_model(model)
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     assert kinds["rnn/w/integers"] == kinds["rnn/r/integers"] == TensorProto.INT8
