@@ -311,7 +311,7 @@ def squeeze_directions(model: onnx.ModelProto) -> int:
     graph = model.graph
     readers = readers_of(model)
     outputs = {value.name for value in graph.output}
-    inner: dict[str, onnx.NodeProto] = {}
+    squeezed: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
         if node.op_type not in ("GRU", "LSTM", "RNN") or not node.output[0]:
             continue
@@ -325,21 +325,21 @@ def squeeze_directions(model: onnx.ModelProto) -> int:
         shaped = [reader for reader, index in readers.get(turned[0].output[0], []) if index == 0]
         reshape = next((reader for reader in shaped if reader.op_type == "Reshape"), None)
         if reshape is not None and _drops_third(graph, turned[0].output[0], reshape):
-            inner[reshape.name] = node
-    if not inner:
+            squeezed[reshape.name] = node
+    if not squeezed:
         return 0
     axis = "recurrent/directions"
     graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), axis))
     nodes = [
-        helper.make_node("Squeeze", [inner[node.name].output[0], axis], list(node.output), node.name)
-        if node.name in inner
+        helper.make_node("Squeeze", [squeezed[node.name].output[0], axis], list(node.output), node.name)
+        if node.name in squeezed
         else node
         for node in graph.node
     ]
     _replace_nodes(graph, nodes)
     _drop_dead_nodes(graph)
     drop_unused(model)
-    return len(inner)
+    return len(squeezed)
 
 
 def _drops_third(graph: onnx.GraphProto, data: str, reshape: onnx.NodeProto) -> bool:
@@ -377,7 +377,8 @@ def _drops_third(graph: onnx.GraphProto, data: str, reshape: onnx.NodeProto) -> 
     runner = ReferenceEvaluator(probe)
     for shape in ((5, 2, 1, 3), (1, 7, 1, 4), (6, 1, 1, 2)):
         given = np.zeros(shape, np.float32)
-        if runner.run(None, {data: given})[0].shape != (*shape[:2], shape[3]):
+        (found,) = runner.run(None, {data: given})
+        if np.shape(found) != (*shape[:2], shape[3]):
             return False
     return True
 
