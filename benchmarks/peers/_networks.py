@@ -13,7 +13,7 @@ import numpy as np
 from zoo.bundle import Manifest, open_bundle
 from zoo.errors import ZooError
 from zoo.runtime.bench.subject import Outcome
-from zoo.specs import Embedding, Regression, Softmax
+from zoo.specs import Embedding, Heads, Regression, Softmax
 
 #: Items of a batch, where a peer takes many inputs.
 BATCH = 64
@@ -35,8 +35,10 @@ class Network(ABC):
     def __init__(
         self, manifest: Manifest, features: Callable[[Any], Any], versions: Mapping[str, str]
     ) -> None:
-        if isinstance(manifest.decode, Embedding):
-            raise ZooError(f"{manifest.name}: the peers run models with labels, this one gives an embedding")
+        if isinstance(manifest.decode, (Embedding, Heads)):
+            raise ZooError(
+                f"{manifest.name}: the peers run models with one set of labels; this one gives something else"
+            )
         self._decode, self._labels, self._versions = manifest.decode, manifest.labels, dict(versions)
         self.features = features
 

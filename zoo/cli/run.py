@@ -16,7 +16,8 @@ from zoo.cli.common import emit_json, emit_table, json_option
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from zoo.runtime import Model, Prediction
+    from zoo.runtime import Model
+    from zoo.runtime.prediction import Answer, Prediction
 
 #: Characters of a text in the table of results.
 _SHOWN = 60
@@ -111,20 +112,31 @@ def _show(
     """A table of results, and the weighed tokens below it."""
     if loaded.manifest.provenance.weights == "random":
         click.echo("zoo: this bundle has random weights: the labels mean nothing", err=True)
+    heads = any(prediction.heads for _, prediction in predictions)
     rows = []
     for given, prediction in predictions:
-        numbers = prediction.scores or _values(prediction)
-        best = sorted(numbers.items(), key=lambda pair: -pair[1])
-        rows.append(
-            (
-                _shortened(given) if text else given,
-                *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if windows else ()),
-                prediction.label or ", ".join(prediction.labels) or "-",
-                ", ".join(f"{name} {value:.3f}" for name, value in best),
-                f"{prediction.timing.total:.2f}",
+        for head, answer in prediction.heads.items() or (("", prediction),):
+            rows.append(
+                (
+                    _shortened(given) if text else given,
+                    *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if windows else ()),
+                    *((head,) if heads else ()),
+                    answer.label or ", ".join(answer.labels) or "-",
+                    _numbers(answer),
+                    f"{prediction.timing.total:.2f}",
+                )
             )
-        )
-    emit_table(("input", *(("seconds",) if windows else ()), "label", "scores", "ms"), rows)
+    emit_table(
+        (
+            "input",
+            *(("seconds",) if windows else ()),
+            *(("head",) if heads else ()),
+            "label",
+            "scores",
+            "ms",
+        ),
+        rows,
+    )
     for _, prediction in predictions:
         if prediction.attention:
             click.echo(_weighed(prediction))
@@ -158,9 +170,13 @@ def _shortened(text: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}\u2026"
 
 
-def _values(prediction: Prediction) -> dict[str, float]:
-    """Regression values by name; an embedding has none."""
-    return prediction.values if isinstance(prediction.values, dict) else {}
+def _numbers(answer: Prediction | Answer) -> str:
+    """Scores or regression values, the highest first; of an embedding its size."""
+    found = answer.scores or answer.values
+    if not isinstance(found, dict):
+        return f"{len(found)} numbers (--json shows them)"
+    best = sorted(found.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name} {value:.3f}" for name, value in best)
 
 
 def _weighed(prediction: Prediction) -> str:
@@ -189,14 +205,20 @@ def _windows(model: Any, path: Path, hop: float) -> Any:
     return model.stream(chunks(), rate=info.rate, hop=hop)
 
 
+def _answer(answer: Prediction | Answer) -> dict[str, Any]:
+    return {
+        "label": answer.label,
+        "labels": answer.labels,
+        "scores": answer.scores,
+        "values": answer.values,
+    }
+
+
 def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]:
     timing = prediction.timing
     result: dict[str, Any] = {
         "input": given,
-        "label": prediction.label,
-        "labels": prediction.labels,
-        "scores": prediction.scores,
-        "values": prediction.values,
+        **_answer(prediction),
         "weights": weights,
         "timing_ms": {
             "decode": timing.decode_input,
@@ -205,6 +227,8 @@ def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]
             "total": timing.total,
         },
     }
+    if prediction.heads:
+        result["heads"] = {name: _answer(answer) for name, answer in prediction.heads.items()}
     if prediction.attention:
         result["attention"] = [{"token": token, "weight": weight} for token, weight in prediction.attention]
     if not math.isnan(prediction.end):
