@@ -76,7 +76,11 @@ def raw(model: onnx.ModelProto) -> list[str]:
             samples.add(node.output[0])
         elif node.op_type == "Conv" and node.input[0] in samples:
             dims = shapes.get(node.input[1], ())
-            if len(dims) == 3 and dims[1] == 1 and not any(a.name == "group" and a.i > 1 for a in node.attribute):
+            if (
+                len(dims) == 3
+                and dims[1] == 1
+                and not any(a.name == "group" and a.i > 1 for a in node.attribute)
+            ):
                 found.append(node.name)
     return found
 
