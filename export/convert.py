@@ -72,7 +72,7 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
     }
     if hasattr(module, "describe"):  # where not everything comes from the checkpoint
         described = module.describe(checkpoint, variant)
-        about |= {"status": described["status"], "source": f"{about['source']}: {described['source']}"}
+        about |= {**described, "source": f"{about['source']}: {described['source']}"}
     ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
     write_atomically(out, save(ordered, {"zoo": json.dumps(about)}))
     return ConvertResult(out, variant.name, len(ordered), sum(array.size for array in ordered.values()))

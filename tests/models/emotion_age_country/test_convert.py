@@ -145,7 +145,7 @@ def test_heads_are_random_unless_trained_ones_lie_beside(official: Official, tmp
     first, second = convert(path, variant()), convert(path, variant())
     assert all(np.array_equal(first[name], second[name]) for name in first)
     told = describe(path, variant())
-    assert told["status"] == "random"
+    assert (told["status"], told["encoder"]) == ("random", "official")
     assert "emotion, country and age are random, seed 3" in told["source"]
     trained = {name: value + 1 for name, value in MultitaskHead(64).named_parameters()}
     save_file({**trained, "logsigma": torch.zeros(3)}, tmp_path / "heads.safetensors")

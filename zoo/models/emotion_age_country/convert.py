@@ -86,14 +86,15 @@ def convert(path: Path, variant: Any) -> dict[str, F32]:
 
 
 def describe(path: Path, variant: Any) -> dict[str, str]:
-    """What of the converted weights is official: ``status``, and a remark for their ``source``."""
+    """What of the converted weights is official: ``status``, that of the ``encoder`` alone, and a remark for ``source``."""
     kept = variant.config.get("layers", 12)
     encoder = f"the first {kept} layers of the encoder"
     if path.with_name(HEADS).is_file():
-        return {"status": "official", "source": f"{encoder}; heads of {HEADS}"}
+        return {"status": "official", "encoder": "official", "source": f"{encoder}; heads of {HEADS}"}
     seed = variant.weights.seed or 0
     return {
         "status": "random",
+        "encoder": "official",
         "source": f"{encoder}, and arousal, dominance, valence, are official; emotion, country and age are random, seed "
         f"{seed}: put trained heads beside it as {HEADS}",
     }
