@@ -120,7 +120,8 @@ def fold_arithmetic(model: onnx.ModelProto) -> int:
         if any(name and name not in constants for name in node.input):
             continue
         feeds = {name: _array(constants[name]) for name in node.input if name}
-        value = np.asarray(ReferenceEvaluator(node).run(None, feeds)[0])
+        (result,) = ReferenceEvaluator(node).run(None, feeds)
+        value = np.asarray(result)
         if value.dtype.kind != "f" or value.size > max(array.size for array in feeds.values()):
             continue
         tensor = numpy_helper.from_array(np.ascontiguousarray(value), node.output[0])
