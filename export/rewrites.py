@@ -16,6 +16,8 @@ from onnx.reference import ReferenceEvaluator
 
 #: Operators that only move values about.
 _MOVES = ("Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+#: Operators that compute from constants what a layer could as well be given, such as a weight from direction and gain.
+_COMPUTES = ("Abs", "Add", "Div", "Mul", "Neg", "Pow", "Reciprocal", "ReduceL2", "ReduceSum", "Sqrt", "Sub")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -100,6 +102,36 @@ def fold_weights(model: onnx.ModelProto) -> int:
         folded += 1
     drop_unused(model)
     return folded
+
+
+def fold_arithmetic(model: onnx.ModelProto) -> int:
+    """Compute what follows from float constants alone and is not larger than they are; returns how many nodes.
+
+    torch's own optimiser folds small ones only. A weight norm left in the graph is computed in each run, and the
+    quantiser does not find the weight.
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    outputs = {output.name for output in graph.output}
+    folded = []
+    for node in graph.node:
+        if node.op_type not in _COMPUTES or node.domain or len(node.output) != 1 or node.output[0] in outputs:
+            continue
+        if any(name and name not in constants for name in node.input):
+            continue
+        feeds = {name: _array(constants[name]) for name in node.input if name}
+        (value,) = ReferenceEvaluator(node).run(None, feeds)
+        if value.dtype.kind != "f" or value.size > max(array.size for array in feeds.values()):
+            continue
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value), node.output[0])
+        constants[tensor.name] = tensor
+        graph.initializer.append(tensor)
+        folded.append(node)
+    for node in folded:
+        graph.node.remove(node)
+    if folded:
+        drop_unused(model)
+    return len(folded)
 
 
 def plain_matrix_products(model: onnx.ModelProto) -> int:
@@ -523,22 +555,28 @@ def strip(model: onnx.ModelProto) -> None:
         del node.attribute[:]
         node.attribute.extend(kept)
     order = {name: i for i, name in reversed(list(enumerate(n for node in graph.node for n in node.input)))}
-    tensors = sorted(graph.initializer, key=lambda tensor: (order.get(tensor.name, len(order)), tensor.name))
-    for tensor in tensors:
+    for tensor in graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
-    raw = [numpy_helper.from_array(_array(tensor), tensor.name) for tensor in tensors]
-    del graph.initializer[:]
-    graph.initializer.extend(raw)
+        if not tensor.HasField("raw_data"):
+            tensor.CopyFrom(numpy_helper.from_array(_array(tensor), tensor.name))
+    # In place: protobuf gives the memory of what is replaced back with the whole model only.
+    graph.initializer.sort(key=lambda tensor: (order.get(tensor.name, len(order)), tensor.name))
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
     """Remove constants that no node reads."""
     used = {name for node in model.graph.node for name in node.input}
     used.update(output.name for output in model.graph.output)
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    tensors = model.graph.initializer
+    for index in reversed(range(len(tensors))):
+        if tensors[index].name not in used:
+            del tensors[index]
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without the memory of what was taken out of it, which protobuf keeps as long as the model."""
+    return onnx.ModelProto.FromString(model.SerializeToString())
 
 
 def serialize(model: onnx.ModelProto) -> bytes:
