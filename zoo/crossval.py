@@ -318,7 +318,9 @@ def cached(
                 f"{path} is no checkpoint of this training ({error}); delete it or start anew (--restart)"
             ) from error
         if found != key:
-            raise DataError(f"{path} is a checkpoint of another training; delete it or start anew (--restart)")
+            raise DataError(
+                f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
+            )
         return arrays
     arrays = dict(compute())
     buffer = io.BytesIO()
