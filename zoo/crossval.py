@@ -484,7 +484,8 @@ class _Classes:
         return corpus.labels
 
     def decide(self, probs: F32) -> NDArray[Any]:
-        return probs.argmax(axis=1)
+        decided: NDArray[Any] = probs.argmax(axis=1)
+        return decided
 
     def headlines(self) -> dict[str, Callable[..., float]]:
         return {"UAR": metrics.uar, "WAR": metrics.accuracy}

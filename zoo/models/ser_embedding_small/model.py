@@ -163,13 +163,16 @@ def build(config: Mapping[str, object]) -> nn.Module:
     values: dict[str, object] = {}
     for key, value in config.items():
         if key == "widths":
-            whole = isinstance(value, (list, tuple)) and all(type(each) is int and each > 0 for each in value)
-            if not whole or not value:  # type: ignore[truthy-bool]
+            if not isinstance(value, (list, tuple)) or not value or not all(map(_is_width, value)):
                 raise ZooError(f"ser_embedding_small: config widths = {value!r} must list whole numbers")
-            values[key] = tuple(value)  # type: ignore[arg-type]
+            values[key] = tuple(value)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             real = key in ("dropout", "age_mean", "age_std")
             values[key] = float(value) if real else int(value)
         else:
             raise ZooError(f"ser_embedding_small: config {key} = {value!r} must be a number")
     return SerEmbedding(**values)  # type: ignore[arg-type]
+
+
+def _is_width(value: object) -> bool:
+    return type(value) is int and value > 0

@@ -111,7 +111,7 @@ def train_model(
         net = build(config)
     assert isinstance(net, SerEmbedding)
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    net.drop = Dropout(net.drop.p, torch.Generator().manual_seed(int(rng.integers(2**62))))  # type: ignore[assignment, arg-type]
+    net.drop = Dropout(net.drop.p, torch.Generator().manual_seed(int(rng.integers(2**62))))  # type: ignore[assignment]
     net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     log_variances = nn.Parameter(torch.tensor(LOG_VARIANCES))
     weights = [value for value in net.parameters() if value.dim() > 1]
