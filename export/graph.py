@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from torch.export._patches import (
     register_gru_while_loop_decomposition,
     register_lstm_while_loop_decomposition,
@@ -153,7 +152,9 @@ class Trace:
         for tensor in model.graph.initializer:
             if tensor.name in tensors:
                 dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-                tensor.raw_data = np.ascontiguousarray(tensors[tensor.name]).astype(dtype, copy=False).tobytes()
+                tensor.raw_data = (
+                    np.ascontiguousarray(tensors[tensor.name]).astype(dtype, copy=False).tobytes()
+                )
         rewrites.fold_batch_norm(model)
         with _quiet():
             optimized = onnxscript.optimizer.optimize(model)
@@ -167,16 +168,17 @@ class Trace:
         rewrites.fold_arithmetic(optimized)
         rewrites.strip(optimized)
         data = rewrites.serialize(optimized)
-        optimized = onnx.ModelProto.FromString(data)  # what the rewrites replaced is given back
+        del optimized  # with all that the rewrites replaced
         try:
             onnx.checker.check_model(data, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ZooError(f"{self._name}: the exported graph is not valid ONNX: {_first(error)}") from error
+        finished = onnx.ModelProto.FromString(data)
         return Graph(
-            optimized,
+            finished,
             modules,
-            tuple(tensor_spec(value) for value in optimized.graph.input),
-            tuple(tensor_spec(value) for value in optimized.graph.output),
+            tuple(tensor_spec(value) for value in finished.graph.input),
+            tuple(tensor_spec(value) for value in finished.graph.output),
             self.profile,
         )
 

@@ -181,9 +181,12 @@ class Recipe:
         return Lowered(graph)
 
     def floats(self, graph: Graph) -> list[str]:
-        """Layers that stay in float32 whatever they lose or not: the engine cannot build them, or runs them slower."""
+        """Layers that stay in float32 whatever they lose or not: the engine cannot build them, or runs them slower, or
+        they read a raw signal.
+        """
         if self.precision == "int8":
-            return placement.thin(graph.model) if self.outputs else []
+            thin = placement.thin(graph.model) if self.outputs else []
+            return sorted({*thin, *placement.raw(graph.model)})
         layers = quantize.layers(graph.model, weights_only=True)
         return [layer.node for layer in layers if layer.op in self._options.float_ops]
 

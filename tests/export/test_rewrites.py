@@ -336,6 +336,67 @@ def test_a_moved_constant_that_is_an_output_stays_a_node() -> None:
     assert rewrites.fold_weights(model) == 0
 
 
+def weight_norm(**options: object) -> onnx.ModelProto:
+    """A convolution whose weight is computed from a direction and a gain; ``spread``: and a constant made larger."""
+    rng = np.random.default_rng(2)
+    arrays = {
+        "v": rng.standard_normal((6, 4, 3)).astype(np.float32),
+        "g": rng.uniform(0.5, 2, (1, 1, 3)).astype(np.float32),
+        "axes": np.array([0, 1], np.int64),
+        "column": rng.standard_normal((6, 1)).astype(np.float32),
+        "row": rng.standard_normal((1, 9)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Mul", ["v", "v"], ["squares"], "squares"),
+        helper.make_node("ReduceSum", ["squares", "axes"], ["sum"], "sum", keepdims=1),
+        helper.make_node("Sqrt", ["sum"], ["norm"], "norm"),
+        helper.make_node("Div", ["g", "norm"], ["gain"], "gain"),
+        helper.make_node("Mul", ["v", "gain"], ["w"], "weight"),
+        helper.make_node("Conv", ["x", "w"], ["y"], "conv"),
+    ]
+    if options.get("spread"):
+        nodes += [
+            helper.make_node("Mul", ["column", "row"], ["outer"], "outer"),
+            helper.make_node("Sub", ["y", "outer"], ["out"], "last"),
+        ]
+    else:
+        nodes.append(helper.make_node("Relu", ["y"], ["out"], "last"))
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, 11])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 6, 9])],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items() if name in used],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_a_weight_that_is_computed_becomes_a_constant() -> None:
+    model = weight_norm()
+    before = Session(model, optimize=False)
+    assert rewrites.fold_arithmetic(model) == 5
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Conv", "Relu"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["w"]
+    x = (np.random.default_rng(1).standard_normal((4, 11)).astype(np.float32),)
+    np.testing.assert_allclose(Session(model).run(x)["out"], before.run(x)["out"], atol=1e-6)
+    assert [layer.node for layer in quantize.layers(model)] == ["conv"]
+    assert rewrites.fold_arithmetic(model) == 0
+
+
+def test_what_would_grow_stays_a_node() -> None:
+    model = weight_norm(spread=True)
+    assert rewrites.fold_arithmetic(model) == 5
+    assert [node.name for node in model.graph.node] == ["conv", "outer", "last"]
+
+
+def test_compact_keeps_the_model_and_drops_what_was_replaced() -> None:
+    model = weight_norm()
+    rewrites.fold_arithmetic(model)
+    assert rewrites.compact(model).SerializeToString(deterministic=True) == rewrites.serialize(model)
+
+
 def table_lookup(scale: float = 0.5) -> onnx.ModelProto:
     """Rows of an int8 table with a scale each."""
     rng = np.random.default_rng(0)

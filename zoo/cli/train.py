@@ -165,12 +165,12 @@ def _tune(
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Safetensors file to write. Default: CHECKPOINT with .safetensors.",
+    help="Safetensors file to write. Default: CHECKPOINT with .safetensors, or NAME.safetensors beside it or in its folder.",
 )
 @force_option
 @json_option
 def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, as_json: bool) -> None:
-    """Convert an official CHECKPOINT of model NAME to the zoo's weights.
+    """Convert an official CHECKPOINT (a file, or its folder) of model NAME to the zoo's weights.
 
     Every tensor is checked by name and shape. Export them with zoo export NAME --weights FILE.
 
@@ -179,6 +179,10 @@ def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, 
     from zoo.export import convert_model
 
     target = out or checkpoint.with_suffix(".safetensors")
+    if out is None and checkpoint.is_dir():
+        target = checkpoint / f"{name}.safetensors"
+    elif target == checkpoint:
+        target = checkpoint.with_name(f"{name}.safetensors")
     result = convert_model(name, checkpoint, target, force=force)
     if as_json:
         emit_json(
