@@ -89,8 +89,8 @@ def test_the_loss_is_the_sheets() -> None:
 
 
 def test_standardises_learns_and_keeps_the_best_epoch() -> None:
-    train, val = part(0, 100), part(1, 60)
-    recipe = trainer.Recipe(epochs=6, patience=3, delta=0.01)
+    train, val = part(0, 200), part(1, 100)
+    recipe = trainer.Recipe(epochs=12, batch=10, lr=5e-3, patience=3)
     fitted = trainer.fit_head(head, recipe, train, val, seed=106)
     np.testing.assert_allclose(fitted.head.feature_mean, train.features.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(fitted.head.feature_std, train.features.std(axis=0), rtol=1e-5)
