@@ -109,8 +109,10 @@ class SerEmbedding(nn.Module):
 
         Parameters as of :meth:`forward`.
         """
-        # The level of the recording says more about the microphone than about the speaker.
-        x = (features - features.mean(dim=(1, 2), keepdim=True)) / _SPREAD
+        # The level of the recording says more about the microphone than about the speaker. In two steps: engines add up
+        # thousands of numbers in float32, and the rounding of one long sum would be most of their error.
+        level = features.mean(dim=2, keepdim=True).mean(dim=1, keepdim=True)
+        x = (features - level) / _SPREAD
         x = torch.relu(self.stem_norm(self.stem(x[:, None])))
         for block in self.blocks:
             x = block(x)
