@@ -120,7 +120,8 @@ def fold_arithmetic(model: onnx.ModelProto) -> int:
         if any(name and name not in constants for name in node.input):
             continue
         feeds = {name: _array(constants[name]) for name in node.input if name}
-        (value,) = ReferenceEvaluator(node).run(None, feeds)
+        (result,) = ReferenceEvaluator(node).run(None, feeds)
+        value = np.asarray(result)
         if value.dtype.kind != "f" or value.size > max(array.size for array in feeds.values()):
             continue
         tensor = numpy_helper.from_array(np.ascontiguousarray(value), node.output[0])
@@ -576,7 +577,8 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model without the memory of what was taken out of it, which protobuf keeps as long as the model."""
-    return onnx.ModelProto.FromString(model.SerializeToString())
+    fresh: onnx.ModelProto = onnx.ModelProto.FromString(model.SerializeToString())
+    return fresh
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

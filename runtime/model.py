@@ -210,6 +210,13 @@ class Model:
                 raise InputError(
                     f"{self.name}: the input gives features of shape {features.shape}, the engine takes {self._feature_shape}"
                 )
+            if isinstance(want, str) and want in self.manifest.key.profile:
+                low, _, high = self.manifest.key.profile[want]
+                if not low <= have <= high:
+                    long = "long" if have > high else "short"
+                    raise InputError(
+                        f"{self.name}: the input is too {long}: it gives {have} {want}, the engine takes {low} to {high}"
+                    )
         return features, decode_ms
 
     def _text(self, raw: Raw) -> str:

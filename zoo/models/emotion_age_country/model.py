@@ -366,7 +366,7 @@ class EmotionAgeCountry(nn.Module):
             countries=config.countries,
             form=config.form,
         )
-        self.register_load_state_dict_pre_hook(_either_spelling)
+        self.register_load_state_dict_pre_hook(_either_spelling)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def reset(self) -> None:

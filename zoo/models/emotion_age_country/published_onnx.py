@@ -67,7 +67,7 @@ class _Graph:
                 node = self.producers[name]
                 feeds = {source: self.array(source) for source in node.input if source}
                 values = ReferenceEvaluator(node).run(None, feeds)
-                self._arrays.update(zip(node.output, values, strict=True))
+                self._arrays.update(zip(node.output, map(np.asarray, values), strict=True))
         return self._arrays[name]
 
     def rank(self, name: str) -> int:
