@@ -199,13 +199,19 @@ def test_takes_the_encoder_of_a_file(data: Path, tmp_path: Path) -> None:
     encoder = {
         name: value.numpy() for name, value in net.state_dict().items() if not name.startswith("heads.")
     }
-    said = {"zoo": json.dumps({"status": "official", "source": "hub file"})}
+    said = {"zoo": json.dumps({"status": "random", "encoder": "official", "source": "hub file"})}
     save_file(encoder, tmp_path / "encoder.safetensors", metadata=said)
     report = trainer.train(
         variant(), data=data, out=tmp_path / "out", weights=tmp_path / "encoder.safetensors"
     )
     document = json.loads((tmp_path / "out" / report.result).read_text())
-    assert document["encoder"] == {"status": "trained", "source": "head trained on the encoder of hub file"}
+    assert document["encoder"] == {
+        "status": "trained",
+        "encoder": "official",
+        "source": "heads trained on the encoder of hub file",
+    }
+    heads = load_file(tmp_path / "out" / "heads.safetensors")
+    assert set(heads) == {f"heads.{name}" for name in net.heads.state_dict()}
     assert document["command"].endswith("--weights FILE")
     state = load_file(tmp_path / "out" / str(report.weights))
     for name, value in encoder.items():

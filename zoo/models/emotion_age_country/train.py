@@ -241,7 +241,8 @@ def train(
     data : Path
         Folder in ExVo's layout (:mod:`zoo.data.exvo`).
     out : Path
-        Gets ``<variant>.safetensors`` (encoder and head, for ``zoo export --weights``), ``<variant>.final.json``,
+        Gets ``<variant>.safetensors`` (encoder and heads, for ``zoo export --weights``), ``heads.safetensors`` (the
+        heads alone, which ``zoo convert`` takes beside a checkpoint), ``<variant>.final.json``,
         ``<variant>.final.predictions.json`` and ``checkpoints/`` with the embeddings.
     protocol : {"final"}
         The parts are official: there are no folds.
@@ -328,7 +329,8 @@ def _network(variant: Any, weights: Path | None) -> tuple[EmotionAgeCountry, str
     assert isinstance(net, EmotionAgeCountry)
     about = {
         "status": "random",
-        "source": f"head trained on an encoder with random weights, seed {variant.weights.seed}",
+        "encoder": "random",
+        "source": f"heads trained on an encoder with random weights, seed {variant.weights.seed}",
     }
     if weights is not None:
         try:
@@ -345,10 +347,12 @@ def _network(variant: Any, weights: Path | None) -> tuple[EmotionAgeCountry, str
                 f"{len(absent)} missing, {len(found.unexpected_keys)} unknown; the first is "
                 f"{[*absent, *found.unexpected_keys][0]}"
             )
-        random = said.get("status") == "random"
+        # A converted checkpoint without heads is random as a whole, but its encoder is not.
+        encoder = said.get("encoder", said.get("status", "trained"))
         about = {
-            "status": "random" if random else "trained",
-            "source": f"head trained on the encoder of {said.get('source', weights.name)}",
+            "status": "random" if encoder == "random" else "trained",
+            "encoder": encoder,
+            "source": f"heads trained on the encoder of {said.get('source', weights.name)}",
         }
     digest = hashlib.sha256()
     for name, value in sorted(net.state_dict().items()):
@@ -388,7 +392,10 @@ def _write(
     said = {"variant": variant.name, "protocol": "final", "epochs": fitted.best, "seed": seed, **about}
     out.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    write_file(out / f"{variant.name}.safetensors", save(state, metadata={"zoo": json.dumps(said)}))
+    metadata = {"zoo": json.dumps(said)}
+    write_file(out / f"{variant.name}.safetensors", save(state, metadata=metadata))
+    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
+    write_file(out / "heads.safetensors", save(heads, metadata=metadata))
     with torch.no_grad():
         emotion, country, age = fitted.head(torch.from_numpy(read["Val"].features))
     lines = ",\n".join(
