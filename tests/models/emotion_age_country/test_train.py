@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import wave
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,22 @@ def test_takes_the_encoder_of_a_file(data: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(DataError, match="no weights of emotion-age-country"):
         trainer.train(variant(), data=data, out=tmp_path / "out", weights=tmp_path / "bad.safetensors")
+
+
+def test_clips_that_cannot_be_used_are_named(data: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "data"))
+    clip = root / "wav" / "00003.wav"
+    clip.write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"exvo/Train: clip 00003 cannot be used: .*neither WAV nor FLAC"):
+        trainer.train(variant(), data=root, out=tmp_path / "out")
+    with wave.open(str(clip), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16000)
+        out.writeframes(b"\0\1" * 399)
+    with pytest.raises(DataError, match=r"00003\.wav is too short: 399 samples"):
+        trainer.train(variant(), data=root, out=tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 
 def test_there_are_no_folds(data: Path, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ from zoo import _native, metrics, ops
 from zoo.bundle import write_file
 from zoo.crossval import FoldResult, Progress, ProtocolName, TrainReport, cached, read_recipe
 from zoo.data import Dataset, exvo
-from zoo.errors import DataError, ZooError
-from zoo.models.emotion_age_country.model import EmotionAgeCountry, MultitaskHead, build
+from zoo.errors import DataError, InputError, ZooError
+from zoo.models.emotion_age_country.model import EmotionAgeCountry, MultitaskHead, build, frame_count
 from zoo.multitask import LOG_VARIANCES, uncertainty_loss
 from zoo.pipeline import Pipeline
 
@@ -188,14 +188,22 @@ def embed(
     Raises
     ------
     DataError
-        A clip cannot be read, or a file of ``out`` is damaged.
+        A clip cannot be read or is shorter than a frame, or a file of ``out`` is damaged.
     """
 
     def compute(begin: int) -> dict[str, F32]:
         rows = []
         for at, item in enumerate(dataset.items[begin : begin + _SHARD], start=begin + 1):
             assert isinstance(item.source, Path)
-            signal = torch.from_numpy(pipeline.run(*ops.read_audio(item.source)))[None]
+            try:
+                signal = torch.from_numpy(pipeline.run(*ops.read_audio(item.source)))[None]
+            except InputError as error:
+                raise DataError(f"{dataset.name}: clip {item.id} cannot be used: {error}") from error
+            if frame_count(signal.shape[1]) < 1:
+                raise DataError(
+                    f"{dataset.name}: {item.source} is too short: {signal.shape[1]} samples at the encoder's rate, "
+                    "not one frame; leave it out"
+                )
             with torch.inference_mode():
                 embedding, dimensions = net.embed(signal)
             both = [embedding, dimensions] if net.config.dimensions else [embedding]
