@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from zoo.cli.common import data_option, emit_json, force_option, json_option, percent, progress
+
+_MAE = re.compile(r"(^|/)MAE")
 
 
 @click.command("train")
@@ -37,7 +41,9 @@ from zoo.cli.common import data_option, emit_json, force_option, json_option, pe
     "the card's fold models too. Takes no --protocol, --folds or --threads.",
 )
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="With --qat: start from these instead of the card's."
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Start from these instead of the card's: with --qat, or where a frozen encoder stands before what is trained.",
 )
 @click.option("--restart", is_flag=True, help="Start anew although --out holds checkpoints.")
 @json_option
@@ -69,9 +75,9 @@ def train_command(
 
     card, variant = registry.find(name)
     given = click.get_current_context().get_parameter_source
-    for option in ("protocol", "folds", "threads") if qat else ("weights",):
+    for option in ("protocol", "folds", "threads") if qat else ():
         if given(option) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{option} does not go {'with' if qat else 'without'} --qat")
+            raise click.UsageError(f"--{option} does not go with --qat")
     out = out or Path("runs") / f"{variant.name}-{'qat' if qat else protocol}"
     root = data or default_root()
     if root is None:
@@ -79,8 +85,14 @@ def train_command(
     if qat:
         _tune(name, root, out, weights, epochs, seed, restart, as_json)
         return
+    trainer = card.module("train").train
+    start: dict[str, Path] = {}
+    if weights is not None:
+        if "weights" not in inspect.signature(trainer).parameters:
+            raise click.UsageError(f"{name} is trained from the start: --weights does not go without --qat")
+        start["weights"] = weights
     with progress() as report:
-        result = card.module("train").train(
+        result = trainer(
             variant,
             data=root,
             out=out,
@@ -91,12 +103,15 @@ def train_command(
             threads=threads,
             progress=report,
             resume=not restart,
+            **start,
         )
     if as_json:
         emit_json(result)
         return
     for metric, value in result.metrics.items():
-        click.echo(f"{metric} {percent(value)}")
+        # an error is in the unit of what is predicted
+        unit = f"{value:.2f}" if _MAE.search(metric) else percent(value)
+        click.echo(f"{metric} {unit}")
     click.echo(str(out))
 
 
