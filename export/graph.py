@@ -112,7 +112,7 @@ class Trace:
                     dynamo=True,
                     opset_version=OPSET,
                     input_names=[spec.name for spec in inputs],
-                    output_names=[spec.name for spec in card.file.engine_outputs],
+                    output_names=[spec.name for spec in card.engine_outputs(variant)],
                     dynamic_shapes=shapes,
                     optimize=False,
                     verbose=False,
@@ -123,7 +123,7 @@ class Trace:
                 ) from error
         assert program is not None
         self._model: onnx.ModelProto = program.model_proto
-        declared = [spec.name for spec in card.file.engine_outputs]
+        declared = [spec.name for spec in card.engine_outputs(variant)]
         actual = [value.name for value in self._model.graph.output]
         if declared != actual:
             raise ZooError(

@@ -39,7 +39,7 @@ class LibrosaTorch:
         state = {name: torch.from_numpy(np.array(array)) for name, array in weights.tensors.items()}
         self._network.load_state_dict(state, strict=False)
         self._network.eval()
-        outputs = [tensor.name for tensor in card.file.engine_outputs]
+        outputs = [tensor.name for tensor in card.engine_outputs(variant)]
         self._index = outputs.index(manifest.decode.output)
         self._labels = manifest.labels
         self.features = front_end(manifest.pipeline)

@@ -23,6 +23,14 @@ from zoo.cli.common import data_option, emit_json, force_option, json_option, pe
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: the card's.")
 @click.option("--seed", type=click.IntRange(0), help="Default: the card's.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the card's training table, or with config. before it of its config: --set lr=0.002 "
+    "--set start=random --set config.hidden=250. A TOML value or a word; may be given more than once.",
+)
 @click.option("--folds", help="Only these folds, for example 0,3 (kfold) or 08,16 (loso).")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option(
@@ -34,7 +42,7 @@ from zoo.cli.common import data_option, emit_json, force_option, json_option, pe
     "--qat",
     is_flag=True,
     help="Fine-tune the finished model for INT8 instead, where calibration alone loses too much: 8 epochs by default, "
-    "the card's fold models too. Takes no --protocol, --folds or --threads.",
+    "the card's fold models too. Takes no --protocol, --folds, --threads or --set.",
 )
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="With --qat: start from these instead of the card's."
@@ -47,6 +55,7 @@ def train_command(
     protocol: str,
     epochs: int | None,
     seed: int | None,
+    settings: tuple[str, ...],
     folds: str | None,
     threads: int,
     out: Path | None,
@@ -64,14 +73,16 @@ def train_command(
     Example: zoo train tim-net-emodb --qat --data DIR --out runs/qat
     """
     from zoo import registry
+    from zoo import settings as changes
     from zoo.data import default_root
     from zoo.errors import DataError
 
     card, variant = registry.find(name)
     given = click.get_current_context().get_parameter_source
-    for option in ("protocol", "folds", "threads") if qat else ("weights",):
+    for option in ("protocol", "folds", "threads", "settings") if qat else ("weights",):
         if given(option) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{option} does not go {'with' if qat else 'without'} --qat")
+            shown = "set" if option == "settings" else option
+            raise click.UsageError(f"--{shown} does not go {'with' if qat else 'without'} --qat")
     out = out or Path("runs") / f"{variant.name}-{'qat' if qat else protocol}"
     root = data or default_root()
     if root is None:
@@ -79,6 +90,7 @@ def train_command(
     if qat:
         _tune(name, root, out, weights, epochs, seed, restart, as_json)
         return
+    variant = changes.apply(variant, settings)
     with progress() as report:
         result = card.module("train").train(
             variant,

@@ -141,16 +141,15 @@ def test_the_shipped_weights_give_the_cards_figures(name: str, data_root: Path) 
     from zoo.models.ntua_slp import train
 
     card, variant = registry.find(name)
-    net = card.build(variant.config)
     from zoo.export.weights import build_reference, load_weights
 
     net = build_reference(card, variant, load_weights(card, variant).tensors)
     assert variant.data is not None
     held_out = open_dataset(card, variant.data, data_root).only(variant.held_out)
-    encoded = train._encode(held_out, card.pipeline(variant))
     by = judge(card.decode(variant), variant.labels)
+    encoded = train._encode(held_out, card.pipeline(variant), by)
     found = by.decide(train.scores_of(net, train.logits_of(net, encoded.ids)))
-    value = by.function(variant.metric)(by.truth(held_out), found)
+    value = by.function(variant.metric)(encoded.truth, found)
     row = next(
         row
         for row in variant.quality

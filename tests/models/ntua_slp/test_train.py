@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def test_it_learns_and_a_second_run_gives_the_same_file(corpus: Path, tmp_path: 
     again = training.train(variant(), data=corpus, out=tmp_path / "b")
     assert again == first
     assert (tmp_path / "a" / first.weights).read_bytes() == (tmp_path / "b" / first.weights).read_bytes()
+    document = json.loads((tmp_path / "a" / first.result).read_text("utf-8"))
+    assert document["config"]["hidden"] == 8
+    assert document["recipe"]["lr"] == 0.01
+    assert "--set lr=0.01" in document["command"]
+    assert document["command"].endswith("--set config.hidden=8 --set config.noise=0.0 --seed 1")
     other = training.train(variant(), data=corpus, out=tmp_path / "a", seed=2)
     assert other.weights != first.weights
 
@@ -101,6 +107,51 @@ def test_the_class_weights_stand_in_the_order_of_the_classes() -> None:
     each = torch.nn.functional.cross_entropy(logits, torch.arange(4), reduction="none")
     weight = torch.tensor([15 / 4, 15 / 8, 15 / 16, 15 / 32])
     assert loss(logits, rows) == pytest.approx(float((each * weight).sum() / weight.sum()), rel=1e-6)
+
+
+def test_the_loss_of_several_heads_counts_what_has_a_truth() -> None:
+    # Columns: two labels, a value, a class of three; NaN: no truth.
+    gap = np.nan
+    truth = np.array([[1, 0, 0.2, 0], [0, 0, gap, 2], [gap, gap, 0.6, gap], [1, 1, gap, 1]])
+    heads = [
+        {"outputs": 2, "task": "labels"}, {"outputs": 1, "task": "value"}, {"outputs": 3, "task": "classes"},
+    ]  # fmt: skip
+    net = build({"vocabulary": 9, "hidden": 2, "heads": heads})
+    encoded = training.Encoded(tuple(np.ones(1, np.int64) for _ in truth), truth)
+    loss = training._loss(net, encoded)
+    everything = np.arange(4)
+    shares = torch.tensor([2 / 3, 1 / 3])  # of the labels; the values' mean is 0.4
+    constant = torch.cat([torch.logit(shares), torch.tensor([0.4, 0, 0, 0])]).expand(4, -1)
+    assert loss(constant, everything) == pytest.approx(1.0, rel=1e-5)
+    # Each head's loss in units of its constant's: 0.04 for the values.
+    off = constant.clone()
+    off[:, 2] = 0.2
+    assert loss(off, everything) == pytest.approx((2 + 0.08 / 0.04) / 3, rel=1e-5)
+    weighted = training._loss(net, encoded, (1.0, 4.0, 1.0))
+    assert weighted(off, everything) == pytest.approx((2 + 4 * 0.08 / 0.04) / 6, rel=1e-5)
+    # A tweet without a truth for a head moves nothing there.
+    logits = constant.clone().requires_grad_()
+    loss(logits, everything).backward()
+    for row, columns in ((1, [2]), (2, [0, 1, 3, 4, 5]), (3, [2])):
+        assert not logits.grad[row, columns].any()
+    off[2, 3:] = 9.0
+    assert loss(off[2:3], np.array([2])) == pytest.approx(0.16 / 0.04 / 3, rel=1e-5)
+
+
+def test_the_learning_rate_falls_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def note(self: torch.optim.Adam) -> None:
+        rates.append(self.param_groups[0]["lr"])
+        step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", note)
+    encoded = training.Encoded(tuple(np.ones(2, np.int64) for _ in range(8)), np.zeros((8, 1)))
+    net = build({"vocabulary": 9, "hidden": 2, "outputs": 1, "task": "value"})
+    recipe = training.Recipe(epochs=2, batch=4, lr=0.1, lr_end=0.5)
+    training.fit(net, encoded, encoded, recipe, lambda y, x: 0.0, seed=1)
+    assert rates == pytest.approx([0.1, 0.0875, 0.075, 0.0625])
 
 
 def test_what_cannot_be_trained_is_refused(corpus: Path, tmp_path: Path) -> None:
