@@ -170,6 +170,63 @@ def test_what_cannot_be_trained_is_refused(corpus: Path, tmp_path: Path) -> None
         )
 
 
+def test_one_command_makes_the_files_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gensim", reason="gensim is not installed")
+    root = tmp_path / "data"
+
+    def put(path: Path, *rows: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+    for split in ("train", "dev"):
+        words = "so happy #goodday" if split == "train" else "only development"
+        for subtask, emotion in semeval.HEADS.values():
+            path = semeval.path_of(root, subtask, split, emotion)
+            if subtask == "E-c":
+                rows = [f"{i}\t{words} {'a' * i}\t" + "\t".join("0" * 11) for i in range(6)]
+                put(path, "ID\tTweet\t" + "\t".join(semeval.EMOTIONS), *rows)
+            else:
+                row = f"1\t{words}\t{emotion or 'valence'}\t{'0: none' if subtask in semeval.CLASSES else '0.5'}"
+                put(path, "ID\tTweet\tAffect Dimension\tIntensity", row)
+    put(
+        root / "semeval_2017_4A" / "a.tsv",
+        *(f"{i}\t{'positive' if i % 2 else 'negative'}\tgood day {i}" for i in range(8)),
+    )
+    for part in ("us_trial", "us_test"):
+        put(root / "task2" / f"{part}.text", *(f"good day {part} {i}" for i in range(5)))
+        put(root / "task2" / f"{part}.labels", *map(str, range(5)))
+    np.savez(
+        tmp_path / "glove.npz",
+        words=np.array(["good", "day", "tree"]),
+        vectors=np.eye(3, 100, dtype=np.float16),
+    )
+    made = ["--data", str(root), "--glove", str(tmp_path / "glove.npz"), "--out"]
+    assert embeddings.main([*made, str(tmp_path / "a")]) == 0
+    names = (embeddings.COUNTS, embeddings.WORDS, embeddings.TABLE)
+    assert capsys.readouterr().out.split() == [str(tmp_path / "a" / name) for name in names]
+    words = (tmp_path / "a" / embeddings.WORDS).read_text("utf-8").split("\n")
+    assert words[0] == "<unk>"
+    assert {"good", "day", "<hashtag>", "happy", "tree"} <= set(words)
+    assert "development" not in words
+    assert "good\tday\t" in (tmp_path / "a" / embeddings.COUNTS).read_text("utf-8")
+    from safetensors.numpy import load_file
+
+    table = load_file(tmp_path / "a" / embeddings.TABLE)
+    assert {name.rsplit(".", 1)[1]: value.shape for name, value in table.items()} == {
+        "weight": (len(words), 310),  # the last line is empty, the first row is that of padding
+        "scale": (len(words), 1),
+    }
+    assert all(np.isfinite(value).all() and value.any() for value in table.values())
+    assert embeddings.main([*made, str(tmp_path / "b")]) == 0
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert embeddings.main(["--data", str(tmp_path), *made[2:], str(tmp_path / "c")]) == 3
+    assert "cannot read" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
 def test_word_vectors_of_a_small_corpus(tmp_path: Path) -> None:
     pytest.importorskip("gensim", reason="gensim is not installed")
     rng = np.random.default_rng(0)
