@@ -154,6 +154,28 @@ def test_the_learning_rate_falls_to_its_end(monkeypatch: pytest.MonkeyPatch) -> 
     assert rates == pytest.approx([0.1, 0.0875, 0.075, 0.0625])
 
 
+def test_the_average_of_the_weights_is_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    step = torch.optim.Adam.step
+
+    def note(self: torch.optim.Adam) -> None:
+        step(self)
+        seen.append(self.param_groups[0]["params"][-1].detach().clone())
+
+    monkeypatch.setattr(torch.optim.Adam, "step", note)
+    encoded = training.Encoded(tuple(np.ones(2, np.int64) for _ in range(8)), np.ones((8, 1)))
+    net = build({"vocabulary": 9, "hidden": 2, "outputs": 1, "task": "value"})
+    expected = net.linear.bias.detach().clone()
+    recipe = training.Recipe(epochs=2, batch=2, lr=0.1, ema=0.25)
+    found = training.fit(net, encoded, encoded, recipe, lambda y, x: float(x.mean()), seed=1)
+    assert found.epoch == 2
+    for i, value in enumerate(seen, 1):
+        kept = min(0.25, i / (i + 9))
+        expected = kept * expected + (1 - kept) * value
+    assert torch.allclose(found.state["linear.bias"], expected, rtol=1e-5)
+    assert not torch.equal(found.state["linear.bias"], seen[-1])
+
+
 def test_what_cannot_be_trained_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the official files fix the held-out tweets"):
         training.train(variant(), data=corpus, out=tmp_path, protocol="kfold")

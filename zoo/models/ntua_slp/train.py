@@ -9,6 +9,7 @@ runs in bf16 (weights and updates in fp32), to be affordable on a CPU.
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import time
@@ -44,9 +45,10 @@ _POOL = 32
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The ``training`` table of a card. ``patience``: epochs without a better dev score until the end.
 
-    ``lr_end``: the learning rate falls linearly over ``epochs`` to this part of ``lr``; 1 keeps it.
-    ``weights``: how much each of several heads counts; none: all alike. ``positive``: how much a label that a tweet has
-    counts in the loss against one that it has not. ``start``: random weights, or the extractor of
+    ``lr_end``: the learning rate falls linearly over ``epochs`` to this part of ``lr``; 1 keeps it. ``ema``: what is scored
+    and kept is a moving average of the weights, of which each step keeps this part (the first steps less); 0: the
+    weights themselves. ``weights``: how much each of several heads counts; none: all alike. ``positive``: how much a
+    label that a tweet has counts in the loss against one that it has not. ``start``: random weights, or the extractor of
     the model called ``source``, frozen or fine-tuned (sheet, section 3).
     """
 
@@ -54,6 +56,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     batch: int = 32
     lr: float = 1e-3
     lr_end: float = 1.0
+    ema: float = 0.0
     clip: float = 1.0
     patience: int = 20
     seed: int = 1
@@ -116,6 +119,9 @@ def fit(
         parameter.requires_grad_(not frozen)
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=recipe.lr)
+    shown = copy.deepcopy(net) if recipe.ema else net
+    averages = [parameter for parameter in shown.parameters() if parameter.requires_grad]
+    steps = 0
     loss_of = _loss(net, train, recipe.weights, recipe.positive)
     started = time.perf_counter()
     best: Fitted | None = None
@@ -138,13 +144,18 @@ def fit(
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learned, recipe.clip)
             optimizer.step()
+            if recipe.ema:
+                steps += 1
+                kept = min(recipe.ema, steps / (steps + 9))
+                with torch.no_grad():
+                    torch._foreach_lerp_(averages, learned, 1 - kept)
             total += float(loss.detach()) * len(chosen)
         losses.append(total / len(train.ids))
-        scores.append(score(dev.truth, logits_of(net, dev.ids)))
+        scores.append(score(dev.truth, logits_of(shown, dev.ids)))
         if progress:
             progress(f"epoch {epoch + 1}, dev {scores[-1]:.4f}", epoch + 1, recipe.epochs)
         if best is None or scores[-1] > best.score:
-            state = {name: value.clone() for name, value in net.state_dict().items()}
+            state = {name: value.clone() for name, value in shown.state_dict().items()}
             best = Fitted(state, epoch + 1, scores[-1], (), (), 0.0)
         elif epoch + 1 - best.epoch > recipe.patience:
             break
