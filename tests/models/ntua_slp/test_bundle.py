@@ -116,6 +116,37 @@ def test_eval_takes_a_file_in_semevals_format(bundle: Path, tmp_path: Path) -> N
     assert "none.txt: no such file or folder" in bad.stderr
 
 
+def test_eleven_answers_from_one_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo.export import export_model
+
+    monkeypatch.delenv("ZOO_DATA", raising=False)
+    path = tmp_path / "joint"
+    export_model("ntua-slp-joint", target="cpu-x86", precision="fp32", out=path)
+    model = zoo.load(path)
+    assert model.selftest().passed
+    glad, sad = model(HAPPY), model(SAD)
+    assert tuple(glad.heads) == tuple(semeval.HEADS)
+    assert "joy" in glad.heads["e-c"].labels
+    assert "joy" not in sad.heads["e-c"].labels
+    assert glad.heads["v-reg"].values["valence"] > 0.5 > sad.heads["v-reg"].values["valence"]
+    assert sum(glad.heads["v-oc"].scores.values()) == pytest.approx(1.0, abs=1e-5)
+    assert sum(weight for _, weight in glad.attention) == pytest.approx(1.0, abs=1e-5)
+    # One official file is scored by the head that it belongs to.
+    rows = ["ID\tTweet\tAffect Dimension\tIntensity Score"]
+    rows += [
+        f"{i}\t{text}\tjoy\t{score}"
+        for i, (text, score) in enumerate([(HAPPY, 0.9), (SAD, 0.1), ("ok", 0.5)])
+    ]
+    (tmp_path / "gold.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(cli, ["eval", str(path), "--data", str(tmp_path / "gold.txt"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {name.split("/")[0] for name in result["metrics"] if "/" in name} == {"ei-reg-joy"}
+    assert result["metrics"]["heads-mean"] == result["metrics"]["ei-reg-joy/Pearson"] > 0.8
+    shown = CliRunner().invoke(cli, ["run", str(path), HAPPY])
+    assert all(head in shown.stdout for head in semeval.HEADS)
+
+
 def test_recurrent_layers_keep_their_time_free_when_captured_again() -> None:
     from zoo.export.graph import Trace, capture
     from zoo.export.session import Session
