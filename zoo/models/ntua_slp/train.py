@@ -117,10 +117,10 @@ def fit(
     frozen = recipe.start == "frozen"
     for parameter in net.feature_extractor.parameters():
         parameter.requires_grad_(not frozen)
-    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    learned: list[Tensor] = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=recipe.lr)
     shown = copy.deepcopy(net) if recipe.ema else net
-    averages = [parameter for parameter in shown.parameters() if parameter.requires_grad]
+    averages: list[Tensor] = [p for p in shown.parameters() if p.requires_grad]
     steps = 0
     loss_of = _loss(net, train, recipe.weights, recipe.positive)
     started = time.perf_counter()
