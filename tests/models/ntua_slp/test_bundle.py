@@ -83,7 +83,7 @@ def test_commands_take_texts(bundle: Path) -> None:
     shown = CliRunner().invoke(cli, ["run", str(bundle), HAPPY])
     assert shown.exit_code == 0
     assert "joy" in shown.stdout
-    assert "happy 8  <hashtag> 8" in shown.stdout
+    assert "happy 9  <hashtag> 10" in shown.stdout
     found = CliRunner().invoke(cli, ["run", str(bundle), "-", "--json"], input=f"{HAPPY}\n{SAD}\n")
     rows = json.loads(found.stdout)
     assert [row["input"] for row in rows] == [HAPPY, SAD]
