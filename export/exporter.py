@@ -222,7 +222,7 @@ class Exporter:
         self.graph: Graph = self.trace.finish(self.weights.tensors)
         _report(progress, "tracing", 1, 1)
         net = build_reference(card, variant, self.weights.tensors)
-        self.reference = parity.Reference(net, [output.name for output in card.file.engine_outputs])
+        self.reference = parity.Reference(net, [output.name for output in card.engine_outputs(variant)])
         self.golden = golden_inputs(card)
         self.inputs: InputSet = parity_inputs(card, self.preprocessor, dataset, parity.INPUTS)
 

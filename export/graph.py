@@ -112,7 +112,7 @@ class Trace:
                     dynamo=True,
                     opset_version=OPSET,
                     input_names=[spec.name for spec in inputs],
-                    output_names=[spec.name for spec in card.file.engine_outputs],
+                    output_names=[spec.name for spec in card.engine_outputs(variant)],
                     dynamic_shapes=shapes,
                     optimize=False,
                     verbose=False,
@@ -130,7 +130,7 @@ class Trace:
             if tensor.name in names:
                 tensor.ClearField("raw_data")
         self._model: onnx.ModelProto = rewrites.compact(model)
-        declared = [spec.name for spec in card.file.engine_outputs]
+        declared = [spec.name for spec in card.engine_outputs(variant)]
         actual = [value.name for value in self._model.graph.output]
         if declared != actual:
             raise ZooError(

@@ -251,7 +251,7 @@ def read_recipe(variant: Any, kind: type[R]) -> R:
     try:
         return msgspec.convert(dict(variant.training), kind)
     except msgspec.ValidationError as error:
-        raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+        raise ZooError(f"{variant.name}: its training table is not valid: {error}") from error
 
 
 def check_protocol(variant: Any, protocol: str) -> None:

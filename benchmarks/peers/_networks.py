@@ -102,7 +102,7 @@ class Torch(Network):
         state = {name: torch.from_numpy(np.array(array)) for name, array in weights.tensors.items()}
         self._network.load_state_dict(state, strict=False)
         self._network.eval()
-        self._index = [tensor.name for tensor in card.file.engine_outputs].index(self._decode.output)
+        self._index = [tensor.name for tensor in card.engine_outputs(variant)].index(self._decode.output)
         self._tensor, self._inference = torch.from_numpy, torch.inference_mode
 
     def engine(self, features: Any) -> Any:

@@ -27,6 +27,14 @@ _MAE = re.compile(r"(^|/)MAE")
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: the card's.")
 @click.option("--seed", type=click.IntRange(0), help="Default: the card's.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the card's training table, or with config. before it of its config: --set lr=0.002 "
+    "--set start=random --set config.hidden=250. A TOML value or a word; may be given more than once.",
+)
 @click.option("--folds", help="Only these folds, for example 0,3 (kfold) or 08,16 (loso).")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option(
@@ -38,7 +46,7 @@ _MAE = re.compile(r"(^|/)MAE")
     "--qat",
     is_flag=True,
     help="Fine-tune the finished model for INT8 instead, where calibration alone loses too much: 8 epochs by default, "
-    "the card's fold models too. Takes no --protocol, --folds or --threads.",
+    "the card's fold models too. Takes no --protocol, --folds, --threads or --set.",
 )
 @click.option(
     "--weights",
@@ -53,6 +61,7 @@ def train_command(
     protocol: str,
     epochs: int | None,
     seed: int | None,
+    settings: tuple[str, ...],
     folds: str | None,
     threads: int,
     out: Path | None,
@@ -70,14 +79,16 @@ def train_command(
     Example: zoo train tim-net-emodb --qat --data DIR --out runs/qat
     """
     from zoo import registry
+    from zoo import settings as changes
     from zoo.data import default_root
     from zoo.errors import DataError
 
     card, variant = registry.find(name)
     given = click.get_current_context().get_parameter_source
-    for option in ("protocol", "folds", "threads") if qat else ():
+    for option in ("protocol", "folds", "threads", "settings") if qat else ():
         if given(option) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{option} does not go with --qat")
+            shown = "set" if option == "settings" else option
+            raise click.UsageError(f"--{shown} does not go with --qat")
     out = out or Path("runs") / f"{variant.name}-{'qat' if qat else protocol}"
     root = data or default_root()
     if root is None:
@@ -85,6 +96,7 @@ def train_command(
     if qat:
         _tune(name, root, out, weights, epochs, seed, restart, as_json)
         return
+    variant = changes.apply(variant, settings)
     trainer = card.module("train").train
     start: dict[str, Path] = {}
     if weights is not None:

@@ -99,7 +99,7 @@ def test_commands_take_texts(bundle: Path) -> None:
     shown = CliRunner().invoke(cli, ["run", str(bundle), HAPPY])
     assert shown.exit_code == 0
     assert "joy" in shown.stdout
-    assert "happy 8  <hashtag> 8" in shown.stdout
+    assert "happy 9  <hashtag> 10" in shown.stdout
     found = CliRunner().invoke(cli, ["run", str(bundle), "-", "--json"], input=f"{HAPPY}\n{SAD}\n")
     rows = json.loads(found.stdout)
     assert [row["input"] for row in rows] == [HAPPY, SAD]
@@ -184,6 +184,37 @@ def test_a_peer_answers_as_the_bundle_does(name: str, bundle: Path, model: zoo.M
         open_subject(spec, find_bundle("tim-net-emodb"), 1)
 
 
+def test_eleven_answers_from_one_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo.export import export_model
+
+    monkeypatch.delenv("ZOO_DATA", raising=False)
+    path = tmp_path / "joint"
+    export_model("ntua-slp-joint", target="cpu-x86", precision="fp32", out=path)
+    model = zoo.load(path)
+    assert model.selftest().passed
+    glad, sad = model(HAPPY), model(SAD)
+    assert tuple(glad.heads) == tuple(semeval.HEADS)
+    assert "joy" in glad.heads["e-c"].labels
+    assert "joy" not in sad.heads["e-c"].labels
+    assert glad.heads["v-reg"].values["valence"] > 0.5 > sad.heads["v-reg"].values["valence"]
+    assert sum(glad.heads["v-oc"].scores.values()) == pytest.approx(1.0, abs=1e-5)
+    assert sum(weight for _, weight in glad.attention) == pytest.approx(1.0, abs=1e-5)
+    # One official file is scored by the head that it belongs to.
+    rows = ["ID\tTweet\tAffect Dimension\tIntensity Score"]
+    rows += [
+        f"{i}\t{text}\tjoy\t{score}"
+        for i, (text, score) in enumerate([(HAPPY, 0.9), (SAD, 0.1), ("ok", 0.5)])
+    ]
+    (tmp_path / "gold.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(cli, ["eval", str(path), "--data", str(tmp_path / "gold.txt"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {name.split("/")[0] for name in result["metrics"] if "/" in name} == {"ei-reg-joy"}
+    assert result["metrics"]["heads-mean"] == result["metrics"]["ei-reg-joy/Pearson"] > 0.8
+    shown = CliRunner().invoke(cli, ["run", str(path), HAPPY])
+    assert all(head in shown.stdout for head in semeval.HEADS)
+
+
 def test_recurrent_layers_keep_their_time_free_when_captured_again() -> None:
     from zoo.export.graph import Trace, capture
     from zoo.export.session import Session
@@ -209,16 +240,15 @@ def test_the_shipped_weights_give_the_cards_figures(name: str, data_root: Path) 
     from zoo.models.ntua_slp import train
 
     card, variant = registry.find(name)
-    net = card.build(variant.config)
     from zoo.export.weights import build_reference, load_weights
 
     net = build_reference(card, variant, load_weights(card, variant).tensors)
     assert variant.data is not None
     held_out = open_dataset(card, variant.data, data_root).only(variant.held_out)
-    encoded = train._encode(held_out, card.pipeline(variant))
     by = judge(card.decode(variant), variant.labels)
+    encoded = train._encode(held_out, card.pipeline(variant), by)
     found = by.decide(train.scores_of(net, train.logits_of(net, encoded.ids)))
-    value = by.function(variant.metric)(by.truth(held_out), found)
+    value = by.function(variant.metric)(encoded.truth, found)
     row = next(
         row
         for row in variant.quality
