@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,17 @@ class ConvertResult:
     parameters: int
 
 
-def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False) -> ConvertResult:
+def convert_model(
+    name: str, checkpoint: Path | Sequence[Path], out: Path, *, force: bool = False
+) -> ConvertResult:
     """Convert an official checkpoint of a model.
 
     Parameters
     ----------
     name : str
         A variant. Where its card says ``converts_to``, the weights are for that variant.
-    checkpoint : Path
-        File in the official format.
+    checkpoint : Path or sequence of Path
+        File in the official format; several where each holds a part of the weights (a head, say).
     out : Path
         Safetensors file to write, atomically. Its metadata say ``status``, ``source`` and ``variant`` (see ``read_safetensors``).
 
@@ -46,7 +49,7 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
     UnknownModel
         No such variant.
     DataError
-        No such checkpoint, or it does not fit the model.
+        No such checkpoint, it does not fit the model, or two hold the same tensor.
     ZooError
         The model has no converter, or ``out`` exists and ``force`` is not given.
     """
@@ -55,16 +58,25 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
         variant = card.variant(variant.converts_to)
     if not card.has("convert"):
         raise ZooError(f"model {card.file.model} has no converter: no official weights of it are known")
-    if not checkpoint.is_file():
-        raise DataError(f"{checkpoint}: no such checkpoint")
+    checkpoints = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint)
+    for path in checkpoints:
+        if not path.is_file():
+            raise DataError(f"{path}: no such checkpoint")
     if out.exists() and not force:
         raise ZooError(f"{out} exists; give --force to replace it, or another --out")
-    tensors: dict[str, NDArray[Any]] = dict(card.module("convert").convert(checkpoint, variant))
-    check_tensors(reference_shapes(card, variant), tensors, str(checkpoint))
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    tensors: dict[str, NDArray[Any]] = {}
+    sources = []
+    for path in checkpoints:
+        part = dict(card.module("convert").convert(path, variant))
+        twice = sorted(tensors.keys() & part.keys())
+        if twice:
+            raise DataError(f"{path}: holds {twice[0]}, as another of the given files does; give each part once")
+        tensors |= part
+        sources.append(f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    check_tensors(reference_shapes(card, variant), tensors, ", ".join(str(path) for path in checkpoints))
     about = {
         "status": "official",
-        "source": f"official checkpoint {checkpoint.name}, sha256 {digest}",
+        "source": f"official checkpoint{'s' if len(sources) > 1 else ''} {'; '.join(sources)}",
         "variant": variant.name,
     }
     ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}

@@ -18,7 +18,19 @@ import msgspec
 
 from zoo import _native
 from zoo.errors import InputError
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.audio import (
+    AudioOp,
+    Dct,
+    Fit,
+    Log,
+    Mel,
+    Mfcc,
+    MinMax,
+    PowerToDb,
+    Resample,
+    Standardize,
+    Stft,
+)
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
@@ -308,6 +320,7 @@ __all__ = [
     "Log",
     "Mel",
     "Mfcc",
+    "MinMax",
     "Motion",
     "MoveChannels",
     "Normalize",
