@@ -70,7 +70,9 @@ def convert_model(
         part = dict(card.module("convert").convert(path, variant))
         twice = sorted(tensors.keys() & part.keys())
         if twice:
-            raise DataError(f"{path}: holds {twice[0]}, as another of the given files does; give each part once")
+            raise DataError(
+                f"{path}: holds {twice[0]}, as another of the given files does; give each part once"
+            )
         tensors |= part
         sources.append(f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
     check_tensors(reference_shapes(card, variant), tensors, ", ".join(str(path) for path in checkpoints))

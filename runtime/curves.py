@@ -4,15 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
 from zoo.media import Sound
-from zoo.pipeline import MinMax, Op, Pipeline
+from zoo.pipeline import MinMax, Op, Pipeline, op_files
+from zoo.specs import curves
+
+if TYPE_CHECKING:
+    from zoo.bundle import Bundle
+    from zoo.runtime.engines import Engine
+
+_T = TypeVar("_T")
 
 #: Bytes of rows that are remembered; a pipeline that scales by the input's own bounds computes longer inputs twice.
 REMEMBERED = 64 << 20
@@ -26,7 +34,7 @@ class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def run(self, work: Callable[[], Any]) -> Any:
+    def run(self, work: Callable[[], _T]) -> _T:
         """The result of ``work``, its time added."""
         start = perf_counter()
         try:
@@ -34,10 +42,9 @@ class Clock:
         finally:
             self.seconds += perf_counter() - start
 
-    def each(self, items: Iterator[Any]) -> Iterator[Any]:
+    def each(self, items: Iterator[_T]) -> Iterator[_T]:
         """The items, the time to make them added."""
-        end = object()
-        while (item := self.run(lambda: next(items, end))) is not end:
+        while (item := self.run(lambda: next(items, None))) is not None:
             yield item
 
 
@@ -130,3 +137,45 @@ def windows(
             held = held[start:]
     if held is not None and len(held) > lead:
         yield held, lead
+
+
+class StepRunner:
+    """Pipeline and engine of a bundle whose decoding gives curves, run along inputs of any length. Thread-safe.
+
+    Memory is that of a block, of the rows that are remembered, and of the engine's outputs for every step.
+
+    Raises
+    ------
+    InputError
+        See :class:`zoo.pipeline.Pipeline`.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        manifest = bundle.manifest
+        self._engine = engine
+        self._rows = Rows(
+            manifest.pipeline, {name: bundle.read(name) for name in op_files(manifest.pipeline)}
+        )
+        self._context = max(curve.context for curve in curves(manifest.decode))
+        steps = engine.inputs[0].shape[1]
+        most = manifest.key.profile.get(steps, (1, 1, STEPS))[2] if isinstance(steps, str) else steps
+        self._steps = max(most - self._context, 1)
+
+    def run(self, sound: Sound) -> tuple[dict[str, NDArray[Any]], tuple[float, float, float]]:
+        """Engine outputs of all steps by name, (steps, ...), and seconds of decoding, preprocessing and the engine.
+
+        Raises
+        ------
+        InputError
+            See :meth:`Rows.of`.
+        """
+        decoding, rows, engine = Clock(), Clock(), Clock()
+        timed = Sound(sound.rate, lambda: decoding.each(sound.blocks()))
+        found: list[list[NDArray[Any]]] = [[] for _ in self._engine.outputs]
+        for block, lead in windows(rows.each(self._rows.of(timed)), self._steps, self._context):
+            arrays = engine.run(partial(self._engine.run, [np.ascontiguousarray(block[None])]))
+            for parts, array in zip(found, arrays, strict=True):
+                parts.append(array[0, lead:])
+        names = [output.name for output in self._engine.outputs]
+        outputs = {name: np.concatenate(parts) for name, parts in zip(names, found, strict=True)}
+        return outputs, (decoding.seconds, rows.seconds - decoding.seconds, engine.seconds)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
+from zoo.media import Sound, of_samples, open_sound
+from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
-from zoo.specs import attention_output
+from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +80,7 @@ class Model:
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
+        self._steps = StepRunner(bundle, self.engine) if curves(manifest.decode) else None
 
     def __call__(self, raw: Raw) -> Prediction:
         """Predict one input.
@@ -88,12 +91,17 @@ class Model:
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
+            Models that give curves take any file with sound (other than WAV and FLAC through PyAV), of any length.
 
         Raises
         ------
         InputError
             Unreadable, empty or non-finite input.
+        ProviderUnavailable
+            The file needs PyAV, which is not installed.
         """
+        if self._steps is not None:
+            return self._along(self._steps, raw)
         start = perf_counter()
         features, decode_ms = self._features(raw)
         preprocessed = perf_counter()
@@ -117,6 +125,8 @@ class Model:
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
         run in separate engine calls.
         """
+        if self._steps is not None:
+            return [self(raw) for raw in raws]
         predictions: list[Prediction | None] = [None] * len(raws)
         pending: dict[tuple[int, ...], list[tuple[int, NDArray[Any], float, float]]] = {}
         for index, raw in enumerate(raws):
@@ -212,6 +222,30 @@ class Model:
                 )
         return features, decode_ms
 
+    def _along(self, steps: StepRunner, raw: Raw) -> Prediction:
+        start = perf_counter()
+        outputs, (decoding, preprocess, engine) = steps.run(self._sound(raw))
+        done = perf_counter()
+        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
+        end = perf_counter()
+        timing = Timing(
+            decode_input=decoding * 1e3,
+            preprocess=preprocess * 1e3,
+            engine=engine * 1e3,
+            decode=(end - done) * 1e3,
+            total=(end - start) * 1e3,
+        )
+        return self._prediction(raw, answer, heads, outputs, timing)
+
+    def _sound(self, raw: Raw) -> Sound:
+        if isinstance(raw, (str, os.PathLike)):
+            return open_sound(raw)
+        if isinstance(raw, tuple) and len(raw) == 2:
+            return of_samples(*raw)
+        raise InputError(
+            f"{self.name}: input is {type(raw).__name__}; give a file path, or a tuple (samples, rate)"
+        )
+
     def _text(self, raw: Raw) -> str:
         if isinstance(raw, str):
             return raw
@@ -241,6 +275,7 @@ class Model:
             timing,
             attention=self._attention(raw, outputs),
             heads=heads,
+            series=answer.series,
         )
 
     def _attention(

@@ -47,7 +47,9 @@ def curve(
     """
     index = np.asarray(bins)
     if index.ndim != 1 or index.size == 0 or index.dtype.kind not in "iu":
-        raise InputError(f"curve: bins have shape {index.shape}, dtype {index.dtype}; give integers, shape (n,)")
+        raise InputError(
+            f"curve: bins have shape {index.shape}, dtype {index.dtype}; give integers, shape (n,)"
+        )
     if index.min() < 0 or index.max() >= count:
         raise InputError(f"curve: bins lie in {index.min()}..{index.max()}; there are {count}, from 0 on")
     values = index.astype(np.float64)
@@ -55,7 +57,9 @@ def curve(
         from zoo import ops
 
         if smooth.cutoff is not None:
-            values = ops.filter(values, smooth.rate, [smooth.cutoff], kind="lowpass", order=smooth.order)[:, 0]
+            values = ops.filter(values, smooth.rate, [smooth.cutoff], kind="lowpass", order=smooth.order)[
+                :, 0
+            ]
         values = moving_mean(values, smooth.mean)
     low, high = span
     values = low + values * ((high - low) / (count - 1))

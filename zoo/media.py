@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _BLOCK_SECONDS = 10
-_BUILT_IN = (b"RIFF", b"RIFX", b"fLaC", b"RF64")
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,11 @@ def open_sound(path: str | os.PathLike[str]) -> Sound:
     file = Path(path)
     try:
         with file.open("rb") as stream:
-            head = stream.read(4)
+            head = stream.read(12)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    return _built_in(file) if head in _BUILT_IN else _decoded(file)
+    built_in = head[:4] == b"fLaC" or head[8:] == b"WAVE"
+    return _built_in(file) if built_in else _decoded(file)
 
 
 def _built_in(path: Path) -> Sound:

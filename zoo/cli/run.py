@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import sys
 import time
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.common import emit_json, emit_table, json_option
+from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option, write_text
+from zoo.specs import curves
 
 if TYPE_CHECKING:
     from zoo.runtime.prediction import Answer, Prediction
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Predict sliding windows, one every HOP seconds.",
 )
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write curves, one row a step, to this file (models that give curves).",
+)
+@smooth_option
 @json_option
 def run_command(
     model: str,
@@ -38,9 +48,13 @@ def run_command(
     precision: str | None,
     threads: int | None,
     hop: float | None,
+    csv_path: Path | None,
+    smooth: float | None,
     as_json: bool,
 ) -> None:
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
+
+    Models that give curves take audio and video files of any kind and length.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
     probabilities. Models that weigh the tokens of a text show them, the heavier the brighter.
@@ -48,6 +62,7 @@ def run_command(
     Example: zoo run tim-net-emodb clip.wav --json
     """
     import zoo
+    from zoo.runtime.prediction import smoothed
 
     started = time.perf_counter()
     loaded = zoo.load(model, target=target, precision=precision, threads=threads)
@@ -59,11 +74,22 @@ def run_command(
         raise click.UsageError("--hop cuts audio into windows; this model takes texts")
     if not text and "-" in inputs:
         raise click.UsageError("- reads texts from standard input; this model takes audio files")
+    along = bool(curves(loaded.manifest.decode))
+    if hop and along:
+        raise click.UsageError(
+            "--hop cuts audio into windows; this model gives a curve with steps of its own"
+        )
+    if (csv_path or smooth) and not along:
+        raise click.UsageError("--csv and --smooth are for curves; this model gives none")
     for given in _lines(inputs) if text else inputs:
         found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
         for prediction in found:
+            if smooth is not None:
+                prediction = smoothed(prediction, loaded.manifest.decode, smooth)
             predictions.append((given, prediction))
             results.append(_as_json(given, prediction, loaded.manifest.provenance.weights))
+    if csv_path is not None:
+        write_text(csv_path, _table(predictions))
     if as_json:
         emit_json(results)
         return
@@ -113,7 +139,10 @@ def _lines(inputs: tuple[str, ...]) -> list[str]:
 
 
 def _numbers(answer: Prediction | Answer) -> str:
-    """Scores or regression values, the highest first; of an embedding its size."""
+    """Scores or regression values, the highest first; of an embedding its size, of a curve its mean and ends."""
+    if answer.series is not None:
+        values = answer.series.values
+        return f"{len(values)} steps, mean {values.mean():.3f}, from {values.min():.3f} to {values.max():.3f}"
     found = answer.scores or answer.values
     if not isinstance(found, dict):
         return f"{len(found)} numbers (--json shows them)"
@@ -148,12 +177,30 @@ def _windows(model: Any, path: Path, hop: float) -> Any:
 
 
 def _answer(answer: Prediction | Answer) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         "label": answer.label,
         "labels": answer.labels,
         "scores": answer.scores,
         "values": answer.values,
     }
+    if answer.series is not None:
+        found["series"] = vars(answer.series)
+    return found
+
+
+def _table(predictions: list[tuple[str, Prediction]]) -> str:
+    """Curves as CSV: input, start of the step in seconds, then value and bin of each curve."""
+    named = [(given, series_of(prediction)) for given, prediction in predictions]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    columns = [column for name in named[0][1] for column in (name, f"{name}_bin")]
+    writer.writerow(["input", "seconds", *columns])
+    for given, series in named:
+        several = list(series.values())
+        for i, second in enumerate(several[0].seconds):
+            cells = [cell for one in several for cell in (f"{one.values[i]:.6g}", int(one.bins[i]))]
+            writer.writerow([given, f"{second:.6g}" if second < 1000 else f"{second:.3f}", *cells])
+    return stream.getvalue()
 
 
 def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]:

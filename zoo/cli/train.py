@@ -146,7 +146,9 @@ def _tune(
 
 @click.command("convert")
 @click.argument("name")
-@click.argument("checkpoints", metavar="CHECKPOINT...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument(
+    "checkpoints", metavar="CHECKPOINT...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

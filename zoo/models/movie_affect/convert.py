@@ -68,4 +68,3 @@ def _head(path: Path) -> str:
             "keep the official name"
         )
     return heads[0]
-

@@ -56,4 +56,3 @@ def _outline(shapes: Mapping[str, tuple[int, ...]]) -> str:
     width = shapes.get("transformer_encoder.layers.0.norm1.weight", (0,))
     encoder = f"{len(layers)} Transformer layers of width {width[0]}" if layers else "no Transformer"
     return f"{encoder} and a last layer of shape {tuple(shapes.get('fc1_linear.weight', ()))}"
-

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 
 
-def chord(t: np.ndarray, roots: list[float], every: float) -> np.ndarray:
+def chord(t: NDArray[np.float64], roots: list[float], every: float) -> NDArray[np.float64]:
     """Triads, one every ``every`` seconds, each dying away."""
-    sound = np.zeros_like(t)
+    sound: NDArray[np.float64] = np.zeros_like(t)
     for i, root in enumerate(roots):
         since = t - i * every
         on = (since >= 0) * np.exp(-2.5 * np.maximum(since, 0))
@@ -23,15 +24,16 @@ def chord(t: np.ndarray, roots: list[float], every: float) -> np.ndarray:
     return sound
 
 
-def buzz(t: np.ndarray, low: float, high: float) -> np.ndarray:
+def buzz(t: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """A voiced sound whose pitch glides and whose level comes in syllables."""
     pitch = low + (high - low) * (0.5 - 0.5 * np.cos(2 * np.pi * 0.4 * t))
     phase = 2 * np.pi * np.cumsum(pitch) * (t[1] - t[0])
-    voice = sum(np.sin(k * phase) / k**1.5 for k in range(1, 12))
-    return voice * np.maximum(np.sin(2 * np.pi * 2.2 * t), 0)
+    voice = np.stack([np.sin(k * phase) / k**1.5 for k in range(1, 12)]).sum(axis=0)
+    level: NDArray[np.float64] = np.maximum(np.sin(2 * np.pi * 2.2 * t), 0)
+    return level * voice
 
 
-def write(name: str, sound: np.ndarray, rate: int) -> None:
+def write(name: str, sound: NDArray[np.float64], rate: int) -> None:
     """Scaled to half of the range, 16 bit."""
     soundfile.write(HERE / name, 0.5 * sound / np.abs(sound).max(), rate, subtype="PCM_16")
 
