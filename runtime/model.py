@@ -25,8 +25,9 @@ from zoo.specs import attention_output, curves
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int]]
+#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Models that give
+#: curves also take a ``zoo.media.Sound``, whose blocks come from anywhere.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], Sound]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Model:
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
-            Models that give curves take any file with sound (other than WAV and FLAC through PyAV), of any length.
+            Models that give curves take any file with sound (other than WAV and FLAC through PyAV), of any length, and a
+            :class:`zoo.media.Sound`.
 
         Raises
         ------
@@ -238,12 +240,14 @@ class Model:
         return self._prediction(raw, answer, heads, outputs, timing)
 
     def _sound(self, raw: Raw) -> Sound:
+        if isinstance(raw, Sound):
+            return raw
         if isinstance(raw, (str, os.PathLike)):
             return open_sound(raw)
         if isinstance(raw, tuple) and len(raw) == 2:
             return of_samples(*raw)
         raise InputError(
-            f"{self.name}: input is {type(raw).__name__}; give a file path, or a tuple (samples, rate)"
+            f"{self.name}: input is {type(raw).__name__}; give a file path, a tuple (samples, rate), or a Sound"
         )
 
     def _text(self, raw: Raw) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,9 +79,9 @@ def test_what_cannot_go_block_by_block_is_refused() -> None:
                 of_samples(noise(1.0), RATE)
             )
         )
+    bad = noise(1.0)
+    bad[7] = np.nan
     with pytest.raises(InputError, match=r"sample 7 is not finite"):
-        bad = noise(1.0)
-        bad[7] = np.nan
         list(Rows(CHAINS["own bounds"], {}).of(of_samples(bad, RATE)))
 
 
@@ -94,7 +95,7 @@ def test_windows_cover_each_row_once_with_its_context(sizes: list[int], steps: i
     ends = np.cumsum([0, *sizes])
     rows = np.arange(ends[-1], dtype=np.float32)[:, None]
     seen: list[float] = []
-    for block, lead in windows((rows[a:b] for a, b in zip(ends, ends[1:], strict=False)), steps, context):
+    for block, lead in windows((rows[a:b] for a, b in pairwise(ends)), steps, context):
         assert 0 < len(block) - lead <= steps
         assert lead == min(context, len(seen))
         assert block[:lead, 0].tolist() == seen[len(seen) - lead :]
