@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import zoo
 from zoo._native import isa
-from zoo.media import Sound, open_sound
+from zoo.media import Film, Sound, open_sound
 
 
 def looped(sound: Sound, seconds: float) -> Sound:
@@ -52,10 +52,10 @@ def main() -> int:
     options = parser.parse_args()
     model = zoo.load(options.bundle, threads=options.threads)
     sound = open_sound(options.file)
-    model(looped(sound, min(10.0, 3600 * options.hours)))  # what is allocated once is there
+    model(Film(looped(sound, min(10.0, 3600 * options.hours))))  # what is allocated once is there
     before = peak_bytes()
     seconds = 3600 * options.hours
-    found = model(looped(sound, seconds))
+    found = model(Film(looped(sound, seconds)))
     peak = peak_bytes()
     timing = found.timing
     figures = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
-from zoo.media import Sound, of_samples, open_sound
+from zoo.media import Film, of_frames, of_samples, open_pictures, open_sound
 from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Models that give
-#: curves also take a ``zoo.media.Sound``, whose blocks come from anywhere.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], Sound]
+#: curves also take a ``zoo.media.Film``, whose sound and pictures come from anywhere.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], Film]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Model:
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
-            Models that give curves take any file with sound (other than WAV and FLAC through PyAV), of any length, and a
-            :class:`zoo.media.Sound`.
+            Models that give curves take films: any file with sound or pictures (other than WAV and FLAC through PyAV) of
+            any length, and a :class:`zoo.media.Film`.
 
         Raises
         ------
@@ -184,6 +184,9 @@ class Model:
     def _golden(self, case: Mapping[str, Any]) -> Raw:
         if self.manifest.input.modality == "text":
             return str(case["input"].tobytes().decode())
+        if self.manifest.input.modality == "video":
+            sound = of_samples(case["sound"], case["sound_rate"]) if "sound" in case else None
+            return Film(sound, of_frames(case["input"], case["rate"]))
         return case["input"], case["rate"]
 
     def features(self, raw: Raw) -> NDArray[Any]:
@@ -226,28 +229,33 @@ class Model:
 
     def _along(self, steps: StepRunner, raw: Raw) -> Prediction:
         start = perf_counter()
-        outputs, (decoding, preprocess, engine) = steps.run(self._sound(raw))
+        outputs, seconds = steps.run(self._film(steps, raw))
         done = perf_counter()
         answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
         end = perf_counter()
         timing = Timing(
-            decode_input=decoding * 1e3,
-            preprocess=preprocess * 1e3,
-            engine=engine * 1e3,
+            decode_input=sum(value for name, value in seconds.items() if name.startswith("decode")) * 1e3,
+            preprocess=sum(value for name, value in seconds.items() if name.startswith("preprocess")) * 1e3,
+            engine=seconds["engine"] * 1e3,
             decode=(end - done) * 1e3,
             total=(end - start) * 1e3,
+            stages={name: value * 1e3 for name, value in seconds.items()},
         )
         return self._prediction(raw, answer, heads, outputs, timing)
 
-    def _sound(self, raw: Raw) -> Sound:
-        if isinstance(raw, Sound):
+    def _film(self, steps: StepRunner, raw: Raw) -> Film:
+        if isinstance(raw, Film):
             return raw
         if isinstance(raw, (str, os.PathLike)):
-            return open_sound(raw)
+            rate = self.manifest.input.rate or 1
+            return Film(
+                open_sound(raw) if "sound" in steps.sources else None,
+                open_pictures(raw, rate) if "pictures" in steps.sources else None,
+            )
         if isinstance(raw, tuple) and len(raw) == 2:
-            return of_samples(*raw)
+            return Film(of_samples(*raw))
         raise InputError(
-            f"{self.name}: input is {type(raw).__name__}; give a file path, a tuple (samples, rate), or a Sound"
+            f"{self.name}: input is {type(raw).__name__}; give a file path, a tuple (samples, rate), or a Film"
         )
 
     def _text(self, raw: Raw) -> str:

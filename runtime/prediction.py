@@ -22,7 +22,8 @@ class Timing:
 
     ``decode_input`` reads and decodes a file (0 for arrays), ``preprocess`` is the C++ pipeline, ``engine``
     the engine's own run, ``decode`` turns its outputs into labels. ``total`` is from the call to the return.
-    In a batch each prediction carries its share of the engine's time.
+    In a batch each prediction carries its share of the engine's time. ``stages``: of models that go along a film, the time
+    of each engine input's decoding and preprocessing, and of the engine.
     """
 
     decode_input: float
@@ -30,6 +31,7 @@ class Timing:
     engine: float
     decode: float
     total: float
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound and pictures of files, block by block: WAV and FLAC by the built-in reader, all else by PyAV (extra ``media``)."""
+"""Sound and pictures of films, block by block: WAV and FLAC by the built-in reader, all else by PyAV (extra ``media``)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _BLOCK_SECONDS = 10
+_BLOCK_BYTES, _BLOCK_FRAMES = 32 << 20, 16
+#: Seconds by which time stamps are rounded at most.
+_SLACK = 2e-3
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,51 @@ class Sound:
     rate: int
     blocks: Callable[[], Iterator[NDArray[Any]]]
 
+    @property
+    def shape(self) -> None:
+        """Rows of sound have any number of channels."""
+        return None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of one input, at a fixed rate; each call of ``blocks`` goes through them anew.
+
+    Attributes
+    ----------
+    rate : float
+        A second.
+    shape : (int, int, int)
+        Height, width and 3 (RGB) of each.
+    blocks : callable
+        uint8 arrays in order, shape (n, *shape).
+    """
+
+    rate: float
+    shape: tuple[int, int, int]
+    blocks: Callable[[], Iterator[NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a model sees of one input; None is what it does not look at."""
+
+    sound: Sound | None = None
+    pictures: Pictures | None = None
+
+    def source(self, name: str) -> Sound | Pictures:
+        """``sound`` or ``pictures``.
+
+        Raises
+        ------
+        InputError
+            The film has none.
+        """
+        found = self.sound if name == "sound" else self.pictures
+        if found is None:
+            raise InputError(f"the model needs {name}, and none were given")
+        return found
+
 
 def of_samples(samples: NDArray[Any], rate: int) -> Sound:
     """Samples at hand as a ``Sound``."""
@@ -45,6 +93,83 @@ def of_samples(samples: NDArray[Any], rate: int) -> Sound:
             yield samples[start : start + step]
 
     return Sound(rate, blocks)
+
+
+def of_frames(frames: NDArray[np.uint8], rate: float) -> Pictures:
+    """Frames at hand, uint8 (n, height, width, 3), as ``Pictures``.
+
+    Raises
+    ------
+    InputError
+        Another shape or dtype.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise InputError(f"frames are {frames.dtype} {frames.shape}; give uint8, shape (n, height, width, 3)")
+    height, width = frames.shape[1:3]
+    return Pictures(rate, (height, width, 3), lambda: iter([frames]))
+
+
+def open_pictures(path: str | os.PathLike[str], rate: float) -> Pictures:
+    """The (first) video track of a file, as what is on the screen every 1 / ``rate`` s from its first picture on.
+
+    Where the film's own rate is another one, pictures are left out or shown again; no picture is mixed from others.
+
+    Raises
+    ------
+    InputError
+        No such file, no pictures in it, or it cannot be decoded; the last also while blocks are read.
+    ProviderUnavailable
+        PyAV is not installed.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: cannot be read: no such file")
+    av = _pyav(file)
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise InputError(f"{file}: it has no pictures")
+            context = container.streams.video[0].codec_context
+            shape = (int(context.height), int(context.width), 3)
+    except av.error.FFmpegError as error:
+        raise InputError(f"{file}: cannot be decoded: {error.strerror}") from error
+    several = min(max(_BLOCK_BYTES // (shape[0] * shape[1] * 3), 1), _BLOCK_FRAMES)
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
+        try:
+            with av.open(str(file)) as container:
+                held: list[NDArray[np.uint8]] = []
+                for frame in _shown(container, rate):
+                    made = frame.reformat(width=shape[1], height=shape[0], format="rgb24")
+                    held.append(made.to_ndarray())
+                    if len(held) == several:
+                        yield np.stack(held)
+                        held = []
+                if held:
+                    yield np.stack(held)
+        except av.error.FFmpegError as error:
+            raise InputError(f"{file}: its pictures cannot be decoded: {error.strerror}") from error
+
+    return Pictures(rate, shape, blocks)
+
+
+def _shown(container: Any, rate: float) -> Iterator[Any]:
+    """The frame that is on the screen at each 1 / rate s."""
+    stream = container.streams.video[0]
+    own = 1 / float(stream.average_rate or rate)
+    first = last = None
+    shown, now = 0, 0.0
+    for frame in container.decode(stream):
+        time = frame.time if frame.time is not None else now + own
+        first = time if first is None else first
+        now = max(time - first, now)
+        while last is not None and shown / rate < now - _SLACK:
+            yield last
+            shown += 1
+        last = frame
+    while last is not None and shown / rate < now + own - _SLACK:
+        yield last
+        shown += 1
 
 
 def open_sound(path: str | os.PathLike[str]) -> Sound:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zoo.errors import InputError
 from zoo.media import Sound, of_samples
 from zoo.pipeline import Lld, Mfcc, MinMax, Op, Pipeline, Resample, SlidingFunctionals, Standardize
-from zoo.runtime.curves import Rows, windows
+from zoo.runtime.curves import Rows, together, windows
 
 RATE = 22050
 CHAINS: dict[str, tuple[Op, ...]] = {
@@ -95,9 +95,25 @@ def test_windows_cover_each_row_once_with_its_context(sizes: list[int], steps: i
     ends = np.cumsum([0, *sizes])
     rows = np.arange(ends[-1], dtype=np.float32)[:, None]
     seen: list[float] = []
-    for block, lead in windows((rows[a:b] for a, b in pairwise(ends)), steps, context):
+    pairs = ((rows[a:b], -rows[a:b]) for a, b in pairwise(ends))
+    for (block, other), lead in windows(pairs, steps, context):
+        np.testing.assert_array_equal(other, -block)
         assert 0 < len(block) - lead <= steps
         assert lead == min(context, len(seen))
         assert block[:lead, 0].tolist() == seen[len(seen) - lead :]
         seen += block[lead:, 0].tolist()
     assert seen == rows[:, 0].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.lists(st.integers(1, 9), max_size=6), min_size=1, max_size=3))
+def test_sources_go_side_by_side_until_the_shortest_ends(sizes: list[list[int]]) -> None:
+    def blocks(lengths: list[int]) -> Iterator[np.ndarray]:
+        for a, b in pairwise(np.cumsum([0, *lengths])):
+            yield np.arange(a, b, dtype=np.float32)
+
+    found = list(together([blocks(lengths) for lengths in sizes]))
+    assert all(len({len(block) for block in several}) == 1 for several in found)
+    for k in range(len(sizes)):
+        rows = np.concatenate([several[k] for several in found]) if found else np.empty(0)
+        np.testing.assert_array_equal(rows, np.arange(min(map(sum, sizes))))

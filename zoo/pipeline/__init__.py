@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -108,6 +108,26 @@ def _read_files(ops: Sequence[Op | Mapping[str, Any]], folder: Path) -> dict[str
         except OSError as error:
             raise InputError(f"{folder / name} cannot be read: {error.strerror}") from error
     return files
+
+
+#: What a pipeline of a film starts with.
+Source = Literal["sound", "pictures"]
+
+
+def pipeline_of(
+    source: Source | None,
+    ops: Sequence[Op | Mapping[str, Any]],
+    *,
+    files: Mapping[str, bytes] | str | os.PathLike[str] | None = None,
+) -> Pipeline:
+    """The executor of ``ops`` for what they start with: frames (n, height, width, 3) of pictures, else what the first op takes.
+
+    Raises
+    ------
+    InputError
+        See :class:`Pipeline`.
+    """
+    return Pipeline(ops, files=files, shape=(-1, -1, -1, 3) if source == "pictures" else None)
 
 
 class Pipeline:
@@ -335,6 +355,7 @@ __all__ = [
     "SlidingFunctionals",
     "SocialTokenize",
     "SquareCrop",
+    "Source",
     "Standardize",
     "Stft",
     "ToGrey",
@@ -342,4 +363,5 @@ __all__ = [
     "Vocab",
     "WaveNormalize",
     "op_files",
+    "pipeline_of",
 ]

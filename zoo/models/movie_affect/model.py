@@ -26,33 +26,42 @@ STEPS = 5
 _REDUCED, _HIDDEN = 128, 64
 
 
-class TwoLayers(nn.Module):
-    """The source's "2FC" net: one linear reduction a modality, then three linear layers; no bias, no activation.
+class Reduced(nn.Module):
+    """One linear reduction to 128 a modality, without bias; the outputs side by side.
 
     Parameters
     ----------
     modalities : sequence of str
         Of ``WIDTHS``, in its order.
+    sizes : mapping of str to int
+        Values of a step of each.
     """
 
-    def __init__(self, modalities: Sequence[str]) -> None:
+    def __init__(self, modalities: Sequence[str], sizes: Mapping[str, int]) -> None:
         super().__init__()
-        self.widths = [WIDTHS[name] for name in modalities]
+        self.sizes = [sizes[name] for name in modalities]
         self.reductions = [f"reduced_{name}" for name in modalities]
-        for name, width in zip(self.reductions, self.widths, strict=True):
-            self.add_module(name, nn.Linear(width, _REDUCED, bias=False))
-        self.fc1 = nn.Linear(_REDUCED * len(self.widths), _HIDDEN, bias=False)
-        self.fc2 = nn.Linear(_HIDDEN, _HIDDEN, bias=False)
-        self.class_dim = nn.Linear(_HIDDEN, BINS, bias=False)
+        for name, size in zip(self.reductions, self.sizes, strict=True):
+            self.add_module(name, nn.Linear(size, _REDUCED, bias=False))
 
     def reduce(self, x: Tensor) -> Tensor:
-        """x: (batch, time, sum of widths) to (batch, time, 128 a modality)."""
-        parts = torch.split(x, self.widths, dim=2)
+        """x: (batch, time, sum of sizes) to (batch, time, 128 a modality)."""
+        parts = torch.split(x, self.sizes, dim=2)
         reduced = [self.get_submodule(name)(part) for name, part in zip(self.reductions, parts, strict=True)]
         return torch.cat(reduced, dim=2) if len(reduced) > 1 else reduced[0]
 
+
+class TwoLayers(Reduced):
+    """The source's "2FC" net: the reductions, then three linear layers; no bias, no activation."""
+
+    def __init__(self, modalities: Sequence[str], sizes: Mapping[str, int] = WIDTHS) -> None:
+        super().__init__(modalities, sizes)
+        self.fc1 = nn.Linear(_REDUCED * len(modalities), _HIDDEN, bias=False)
+        self.fc2 = nn.Linear(_HIDDEN, _HIDDEN, bias=False)
+        self.class_dim = nn.Linear(_HIDDEN, BINS, bias=False)
+
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, time, sum of widths) to logits (batch, time, 7)."""
+        """x: (batch, time, sum of sizes) to logits (batch, time, 7)."""
         logits: Tensor = self.class_dim(self.fc2(self.fc1(self.reduce(x))))
         return logits
 
@@ -60,33 +69,29 @@ class TwoLayers(nn.Module):
 class Folded(nn.Module):
     """The same map as one matrix; :func:`fold` makes it from the weights of a ``TwoLayers``."""
 
-    def __init__(self, modalities: Sequence[str]) -> None:
+    def __init__(self, modalities: Sequence[str], sizes: Mapping[str, int] = WIDTHS) -> None:
         super().__init__()
-        self.matrix = nn.Linear(sum(WIDTHS[name] for name in modalities), BINS, bias=False)
+        self.matrix = nn.Linear(sum(sizes[name] for name in modalities), BINS, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, time, sum of widths) to logits (batch, time, 7)."""
+        """x: (batch, time, sum of sizes) to logits (batch, time, 7)."""
         logits: Tensor = self.matrix(x)
         return logits
 
 
-class Recurrent(TwoLayers):
-    """The source's LSTM net: the same reductions, two LSTM layers over five steps, a linear layer on the last one.
+class Recurrent(Reduced):
+    """The source's LSTM net: the reductions, two LSTM layers over five steps, a linear layer on the last one.
 
     Before the first step it is repeated (our choice: the source has no window that starts earlier).
     """
 
-    def __init__(self, modalities: Sequence[str]) -> None:
-        nn.Module.__init__(self)
-        self.widths = [WIDTHS[name] for name in modalities]
-        self.reductions = [f"reduced_{name}" for name in modalities]
-        for name, width in zip(self.reductions, self.widths, strict=True):
-            self.add_module(name, nn.Linear(width, _REDUCED, bias=False))
-        self.lstm = nn.LSTM(_REDUCED * len(self.widths), _HIDDEN, 2, batch_first=True)
+    def __init__(self, modalities: Sequence[str], sizes: Mapping[str, int] = WIDTHS) -> None:
+        super().__init__(modalities, sizes)
+        self.lstm = nn.LSTM(_REDUCED * len(modalities), _HIDDEN, 2, batch_first=True)
         self.class_dim = nn.Linear(_HIDDEN, BINS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, time, sum of widths) to logits (batch, time, 7), of each step from it and the four before."""
+        """x: (batch, time, sum of sizes) to logits (batch, time, 7), of each step from it and the four before."""
         reduced = self.reduce(x)
         batch, time, width = reduced.shape
         before = reduced[:, :1].expand(batch, STEPS - 1, width)
@@ -109,19 +114,28 @@ class Fusion(nn.Module):
         ``2fc``, ``folded`` or ``lstm``.
     modalities : sequence of str
         Of ``WIDTHS``, in its order.
+    sizes : mapping of str to int
+        Values of a step of each.
+
+    Raises
+    ------
+    ZooError
+        Another net.
     """
 
-    def __init__(self, net: str, modalities: Sequence[str]) -> None:
+    def __init__(self, net: str, modalities: Sequence[str], sizes: Mapping[str, int] = WIDTHS) -> None:
         super().__init__()
+        if net not in _NETS:
+            raise ZooError(f"movie_affect: net = {net!r}; give one of {', '.join(_NETS)}")
         for head in HEADS:
-            self.add_module(head, _NETS[net](modalities))
+            self.add_module(head, _NETS[net](modalities, sizes))
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         """Judge every step.
 
         Parameters
         ----------
-        features : float32, shape (B, T, sum of widths)
+        features : float32, shape (B, T, sum of sizes)
             Of the modalities side by side; audio scaled to [0, 1].
 
         Returns
@@ -133,7 +147,7 @@ class Fusion(nn.Module):
 
 
 def fold(weights: Mapping[str, NDArray[np.float32]], modalities: Sequence[str]) -> NDArray[np.float32]:
-    """The matrix (7, sum of widths) that a ``TwoLayers`` with these weights multiplies by; products in float64."""
+    """The matrix (7, sum of sizes) that a ``TwoLayers`` with these weights multiplies by; products in float64."""
     behind = np.asarray(weights["class_dim.weight"], np.float64)
     for name in ("fc2.weight", "fc1.weight"):
         behind = behind @ np.asarray(weights[name], np.float64)

@@ -28,7 +28,7 @@ def buzz(t: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]
     """A voiced sound whose pitch glides and whose level comes in syllables."""
     pitch = low + (high - low) * (0.5 - 0.5 * np.cos(2 * np.pi * 0.4 * t))
     phase = 2 * np.pi * np.cumsum(pitch) * (t[1] - t[0])
-    voice = np.stack([np.sin(k * phase) / k**1.5 for k in range(1, 12)]).sum(axis=0)
+    voice: NDArray[np.float64] = np.stack([np.sin(k * phase) / k**1.5 for k in range(1, 12)]).sum(axis=0)
     level: NDArray[np.float64] = np.maximum(np.sin(2 * np.pi * 2.2 * t), 0)
     return level * voice
 
