@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from zoo import ops
 from zoo.errors import InputError, ProviderUnavailable
-from zoo.media import of_samples, open_sound
+from zoo.media import of_frames, of_samples, open_pictures, open_sound
 
 RATE = 8000
 
@@ -107,3 +108,39 @@ def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+def film(path: Path, rate: int, count: int) -> Path:
+    """A film whose k-th picture is grey 8 * k."""
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "gray"
+        for k in range(count):
+            picture = np.full((32, 48), 8 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(25, 1.0), (50, 2.0), (10, 0.4), (24, 0.96)])
+def test_pictures_are_what_is_on_the_screen(rate: int, shown: float, tmp_path: Path) -> None:
+    pictures = open_pictures(film(tmp_path / "a.mkv", rate, 30), 25)
+    assert (pictures.rate, pictures.shape) == (25, (32, 48, 3))
+    blocks = list(pictures.blocks())
+    assert max(map(len, blocks)) <= 16
+    found = np.concatenate(blocks)
+    assert found.dtype == np.uint8
+    wanted = [int(k * shown + 1e-3) for k in range(math.ceil(30 * 25 / rate))]
+    assert found[:, 5, 7, 1].tolist() == [8 * min(k, 29) for k in wanted]
+    np.testing.assert_array_equal(np.concatenate(list(pictures.blocks())), found)  # again
+
+
+def test_pictures_that_are_not_there_are_told(golden_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    with pytest.raises(InputError, match=r"none\.mp4: cannot be read: no such file"):
+        open_pictures(tmp_path / "none.mp4", 25)
+    with pytest.raises(InputError, match="it has no pictures"):
+        open_pictures(golden_folder / "calm_22050.flac", 25)
+    with pytest.raises(InputError, match=r"frames are float64 \(3, 4\); give uint8"):
+        of_frames(np.zeros((3, 4)), 25)

@@ -68,6 +68,64 @@ def curve(
     return values.astype(np.float32)
 
 
+def bins_of(values: ArrayLike, *, count: int, span: tuple[float, float] = (-1.0, 1.0)) -> NDArray[np.int64]:
+    """The bin of each value: ``count`` equal bins of ``span``, the upper end in the last one.
+
+    Raises
+    ------
+    InputError
+        A value is not finite or outside ``span``.
+    """
+    given = np.asarray(values, np.float64)
+    low, high = span
+    if not (np.isfinite(given).all() and ((given >= low) & (given <= high)).all()):
+        raise InputError(f"bins: values must lie in {low} to {high}")
+    index = np.floor((given - low) * (count / (high - low))).astype(np.int64)
+    return np.minimum(index, count - 1)
+
+
+def judged(
+    truth: ArrayLike,
+    bins: ArrayLike,
+    *,
+    count: int,
+    span: tuple[float, float] = (-1.0, 1.0),
+    smooth: Smooth | None = None,
+) -> dict[str, float]:
+    """Figures of one curve: ``accuracy``, ``accuracy±1``, ``MAE``, ``MSE``, ``Pearson``.
+
+    Parameters
+    ----------
+    truth, bins : int, shape (n,)
+        The true and the found bin of each step.
+    smooth : Smooth or None
+        Of the curve that was found; of the true one only its median is taken.
+
+    Raises
+    ------
+    InputError, DataError
+        No steps, other lengths, a bin outside its range.
+
+    Notes
+    -----
+    Source: fact sheet 5, sections 5 and 6: the first two are of bins, the others of curves. Means over films are taken of
+    these figures.
+    """
+    from zoo import metrics
+    from zoo.specs import Smooth as Chain
+
+    median = Chain(median=smooth.median) if smooth is not None else None
+    true = curve(truth, count=count, span=span, smooth=median)
+    found = curve(bins, count=count, span=span, smooth=smooth)
+    return {
+        "accuracy": metrics.accuracy(truth, bins),
+        "accuracy±1": metrics.accuracy_within(truth, bins),
+        "MAE": metrics.mae(true, found),
+        "MSE": metrics.mse(true, found),
+        "Pearson": metrics.pearson(true, found),
+    }
+
+
 def moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """Mean over ``window`` (odd) values about each; near an end that of the first or last ``window`` ones."""
     window = _fitting(window, len(values))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BLOCK_SECONDS = 10
 _BLOCK_BYTES, _BLOCK_FRAMES = 32 << 20, 16
 #: Seconds by which time stamps are rounded at most.
-_SLACK = 2e-3
+_SLACK = 1e-3
 
 
 @dataclass(frozen=True)
