@@ -145,10 +145,10 @@ def smoothed(prediction: Prediction, decode: Decode, seconds: float) -> Predicti
 
 
 def numbers(answer: Answer | Prediction, heads: Mapping[str, Answer]) -> dict[str, float]:
-    """Scores, or values where there are none, by name; those of ``heads`` as ``<head>/<name>``."""
+    """Scores, or values where there are none, by name, or those of a curve by step; those of ``heads`` as ``<head>/<name>``."""
     named: dict[str, float] = {}
     for prefix, one in (("", answer), *((f"{name}/", head) for name, head in heads.items())):
-        found = one.scores or one.values
+        found = one.series.values if one.series is not None else one.scores or one.values
         pairs = found.items() if isinstance(found, Mapping) else ((str(i), v) for i, v in enumerate(found))
         named |= {f"{prefix}{name}": float(value) for name, value in pairs}
     return named

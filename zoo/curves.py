@@ -79,7 +79,7 @@ def bins_of(values: ArrayLike, *, count: int, span: tuple[float, float] = (-1.0,
     given = np.asarray(values, np.float64)
     low, high = span
     if not (np.isfinite(given).all() and ((given >= low) & (given <= high)).all()):
-        raise InputError(f"bins: values must lie in {low} to {high}")
+        raise InputError(f"bins: values must lie in {low:g} to {high:g}")
     index = np.floor((given - low) * (count / (high - low))).astype(np.int64)
     return np.minimum(index, count - 1)
 

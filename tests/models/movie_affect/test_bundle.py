@@ -22,6 +22,7 @@ from zoo.curves import curve
 from zoo.errors import InputError
 from zoo.models.movie_affect.model import HEADS, build
 from zoo.pipeline import Pipeline
+from zoo.runtime.prediction import numbers
 from zoo.specs import curves
 
 CLIPS = ("bigbuckbunny.mp4", "moviepy_big_buck_bunny_0_30.webm", "moviepy_chaplin.mp4")
@@ -90,6 +91,9 @@ def test_a_film_gives_two_curves(model: zoo.Model, clip: tuple[np.ndarray, int])
         np.testing.assert_array_equal(series.values, curve(series.bins, count=7, smooth=spec.smooth))
         assert (series.window, series.count) == (0.4, 7)
         assert len(set(series.bins.tolist())) > 1
+    named = numbers(found, found.heads)
+    assert len(named) == 2 * n
+    assert named["valence/7"] == pytest.approx(float(found.heads["valence"].series.values[7]))
     timing = found.timing
     assert timing.preprocess > timing.engine > 0
     assert timing.total >= timing.preprocess + timing.engine

@@ -49,7 +49,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def variant(name: str = "movie-affect-audio", **training: Any) -> Any:
     found = registry.find(name)[1]
-    return msgspec.structs.replace(found, training={"batch": 16, "lr": 0.02, "epochs": 12, **training})
+    return msgspec.structs.replace(found, training={"batch": 16, "lr": 0.02, "epochs": 8, **training})
 
 
 def test_leaving_one_film_out_learns_and_never_watches_it(films: Path, tmp_path: Path) -> None:
@@ -62,7 +62,11 @@ def test_leaving_one_film_out_learns_and_never_watches_it(films: Path, tmp_path:
         for head in ("arousal", "valence")
         for figure in ("accuracy", "accuracy±1", "MAE", "MSE", "Pearson")
     }
-    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["films"] == result.films
+    text = (tmp_path / "results.json").read_text("utf-8")
+    assert "NaN" not in text  # the curves of films so short are flat: no correlation
+    written = json.loads(text)["films"]["AAA"]
+    assert written["arousal/Pearson"] is None
+    assert written["arousal/MAE"] == result.films["AAA"]["arousal/MAE"]
     # what was there stays: the held-out film's own labels change its figures, not its weights
     before = load_file(tmp_path / "AAA.safetensors")
     changed = tmp_path / "changed"
@@ -76,14 +80,15 @@ def test_leaving_one_film_out_learns_and_never_watches_it(films: Path, tmp_path:
     after = load_file(tmp_path / "again" / "AAA.safetensors")
     for name, value in before.items():
         np.testing.assert_array_equal(after[name], value)
-    assert again.films["AAA"] != result.films["AAA"]
+    assert again.films["AAA"]["arousal/accuracy"] != result.films["AAA"]["arousal/accuracy"]
 
 
 def test_finished_folds_are_kept_where_nothing_changed(films: Path, tmp_path: Path) -> None:
     one = variant(epochs=1)
     first = train(one, data=films, out=tmp_path, protocol="loso", folds=["BBB"])
     stamp = (tmp_path / "BBB.safetensors").stat().st_mtime_ns
-    assert train(one, data=films, out=tmp_path, protocol="loso", folds=["BBB"]).films == first.films
+    again = train(one, data=films, out=tmp_path, protocol="loso", folds=["BBB"])
+    np.testing.assert_equal(again.films, first.films)
     assert (tmp_path / "BBB.safetensors").stat().st_mtime_ns == stamp
     train(one, data=films, out=tmp_path, protocol="loso", folds=["BBB"], seed=2)
     assert (tmp_path / "BBB.safetensors").stat().st_mtime_ns != stamp
@@ -92,7 +97,7 @@ def test_finished_folds_are_kept_where_nothing_changed(films: Path, tmp_path: Pa
 def test_the_final_model_of_an_lstm_can_be_exported(films: Path, tmp_path: Path) -> None:
     from zoo.export.weights import load_weights
 
-    result = train(variant("movie-affect-audio-lstm", epochs=2), data=films, out=tmp_path)
+    result = train(variant("movie-affect-audio-lstm", epochs=1), data=films, out=tmp_path)
     assert result.metrics == {}
     assert result.validation == {"final": "CCC"}
     card, lstm = registry.find("movie-affect-audio-lstm")

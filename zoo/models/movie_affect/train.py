@@ -132,7 +132,12 @@ def train(
         for figure in next(iter(results.values()))
     }
     trained = Trained(figures, results, {name: validation[name] for name in results})
-    about = {"metrics": figures, "films": results, "validation": trained.validation, "settings": settings}
+    about = {
+        "metrics": _finite(figures),
+        "films": {name: _finite(one) for name, one in results.items()},
+        "validation": trained.validation,
+        "settings": settings,
+    }
     write_file(out / "results.json", (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
     return trained
 
@@ -193,7 +198,7 @@ def _windows(
     length = STEPS if config["net"] == "lstm" else 1
     before = np.concatenate((x[:1].repeat(length - 1, axis=0), x))
     windows = np.lib.stride_tricks.sliding_window_view(before, length, axis=0).transpose(0, 2, 1)
-    return torch.from_numpy(np.ascontiguousarray(windows)), torch.from_numpy(y)
+    return torch.from_numpy(windows.copy()), torch.from_numpy(y)
 
 
 def _loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -229,6 +234,11 @@ def _smooth(variant: Any, head: str) -> Smooth | None:
     return None
 
 
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON: None where there is no figure, as Pearson's of a curve that does not change."""
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
+
+
 def _write(
     path: Path,
     weights: Mapping[str, NDArray[np.float32]],
@@ -237,7 +247,7 @@ def _write(
     results: Mapping[str, float],
 ) -> None:
     about = {"status": "trained", "source": "trained here on annotated films", "variant": variant, "key": key}
-    about["results"] = json.dumps(dict(results))
+    about["results"] = json.dumps(_finite(results))
     ordered = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
     write_file(path, save(ordered, {"zoo": json.dumps(about)}))
 
@@ -251,7 +261,8 @@ def _kept(path: Path, key: str) -> dict[str, float] | None:
             about = json.loads((file.metadata() or {}).get("zoo", "{}"))
     except (SafetensorError, OSError, ValueError):
         return None
-    found: dict[str, float] = json.loads(about.get("results", "{}"))
+    results = json.loads(about.get("results", "{}"))
+    found = {name: float("nan") if value is None else float(value) for name, value in results.items()}
     return found if about.get("key") == key else None
 
 
