@@ -42,6 +42,7 @@ from zoo.specs import (
     TensorSpec,
     WeightsStatus,
     attention_output,
+    curves,
     decode_problem,
     read_outputs,
 )
@@ -393,7 +394,8 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         if path not in listed:
             raise BundleError(f"{where}: {MANIFEST}: {field} names {path!r}, which is not in files")
     several = manifest.all_branches()
-    if len(several) != len(manifest.engines[0].inputs):
+    by_steps = bool(manifest.branches or curves(manifest.decode))
+    if by_steps and len(several) != len(manifest.engines[0].inputs):
         raise BundleError(
             f"{where}: {MANIFEST}: the engine has {len(manifest.engines[0].inputs)} inputs, pipeline and branches fill {len(several)}"
         )

@@ -6,14 +6,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 import zoo
 from zoo import registry
+from zoo.bundle import decode_manifest, encode_manifest, open_bundle
 from zoo.card import Card
-from zoo.errors import DataError, InputError, ZooError
+from zoo.errors import BundleError, DataError, InputError, ZooError
 from zoo.export.weights import random_tensors
 from zoo.media import Film, of_frames, of_samples
 from zoo.models.movie_affect_full.convert import convert
@@ -217,6 +219,18 @@ def test_a_film_goes_through_all_branches(bundle: Path, models: Path) -> None:
         expected = net(*(torch.from_numpy(part[:steps])[None] for part in parts))
     for name, wanted in zip(("arousal", "valence"), expected, strict=True):
         np.testing.assert_allclose(found.outputs[name], wanted[0], atol=2e-5)
+
+
+def test_a_manifest_with_a_branch_too_few_is_refused(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    few = msgspec.structs.replace(manifest, branches=manifest.branches[:1])
+    with pytest.raises(BundleError, match="the engine has 3 inputs, pipeline and branches fill 2"):
+        decode_manifest(encode_manifest(few), "few")
+    flow, sound = manifest.branches
+    wrong = msgspec.structs.replace(flow, source="sound")
+    swapped = msgspec.structs.replace(manifest, branches=(wrong, sound))
+    with pytest.raises(BundleError, match="pipeline: "):
+        decode_manifest(encode_manifest(swapped), "swapped")
 
 
 def test_files_and_what_is_missing(bundle: Path, data_root: Path) -> None:
