@@ -40,7 +40,7 @@ from zoo.export.recipe import Recipe
 from zoo.export.session import Session
 from zoo.export.targets import find_target
 from zoo.export.weights import Tuned
-from zoo.specs import Decode, Embedding, Heads, Regression, Sigmoid, Softmax, read_outputs
+from zoo.specs import Curve, Decode, Embedding, Heads, Regression, Sigmoid, Softmax, read_outputs
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -360,7 +360,7 @@ def distillation(decode: Decode, student: Mapping[str, Tensor], teacher: Mapping
     """Mean loss of a batch of engine outputs against the teacher's; zero where they are equal.
 
     Heads: the sum of theirs. Softmax: Kullback-Leibler divergence. Sigmoid: that of every label's two outcomes. Regression: squared error in
-    units of the range. Embedding: one minus cosine, plus squared error relative to the teacher's power.
+    units of the range. Embedding and curve: one minus cosine, plus squared error relative to the teacher's power.
     """
     if isinstance(decode, Heads):
         losses = [_distillation(head.decode, student, teacher) for head in decode.heads]
@@ -369,7 +369,7 @@ def distillation(decode: Decode, student: Mapping[str, Tensor], teacher: Mapping
 
 
 def _distillation(
-    decode: Softmax | Sigmoid | Regression | Embedding,
+    decode: Softmax | Sigmoid | Regression | Embedding | Curve,
     outputs: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
 ) -> Tensor:

@@ -124,6 +124,34 @@ def mae(truth: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.mean(np.abs(y - p)))
 
 
+def mse(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean squared error, in the squared unit of the values; any shape, all values alike.
+
+    Raises
+    ------
+    DataError
+        Shapes differ, or there are no values.
+    """
+    y, p = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    if y.shape != p.shape or y.size == 0:
+        raise DataError(
+            f"truth and predictions must have one shape and a value at least, found {y.shape} and {p.shape}"
+        )
+    return float(np.mean((y - p) ** 2))
+
+
+def accuracy_within(truth: ArrayLike, predicted: ArrayLike, *, distance: int = 1) -> float:
+    """Share of predictions at most ``distance`` classes off, for classes in an order.
+
+    Raises
+    ------
+    DataError
+        Lengths differ, or there are no predictions.
+    """
+    y, p = _pair(truth, predicted)
+    return float(np.mean(np.abs(y - p) <= distance))
+
+
 def inverse_mae(truth: ArrayLike, predicted: ArrayLike) -> float:
     """1 / :func:`mae`, a score that grows with quality as the others do; infinite where nothing is wrong."""
     error = mae(truth, predicted)

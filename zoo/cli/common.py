@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from zoo.runtime.prediction import Prediction, Series
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 force_option = click.option("--force", is_flag=True, help="Replace what --out names.")
@@ -20,6 +23,13 @@ data_option = click.option(
     envvar="ZOO_DATA",
     show_envvar=True,
     help="Folder of the data set.",
+)
+
+smooth_option = click.option(
+    "--smooth",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Length of the moving mean of curves, in place of the model's own.",
 )
 
 #: Called with (stage, done, total); total 0 means unknown.
@@ -82,6 +92,24 @@ def progress() -> Iterator[Progress]:
             click.echo(f"zoo: {stage}" + (f" (0/{total})" if total > 1 else ""), err=True)
 
     yield plain
+
+
+def series_of(prediction: Prediction) -> dict[str, Series]:
+    """The curves of a prediction by name; that of a model with one curve is called ``value``."""
+    if prediction.series is not None:
+        return {"value": prediction.series}
+    return {name: head.series for name, head in prediction.heads.items() if head.series is not None}
+
+
+def write_text(path: Path, content: str | bytes) -> None:
+    """Write a result's file as a whole or not at all; ZooError where the folder cannot be written."""
+    from zoo.bundle import write_file
+    from zoo.errors import ZooError
+
+    try:
+        write_file(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def percent(value: float | None) -> str:

@@ -173,16 +173,22 @@ def _tune(
 
 @click.command("convert")
 @click.argument("name")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument(
+    "checkpoints", metavar="CHECKPOINT...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Safetensors file to write. Default: CHECKPOINT with .safetensors, or NAME.safetensors beside it or in its folder.",
+    help="Safetensors file to write. Default: the (first) CHECKPOINT with .safetensors, or NAME.safetensors beside it or in "
+    "its folder.",
 )
 @force_option
 @json_option
-def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, as_json: bool) -> None:
-    """Convert an official CHECKPOINT (a file, or its folder) of model NAME to the zoo's weights.
+def convert_command(
+    name: str, checkpoints: tuple[Path, ...], out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Convert an official CHECKPOINT (a file, or its folder) of model NAME to the zoo's weights; several where each holds a
+    part of them.
 
     Every tensor is checked by name and shape. Export them with zoo export NAME --weights FILE.
 
@@ -190,12 +196,13 @@ def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, 
     """
     from zoo.export import convert_model
 
+    checkpoint = checkpoints[0]
     target = out or checkpoint.with_suffix(".safetensors")
     if out is None and checkpoint.is_dir():
         target = checkpoint / f"{name}.safetensors"
     elif target == checkpoint:
         target = checkpoint.with_name(f"{name}.safetensors")
-    result = convert_model(name, checkpoint, target, force=force)
+    result = convert_model(name, checkpoints, target, force=force)
     if as_json:
         emit_json(
             {
