@@ -82,7 +82,7 @@ def read_films(root: Path) -> tuple[Annotated, ...]:
 
 def _cognimuse(path: Path) -> NDArray[np.float64]:
     """Rows of seconds, valence, arousal."""
-    rows = []
+    rows: list[list[float]] = []
     for line, text in _lines(path):
         cells = [cell.strip() for cell in text.split(",")]
         if line == 1 and len(cells) == 3 and not _number(cells[1]):

@@ -176,9 +176,11 @@ def _fit(
         if progress:
             progress("training", epoch, settings["epochs"])
         net.train()
-        for rows in torch.randperm(len(x), generator=order).split(settings["batch"]):
+        shuffled = torch.randperm(len(x), generator=order)
+        for start in range(0, len(x), settings["batch"]):
+            rows = shuffled[start : start + settings["batch"]]
             optimiser.zero_grad()
-            _loss(net, x[rows], y[rows]).backward()
+            _loss(net, x[rows], y[rows]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         net.eval()
         with torch.no_grad():
