@@ -26,6 +26,8 @@ from zoo.pipeline import Pipeline
 from zoo.specs import Precision
 
 Tensors = Mapping[str, NDArray[Any]]
+#: Smallest range, as a share of the largest absolute value, that differences are measured by.
+_LEAST_RANGE = 0.05
 
 
 class TensorDiff(Struct, frozen=True, kw_only=True):
@@ -264,14 +266,15 @@ def diff(a: Side, b: Side, given: str, *, tolerance: float | None = None) -> Dif
 
 
 def _compare(name: str, origin: Origin, a: NDArray[Any], b: NDArray[Any], tolerance: float) -> TensorDiff:
-    x, y = a.astype(np.float64), b.astype(np.float64)
+    # A rewrite may leave out dimensions of one.
+    x, y = np.squeeze(a.astype(np.float64)), np.squeeze(b.astype(np.float64))
     maximum = rms = sqnr = None
     if x.shape == y.shape and np.array_equal(np.isfinite(x), np.isfinite(y)):
         difference = np.where(np.isfinite(x), x - y, 0.0)
         signal = np.where(np.isfinite(x), x, 0.0)
-        # a constant tensor has no range: its size stands for it
-        span = float(np.ptp(signal)) if signal.size else 0.0
-        span = max(span, float(np.abs(signal).max(initial=0.0)) if span == 0.0 else 0.0, 1e-6)
+        # Rounding is relative to a tensor's size: one that hardly varies has no range to measure by.
+        size = float(np.abs(signal).max(initial=0.0))
+        span = max(float(np.ptp(signal)) if signal.size else 0.0, _LEAST_RANGE * size, 1e-6)
         maximum = float(np.abs(difference).max(initial=0.0)) / span
         power = float(np.mean(difference**2)) if difference.size else 0.0
         rms = math.sqrt(power) / span

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ import msgspec
 
 if TYPE_CHECKING:
     from zoo.runtime.prediction import Prediction, Series
+
+#: Metrics in units of the values, and one over such: no share of one.
+_ERROR = re.compile(r"(^|[/ -])(MAE|MSE)")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 force_option = click.option("--force", is_flag=True, help="Replace what --out names.")
@@ -110,6 +114,11 @@ def write_text(path: Path, content: str | bytes) -> None:
         write_file(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise ZooError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def figure(metric: str, value: float) -> str:
+    """A metric's value as the tables show it: percent, but errors in units of the values as they are."""
+    return f"{value:.2f}" if _ERROR.search(metric) else percent(value)
 
 
 def percent(value: float | None) -> str:

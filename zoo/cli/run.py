@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -93,6 +94,11 @@ def run_command(
     failed = 0
     for place, given in enumerate(given_inputs, 1):
         readable = _readable(given)
+        if text and "-" not in inputs and len(given) < 4096 and os.path.isfile(given):
+            click.echo(
+                f"zoo: {readable} is also a file; the text was its name. Its lines: zoo run {model} - < FILE",
+                err=True,
+            )
         try:
             for prediction in _predictions(loaded, given, hop, text=text):
                 if smooth is not None:

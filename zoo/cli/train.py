@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from zoo.cli.common import data_option, emit_json, force_option, json_option, percent, progress
-
-_MAE = re.compile(r"(^|/)MAE")
+from zoo.cli.common import data_option, emit_json, figure, force_option, json_option, progress
 
 
 @click.command("train")
@@ -81,7 +78,7 @@ def train_command(
     from zoo import registry
     from zoo import settings as changes
     from zoo.data import default_root
-    from zoo.errors import DataError
+    from zoo.errors import DataError, ZooError
 
     card, variant = registry.find(name)
     given = click.get_current_context().get_parameter_source
@@ -96,7 +93,10 @@ def train_command(
     if qat:
         _tune(name, root, out, weights, epochs, seed, restart, as_json)
         return
-    variant = changes.apply(variant, settings)
+    try:
+        variant = changes.apply(variant, settings)
+    except ZooError as error:
+        raise click.UsageError(str(error)) from error
     trainer = card.module("train").train
     start: dict[str, Path] = {}
     if weights is not None:
@@ -122,7 +122,7 @@ def train_command(
         return
     for metric, value in result.metrics.items():
         # an error is in the unit of what is predicted
-        unit = f"{value:.2f}" if _MAE.search(metric) else percent(value)
+        unit = figure(metric, value)
         click.echo(f"{metric} {unit}")
     click.echo(str(out))
 
@@ -154,7 +154,7 @@ def _tune(
         emit_json(result)
         return
     for metric, value in result.metrics.items():
-        click.echo(f"{metric} {percent(value)}")
+        click.echo(f"{metric} {figure(metric, value)}")
     if result.gain:
         gain, low, high = (100 * value for value in result.gain)
         click.echo(f"gain over calibration {gain:+.2f} points [{low:+.2f}, {high:+.2f}], n={result.n}")
