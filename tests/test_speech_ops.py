@@ -201,7 +201,8 @@ def test_isas_agree(n: int, gain: float, seed: int, columns: int) -> None:
     for name, (call, bound) in calls.items():
         results = [on_isa(isa, call) for isa in ISAS]
         for other in results[1:]:
-            assert np.abs(other - results[0]).max() <= bound, name
+            # Large gains give large values, and rounding grows with them.
+            assert np.abs(other - results[0]).max() <= bound + 5e-7 * np.abs(results[0]).max(), name
 
 
 @QUICK
