@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from zoo import _native, ops
@@ -179,6 +179,7 @@ def test_frame_counts(n: int, snip: bool, shift: int, length: int) -> None:
 
 
 @QUICK
+@example(n=600, gain=76949903.0, seed=24, columns=1)
 @given(
     n=st.integers(600, 4000),
     gain=st.floats(1e-30, 1e8),
