@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -53,11 +54,13 @@ class Reference:
         return {name: array.numpy() for name, array in zip(self._outputs, arrays, strict=True)}
 
     def modules(self, features: Features) -> dict[str, NDArray[Any]]:
-        """The last tensor that each module returned, by module name."""
+        """The tensor that each module returned, by module name; one that is called more than once has no one tensor."""
         found: dict[str, NDArray[Any]] = {}
+        calls: Counter[str] = Counter()
 
         def hook(name: str) -> Callable[..., None]:
             def record(module: Any, inputs: Any, output: Any) -> None:
+                calls[name] += 1
                 if isinstance(output, torch.Tensor):
                     found[name] = output.detach().numpy()
 
@@ -71,7 +74,7 @@ class Reference:
         finally:
             for handle in handles:
                 handle.remove()
-        return found
+        return {name: array for name, array in found.items() if calls[name] == 1}
 
 
 @contextmanager

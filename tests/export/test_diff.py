@@ -50,14 +50,12 @@ def test_a_bundle_agrees_with_its_reference(ready_bundle: Path, clip: Path) -> N
     assert {t.tensor for t in report.tensors} >= {"logits", "probs"}
 
 
-def test_a_tensor_that_hardly_varies_is_measured_by_its_size() -> None:
+def test_the_rounding_of_a_tensor_that_hardly_varies_is_no_difference() -> None:
     origin = Origin("n", "Tanh")
     steady = 1 + np.array([[0.0, 1e-4, 2e-4]])
-    close = _compare(
-        "t", origin, steady, steady[0] + 1e-8, 1e-5
-    )  # one rounding of float32, in a squeezed tensor
+    close = _compare("t", origin, steady, steady + 1e-8, 1e-5)  # less than a rounding of float32
     assert not close.over
-    assert close.max_error == pytest.approx(2e-7, rel=1e-2)
+    assert close.max_error == pytest.approx(5e-5, rel=1e-2)
     assert _compare("t", origin, steady, steady + 1e-6, 1e-5).over
     assert _compare("t", origin, steady, steady[:, :2], 1e-5).max_error is None
 
