@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from zoo import registry
-from zoo.bundle import write_file
+from zoo.bundle import check_output, write_output
 from zoo.errors import DataError, ZooError
 from zoo.export.sources import file_sha256
 from zoo.export.weights import check_tensors, reference_shapes
@@ -65,8 +65,7 @@ def convert_model(
     checkpoints = [_file(path, names) for path in given]
     if out.exists() and any(out.samefile(path) for path in checkpoints):
         raise ZooError(f"{out} is the checkpoint itself; give another --out")
-    if out.exists() and not force:
-        raise ZooError(f"{out} exists; give --force to replace it, or another --out")
+    check_output(out, force=force)
     tensors: dict[str, NDArray[Any]] = {}
     sources = []
     for path in checkpoints:
@@ -88,7 +87,7 @@ def convert_model(
         described = module.describe(checkpoints[0], variant)
         about |= {**described, "source": f"{about['source']}: {described['source']}"}
     ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-    write_atomically(out, save(ordered, {"zoo": json.dumps(about)}))
+    write_output(out, save(ordered, {"zoo": json.dumps(about)}))
     return ConvertResult(out, variant.name, len(ordered), sum(array.size for array in ordered.values()))
 
 
@@ -104,12 +103,3 @@ def _file(checkpoint: Path, names: Sequence[str]) -> Path:
     raise DataError(
         f"{checkpoint}: no {', no '.join(names)} in this folder; give the checkpoint's file or folder"
     )
-
-
-def write_atomically(out: Path, data: bytes) -> None:
-    """Write a file as a whole or not at all; ZooError where the folder cannot be written."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(out, data)
-    except OSError as error:
-        raise ZooError(f"{out} cannot be written: {error.strerror}") from error

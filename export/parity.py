@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from zoo.errors import ParityError
 from zoo.export.graph import Graph
 from zoo.export.inputs import Features, InputSet
 from zoo.export.session import Session
+from zoo.models.training import one_thread
 from zoo.specs import Precision
 
 #: Number of inputs that parity is measured over.
@@ -75,17 +75,6 @@ class Reference:
             for handle in handles:
                 handle.remove()
         return {name: array for name, array in found.items() if calls[name] == 1}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: more only get in each other's way on single small inputs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def measure(

@@ -27,19 +27,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo import _native, metrics, registry
+from zoo.bundle import write_output
 from zoo.data import Dataset, Item, open_dataset
 from zoo.errors import DataError, ZooError
 from zoo.export import calibrate, gate, quantize
-from zoo.export.convert import write_atomically
 from zoo.export.exporter import DEFAULT_BUDGET, DEFAULT_CALIBRATION, Exporter
 from zoo.export.fake_quant import FakeQuantized
 from zoo.export.graph import Graph
 from zoo.export.inputs import Features, Progress
-from zoo.export.parity import one_thread
 from zoo.export.recipe import Recipe
 from zoo.export.session import Session
 from zoo.export.targets import find_target
 from zoo.export.weights import Tuned
+from zoo.models.training import one_thread
 from zoo.specs import Curve, Decode, Embedding, Heads, Regression, Sigmoid, Softmax, read_outputs
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def train_qat(
     figures, gain, n = _score(card, recipe, dataset, teachers, tuned, progress)
     path = out / f"{variant.name}.qat.safetensors"
     source = f"fine-tuned for int8 ({options.epochs} epochs, seed {options.seed}) from: {made.weights.source}"
-    write_atomically(path, _weights_file(variant, source, tuned))
+    write_output(path, _weights_file(variant, source, tuned))
     report = QatReport(
         variant=variant.name,
         weights=path.name,
@@ -186,7 +186,7 @@ def train_qat(
         "environment": {"isa": _native.isa(), "machine": platform.machine(), "torch": str(torch.__version__)},
     }
     text = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
-    write_atomically(out / f"{variant.name}.qat.json", text)
+    write_output(out / f"{variant.name}.qat.json", text)
     return report
 
 
@@ -409,7 +409,7 @@ class _State:
             for kind, average in self._adam.state[value].items():
                 arrays[f"{kind}/{name}"] = average.numpy()
         payload = save(arrays)
-        write_atomically(path, hashlib.sha256(payload).digest() + payload)
+        write_output(path, hashlib.sha256(payload).digest() + payload)
 
     def load(self, path: Path, key: str) -> int:
         """Epochs done; 0 where there is no checkpoint.

@@ -636,6 +636,35 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse, before any work is done for it, to write a file over what is there.
+
+    Raises
+    ------
+    ZooError
+        It is a folder, or it exists and ``force`` is not given.
+    """
+    if path.is_dir():
+        raise ZooError(f"{path} is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise ZooError(f"{path} exists; give --force to replace it, or another name")
+
+
+def write_output(path: Path, content: bytes | str) -> None:
+    """:func:`write_file` for what a user asked for: folders above it are made, text is UTF-8.
+
+    Raises
+    ------
+    ZooError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def _publish(made: Path, out: Path, *, force: bool) -> None:
     """Move a finished bundle to its place in one step; who reads it at that moment sees the old or the new one."""
     if force and out.exists():

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from zoo.bundle import check_output, write_output
 from zoo.runtime.bench.machine import Machine
-from zoo.runtime.bench.report import check_writable, write_text
 
 
 class Dated(Protocol):
@@ -48,10 +48,10 @@ def write_results(out: Path, stem: str, suite: Any, text: str, *, force: bool) -
     """
     path = out / stem
     for suffix in (".json", ".md"):
-        check_writable(Path(f"{path}{suffix}"), force=force)
+        check_output(Path(f"{path}{suffix}"), force=force)
     body = msgspec.json.format(msgspec.json.encode(suite), indent=1).decode()
     # Lists of numbers on one line each: a report stays readable, and its diffs short.
     body = re.sub(r"\[[-+0-9.eE,\s]+\]", lambda found: " ".join(found[0].split()), body)
-    write_text(Path(f"{path}.json"), body + "\n")
-    write_text(Path(f"{path}.md"), text)
+    write_output(Path(f"{path}.json"), body + "\n")
+    write_output(Path(f"{path}.md"), text)
     return path

@@ -105,17 +105,6 @@ def series_of(prediction: Prediction) -> dict[str, Series]:
     return {name: head.series for name, head in prediction.heads.items() if head.series is not None}
 
 
-def write_text(path: Path, content: str | bytes) -> None:
-    """Write a result's file as a whole or not at all; ZooError where the folder cannot be written."""
-    from zoo.bundle import write_file
-    from zoo.errors import ZooError
-
-    try:
-        write_file(path, content.encode() if isinstance(content, str) else content)
-    except OSError as error:
-        raise ZooError(f"{path} cannot be written: {error.strerror}") from error
-
-
 def figure(metric: str, value: float) -> str:
     """A metric's value as the tables show it: percent, but errors in units of the values as they are."""
     return f"{value:.2f}" if _ERROR.search(metric) else percent(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from zoo.cli.common import force_option, series_of, smooth_option, write_text
+from zoo.cli.common import force_option, series_of, smooth_option
 
 
 @click.command("plot")
@@ -42,15 +42,14 @@ def plot_command(
     Example: zoo plot movie-affect-audio film.mp4 --smooth 2 --out film.png
     """
     import zoo
+    from zoo.bundle import check_output, write_output
     from zoo.curves import curve
-    from zoo.errors import ZooError
     from zoo.plots import draw_curves
     from zoo.runtime.prediction import smoothed
     from zoo.specs import curves
 
     where = out or Path(Path(given).with_suffix(".png").name)
-    if where.exists() and not force:
-        raise ZooError(f"{where} exists; give --force to replace it, or another --out")
+    check_output(where, force=force)
     loaded = zoo.load(model, target=target, precision=precision, threads=threads)
     manifest = loaded.manifest
     found = curves(manifest.decode)
@@ -68,5 +67,5 @@ def plot_command(
         name: (one.seconds, one.values, curve(one.bins, count=one.count, span=ranges[name]).astype("float64"))
         for name, one in series.items()
     }
-    write_text(where, draw_curves(drawn, ranges, title=title))
+    write_output(where, draw_curves(drawn, ranges, title=title))
     click.echo(str(where))

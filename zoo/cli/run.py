@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option, write_text
+from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option
 from zoo.errors import InputError
 from zoo.specs import curves
 
@@ -47,6 +47,7 @@ _SHOWN = 60
     help="Also write curves, one row a step, to this file (models that give curves).",
 )
 @smooth_option
+@click.option("--force", is_flag=True, help="Replace what --csv names.")
 @json_option
 def run_command(
     model: str,
@@ -57,6 +58,7 @@ def run_command(
     hop: float | None,
     csv_path: Path | None,
     smooth: float | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
@@ -71,6 +73,7 @@ def run_command(
     Example: zoo run tim-net-emodb clip.wav --json
     """
     import zoo
+    from zoo.bundle import check_output, write_output
     from zoo.runtime.prediction import smoothed
 
     started = time.perf_counter()
@@ -90,6 +93,8 @@ def run_command(
         )
     if (csv_path or smooth) and not along:
         raise click.UsageError("--csv and --smooth are for curves; this model gives none")
+    if csv_path is not None:
+        check_output(csv_path, force=force)
     given_inputs = _texts(inputs) if text else list(inputs)
     failed = 0
     for place, given in enumerate(given_inputs, 1):
@@ -111,7 +116,7 @@ def run_command(
             which = f"input {place}: " if len(given_inputs) > 1 else ""
             click.echo(f"zoo: {which}{error}", err=True)
     if csv_path is not None:
-        write_text(csv_path, _table(predictions))
+        write_output(csv_path, _table(predictions))
     if as_json:
         emit_json(results)
     elif predictions:

@@ -200,7 +200,17 @@ def test_commands(bundle: Path, tmp_path: Path, golden_folder: Path) -> None:
     assert picture.shape[:2] == (500, 1000)
     assert run(cli, ["plot", str(bundle), clip, "--out", str(tmp_path / "c.png")]).exit_code == 1
     assert run(cli, ["run", str(bundle), clip, "--hop", "1"]).exit_code == 2
-    result = run(cli, ["run", str(bundle), clip, "--csv", str(tmp_path / "no" / "c.csv")])
+    table = tmp_path / "made" / "c.csv"
+    csv_run = ["run", str(bundle), clip, "--csv"]
+    assert run(cli, [*csv_run, str(table)]).exit_code == 0
+    table.write_text("mine", "utf-8")
+    result = run(cli, [*csv_run, str(table)])
+    assert result.exit_code == 1
+    assert "exists; give --force" in result.stderr
+    assert table.read_text("utf-8") == "mine"
+    assert run(cli, [*csv_run, str(table), "--force"]).exit_code == 0
+    assert table.read_text("utf-8").startswith("input,")
+    result = run(cli, [*csv_run, str(table / "below_a_file.csv")])
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
     assert run(cli, ["run", "tim-net-emodb", clip, "--csv", str(tmp_path / "d.csv")]).exit_code == 2

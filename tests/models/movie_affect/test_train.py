@@ -64,6 +64,7 @@ def test_leaving_one_film_out_learns_and_never_watches_it(films: Path, tmp_path:
     }
     text = (tmp_path / "results.json").read_text("utf-8")
     assert "NaN" not in text  # the curves of films so short are flat: no correlation
+    assert json.loads(text)["command"].endswith("--protocol loso")
     written = json.loads(text)["films"]["AAA"]
     assert written["arousal/Pearson"] is None
     assert written["arousal/MAE"] == result.films["AAA"]["arousal/MAE"]
@@ -109,6 +110,8 @@ def test_what_cannot_be_trained_is_told(films: Path, tmp_path: Path) -> None:
         train(variant(), data=films, out=tmp_path, protocol="kfold")
     with pytest.raises(DataError, match=r"no film is called ZZZ; there are AAA, BBB, CCC"):
         train(variant(), data=films, out=tmp_path, protocol="loso", folds=["ZZZ"])
+    with pytest.raises(ZooError, match=r"training table is not valid: .*unknown field `rate`"):
+        train(variant(rate=1), data=films, out=tmp_path)
     two = tmp_path / "two"
     two.mkdir()
     for path in films.iterdir():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from zoo.data.films import Annotated, read_films
 from zoo.errors import DataError, ZooError
 from zoo.media import open_sound
 from zoo.models.movie_affect.model import BINS, HEADS, STEPS, build
+from zoo.models.training import settle
 from zoo.pipeline import MinMax, Op, Pipeline
 from zoo.specs import Curve, Smooth
 
@@ -37,7 +39,17 @@ Progress = Callable[[str, int, int], None]
 #: Logits are divided by it before cross-entropy.
 TEMPERATURE = 2.0
 PERIOD = 0.04
-_DEFAULTS = {"epochs": 200, "patience": 25, "batch": 128, "lr": 0.001, "weight_decay": 0.001, "seed": 1}
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The ``training`` table of a card: plain SGD until the watched film's loss has not fallen for ``patience`` epochs."""
+
+    epochs: int = 200
+    patience: int = 25
+    batch: int = 128
+    lr: float = 0.001
+    weight_decay: float = 0.001
+    seed: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,8 +104,10 @@ def train(
         )
     if tuple(variant.config["modalities"]) != ("audio",):
         raise ZooError(f"{variant.name}: only nets of sound are trained here")
-    settings = {**_DEFAULTS, **variant.training}
-    settings |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    recipe, seed, command = settle(
+        variant, Recipe, [f"--protocol {protocol}"], epochs=epochs, seed=seed, folds=folds
+    )
+    recipe = msgspec.structs.replace(recipe, seed=seed)
     films = read_films(data)
     names = [film.name for film in films]
     if len(films) < 3:
@@ -108,12 +122,10 @@ def train(
     steps = [_steps(variant.pipeline, film) for film in _told(films, "features", progress)]
     table = {name: (x, y) for name, (x, y, _) in zip(names, steps, strict=True)}
     key = hashlib.sha256(
-        json.dumps([settings, variant.config, [digest for _, _, digest in steps]], sort_keys=True).encode()
+        msgspec.json.encode([recipe, variant.config, [digest for _, _, digest in steps]], order="sorted")
     ).hexdigest()
     if protocol == "final":
-        weights = _fit(
-            variant.config, settings, {n: table[n] for n in names[:-1]}, table[names[-1]], progress
-        )
+        weights = _fit(variant.config, recipe, {n: table[n] for n in names[:-1]}, table[names[-1]], progress)
         _write(out / "weights.safetensors", weights, variant.name, key, {})
         return Trained({}, validation={"final": names[-1]})
     results: dict[str, dict[str, float]] = {}
@@ -123,7 +135,7 @@ def train(
         kept = _kept(path, key) if resume else None
         if kept is None:
             learn = {n: table[n] for n in names if n not in (name, validation[name])}
-            weights = _fit(variant.config, settings, learn, table[validation[name]], progress)
+            weights = _fit(variant.config, recipe, learn, table[validation[name]], progress)
             kept = _score(variant, weights, table[name])
             _write(path, weights, variant.name, key, kept)
         results[name] = kept
@@ -136,7 +148,8 @@ def train(
         "metrics": _finite(figures),
         "films": {name: _finite(one) for name, one in results.items()},
         "validation": trained.validation,
-        "settings": settings,
+        "recipe": msgspec.to_builtins(recipe),
+        "command": command,
     }
     write_file(out / "results.json", (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
     return trained
@@ -158,27 +171,27 @@ def _steps(ops: Sequence[Op], film: Annotated) -> tuple[NDArray[np.float32], NDA
 
 def _fit(
     config: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    recipe: Recipe,
     learn: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]],
     watch: tuple[NDArray[np.float32], NDArray[np.int64]],
     progress: Progress | None,
 ) -> dict[str, NDArray[np.float32]]:
     """The weights with the least loss on the film that is watched, plain SGD."""
-    torch.manual_seed(settings["seed"])
+    torch.manual_seed(recipe.seed)
     net = build(config)
-    order = torch.Generator().manual_seed(settings["seed"])
-    optimiser = torch.optim.SGD(net.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"])
+    order = torch.Generator().manual_seed(recipe.seed)
+    optimiser = torch.optim.SGD(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     parts = [_windows(config, *pair) for pair in learn.values()]
     x, y = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     watched = _windows(config, *watch)
     best, least, since = net.state_dict(), float("inf"), 0
-    for epoch in range(settings["epochs"]):
+    for epoch in range(recipe.epochs):
         if progress:
-            progress("training", epoch, settings["epochs"])
+            progress("training", epoch, recipe.epochs)
         net.train()
         shuffled = torch.randperm(len(x), generator=order)
-        for start in range(0, len(x), settings["batch"]):
-            rows = shuffled[start : start + settings["batch"]]
+        for start in range(0, len(x), recipe.batch):
+            rows = shuffled[start : start + recipe.batch]
             optimiser.zero_grad()
             _loss(net, x[rows], y[rows]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -188,7 +201,7 @@ def _fit(
         since += 1
         if loss < least:
             best, least, since = {k: v.clone() for k, v in net.state_dict().items()}, loss, 0
-        if since >= settings["patience"]:
+        if since >= recipe.patience:
             break
     return {name: value.numpy() for name, value in best.items()}
 
