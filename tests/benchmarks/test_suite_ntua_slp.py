@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +14,6 @@ import pytest
 from zoo.errors import ZooError
 from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
 
-SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "ntua_slp.py"
 #: A peer whose calls take SPIN turns of a loop.
 PEER = """
     from zoo.runtime.bench import Outcome
@@ -49,14 +47,8 @@ INPUTS = Inputs(tuple(f"tweet {'word ' * i}" for i in range(64)), 0, "made up")
 
 
 @pytest.fixture(scope="module")
-def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("suite_ntua_slp", SUITE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def suite(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("suites/ntua_slp")
 
 
 @pytest.fixture(scope="module")

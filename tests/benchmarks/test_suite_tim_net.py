@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,6 @@ import pytest
 from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
 from zoo.runtime.bench.inputs import vary
 
-SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "tim_net.py"
 PEER = """
     from zoo.runtime.bench import Outcome
 
@@ -43,14 +41,8 @@ PEER = """
 
 
 @pytest.fixture(scope="module")
-def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("suite_tim_net", SUITE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def suite(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("suites/tim_net")
 
 
 @pytest.fixture(scope="module")
