@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from zoo.errors import CheckFailed, ZooError
 from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
 from zoo.runtime.bench.inputs import vary
 
@@ -157,6 +159,47 @@ def test_result_files_are_named_by_date_instruction_set_and_cpu(suite: ModuleTyp
 
     assert stem("Intel(R) Xeon(R) CPU @ 2.80GHz") == "2026-02-03-avx512-intel-xeon-2.80ghz"
     assert stem("AMD EPYC 7B13") == "2026-02-03-avx512-amd-epyc-7b13"
+
+
+def test_the_command_measures_tells_and_writes(
+    suite: ModuleType, report: Report, ready_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, Options]] = []
+
+    def fake(contestants: Sequence[Contestant], options: Options, *, progress: Any) -> Report:
+        asked.append((len(contestants), options))
+        return report
+
+    monkeypatch.setattr(suite, "bench", fake)
+    monkeypatch.setattr(suite, "measure_startup", lambda bundle, clip, count: _startup(suite))
+    given, out = [str(ready_bundle), str(ready_bundle), "--quick", "--duty"], tmp_path / "out"
+    look = CliRunner().invoke(suite.main, given, catch_exceptions=False)
+    assert [count for count, _ in asked] == [4, 3]  # the second run leaves the other bundles out
+    assert [(o.threads, o.duty, o.rate, o.is_quick) for _, o in asked] == [
+        (1, True, None, True),
+        (1, False, 16000, True),
+    ]
+    assert "## Goals" in look.stdout
+    assert not look.stderr  # a look writes nothing unless told where
+    told = CliRunner().invoke(
+        suite.main, [*given, "--other-rate", "0", "--out", str(out)], catch_exceptions=False
+    )
+    json, tables = sorted(out.iterdir())
+    assert (json.stem, json.suffix, tables.suffix) == (tables.stem, ".json", ".md")
+    assert tables.read_text() + "\n" == told.stdout
+    found = msgspec.json.decode(json.read_bytes(), type=suite.Suite)
+    assert (found.main, found.resampled, found.startup) == (report, None, _startup(suite))
+    assert (found.goals, found.int8) == (
+        tuple(suite.goals(report, _startup(suite))),
+        tuple(suite.quantised(report)),
+    )
+    with pytest.raises(ZooError, match="exists"):
+        CliRunner().invoke(suite.main, [*given, "--out", str(out)], catch_exceptions=False)
+    rows = (*report.rows[:-1], msgspec.structs.replace(report.rows[-1], void="other work"))
+    report = msgspec.structs.replace(report, rows=rows)
+    with pytest.raises(CheckFailed, match=r"void: .*: other work"):
+        CliRunner().invoke(suite.main, [*given, "--out", str(out), "--force"], catch_exceptions=False)
+    assert msgspec.json.decode(json.read_bytes(), type=suite.Suite).main == report
 
 
 def test_start_is_measured_in_fresh_processes(
