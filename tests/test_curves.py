@@ -39,7 +39,7 @@ def test_without_smoothing_the_ends_are_those_of_the_range() -> None:
     np.testing.assert_allclose(curve([0, 4], count=5, span=(1.0, 9.0)), [1, 9])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 60), window=st.integers(0, 40).map(lambda k: 2 * k + 1), seed=st.integers(0, 99))
 def test_means_and_medians_of_any_length(n: int, window: int, seed: int) -> None:
     values = np.random.default_rng(seed).normal(0, 3, n)

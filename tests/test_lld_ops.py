@@ -16,7 +16,7 @@ from zoo.errors import InputError
 from zoo.pipeline import Lld, Pipeline, Resample
 
 Array = np.ndarray[Any, Any]
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 ISAS = _native.isas()
 
 

@@ -21,7 +21,7 @@ from zoo import _native, ops, pipeline
 from zoo.errors import InputError, ProviderUnavailable
 
 ISAS = _native.isas()
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)
@@ -410,7 +410,7 @@ SEEDS = {
 }
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.sampled_from(["pcm16", "pcm24", "float", "flac"]),
     edits=st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=6)), max_size=4),

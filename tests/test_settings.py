@@ -113,7 +113,7 @@ VALUES = st.recursive(
 )
 
 
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 @given(st.dictionaries(st.from_regex(r"\A[a-z][a-z_]{0,7}\Z"), VALUES, max_size=4))
 def test_recorded_settings_give_the_same_tables(table: dict[str, object]) -> None:
     usual = variant("ntua-slp-sentiment")

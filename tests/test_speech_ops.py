@@ -31,7 +31,7 @@ from zoo.pipeline import (
 
 Array = np.ndarray[Any, Any]
 ISAS = _native.isas()
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 RATE = 2000  # Hz: frames of 50 samples every 20, so that a short signal has many
 
 

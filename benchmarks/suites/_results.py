@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all suites do with their results: tables, file names, and the two files of a published run."""
+"""What all suites share: tables, file names, the two files of a published run, and how a script ends."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import click
 import msgspec
 
 from zoo.bundle import check_output, write_output
+from zoo.errors import ZooError
 from zoo.runtime.bench.machine import Machine
 
 
@@ -55,3 +58,17 @@ def write_results(out: Path, stem: str, suite: Any, text: str, *, force: bool) -
     write_output(Path(f"{path}.json"), body + "\n")
     write_output(Path(f"{path}.md"), text)
     return path
+
+
+def progress(stage: str, done: int, total: int) -> None:
+    """One line on stderr."""
+    click.echo(f"{stage} {done}/{total}", err=True)
+
+
+def start(command: click.Command, script: str) -> None:
+    """Run the command of a script; an error of the zoo's is one line on stderr and the exit code."""
+    try:
+        command()
+    except ZooError as error:
+        click.echo(f"{Path(script).stem}: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -85,7 +85,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
         read_films(tmp_path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     text=st.text(max_size=200),
     kind=st.sampled_from(["intended3_A.csv", "MEDIAEVAL18_01_Valence-Arousal.txt"]),

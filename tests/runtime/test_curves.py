@@ -85,7 +85,7 @@ def test_what_cannot_go_block_by_block_is_refused() -> None:
         list(Rows(CHAINS["own bounds"], {}).of(of_samples(bad, RATE)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8),
     steps=st.integers(1, 7),
@@ -105,7 +105,7 @@ def test_windows_cover_each_row_once_with_its_context(sizes: list[int], steps: i
     assert seen == rows[:, 0].tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.lists(st.integers(1, 9), max_size=6), min_size=1, max_size=3))
 def test_sources_go_side_by_side_until_the_shortest_ends(sizes: list[list[int]]) -> None:
     def blocks(lengths: list[int]) -> Iterator[np.ndarray]:
