@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
+from zoo.ops import read_pixels
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
@@ -23,8 +24,9 @@ from zoo.specs import attention_output
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int]]
+#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Image: a path of a
+#: file, or pixels.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,15 @@ class Model:
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
+            For models that take images: a PNG or JPEG file (see :func:`zoo.ops.read_image`), or pixels, uint8 of shape
+            (height, width) for grey or (height, width, 3) for RGB.
 
         Raises
         ------
         InputError
             Unreadable, empty or non-finite input.
+        ProviderUnavailable
+            The input is an image file, and Pillow is not installed.
         """
         start = perf_counter()
         features, decode_ms = self._features(raw)
@@ -172,6 +178,9 @@ class Model:
     def _golden(self, case: Mapping[str, Any]) -> Raw:
         if self.manifest.input.modality == "text":
             return str(case["input"].tobytes().decode())
+        if self.manifest.input.modality == "image":
+            pixels: NDArray[np.uint8] = case["input"]
+            return pixels
         return case["input"], case["rate"]
 
     def features(self, raw: Raw) -> NDArray[Any]:
@@ -196,6 +205,11 @@ class Model:
             text = self._text(raw)
             decode_ms = (perf_counter() - start) * 1e3
             features = self.pipeline.run(text)
+        elif self.manifest.input.modality == "image":
+            start = perf_counter()
+            pixels = read_pixels(raw)
+            decode_ms = (perf_counter() - start) * 1e3
+            features = self.pipeline.run(pixels)
         elif isinstance(raw, (str, os.PathLike)):
             features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]

@@ -87,6 +87,7 @@ def _extra_for(module: str) -> str | None:
         "onnxscript": "export",
         "safetensors": "export",
         "h5py": "export",
+        "PIL": "image",
         "openvino": "openvino",
         "tensorrt": "tensorrt",
         "tensorrt_rtx": "tensorrt-rtx",

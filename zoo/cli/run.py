@@ -40,7 +40,8 @@ def run_command(
     hop: float | None,
     as_json: bool,
 ) -> None:
-    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
+    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), image files (PNG, JPEG; a
+    cropped face), or texts.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
     probabilities. Models that weigh the tokens of a text show them, the heavier the brighter.
@@ -54,11 +55,12 @@ def run_command(
     load_ms = (time.perf_counter() - started) * 1e3
     results: list[dict[str, Any]] = []
     predictions: list[tuple[str, Prediction]] = []
-    text = loaded.manifest.input.modality == "text"
-    if hop and text:
-        raise click.UsageError("--hop cuts audio into windows; this model takes texts")
+    modality = loaded.manifest.input.modality
+    text = modality == "text"
+    if hop and modality in ("text", "image"):
+        raise click.UsageError(f"--hop cuts audio into windows; this model takes {modality}s")
     if not text and "-" in inputs:
-        raise click.UsageError("- reads texts from standard input; this model takes audio files")
+        raise click.UsageError(f"- reads texts from standard input; this model takes {modality} files")
     for given in _lines(inputs) if text else inputs:
         found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
         for prediction in found:
