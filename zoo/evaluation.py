@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -252,7 +252,8 @@ class Evaluation:
     ``group_interval`` resamples whole groups (speakers), or None where there are fewer than three.
 
     ``confusion`` is that of classes, empty for labels, values and heads. ``predicted`` holds a class, several labels or
-    several values for each item; of heads, these by the head's name.
+    several values for each item; of heads, these by the head's name. ``readings``, of classes: ``<number>way``, all labels
+    that the model has, and ``present_only``, those that occur in the data set; see :func:`zoo.metrics.class_figures`.
     """
 
     metric: Metric
@@ -264,6 +265,7 @@ class Evaluation:
     labels: tuple[str, ...]
     predicted: tuple[Any, ...]
     ids: tuple[str, ...]
+    readings: dict[str, metrics.ClassFigures] = field(default_factory=dict)
 
 
 def evaluate(
@@ -303,7 +305,8 @@ def evaluate(
         scores.append(np.asarray(predict(item.source)).ravel())
         if progress:
             progress("scoring", i + 1, len(truth))
-    found = by.decide(np.stack(scores))
+    table = np.stack(scores)
+    found = by.decide(table)
     groups = np.array([item.group for item in dataset.items])
     low, high = metrics.bootstrap_interval(function, truth, found)
     group_interval = None
@@ -316,6 +319,7 @@ def evaluate(
         if by.kind != _CLASSES or name != "Pearson" or metric == "Pearson"
     }
     confusion: list[list[int]] = []
+    readings: dict[str, metrics.ClassFigures] = {}
     predicted: tuple[Any, ...]
     if by.kind == _CLASSES:
         matrix = metrics.confusion(truth, found, len(labels))
@@ -324,6 +328,10 @@ def evaluate(
             f"recall/{labels[i]}": float(matrix[i, i] / matrix[i].sum()) for i in sorted(set(truth.tolist()))
         }
         predicted = tuple(_in_words(by, found))
+        readings = {
+            f"{len(labels)}way": metrics.class_figures(truth, table),
+            "present_only": metrics.class_figures(truth, table, present_only=True),
+        }
     elif isinstance(by, _HeadsJudge):
         heads = [(part, _in_words(part.judge, part.of(found))) for part in by.parts]
         predicted = tuple({part.head.name: words[i] for part, words in heads} for i in range(len(found)))
@@ -341,6 +349,7 @@ def evaluate(
         labels=tuple(labels),
         predicted=predicted,
         ids=tuple(item.id for item in dataset.items),
+        readings=readings,
     )
 
 

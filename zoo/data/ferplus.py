@@ -12,7 +12,6 @@ A single ``.npz`` laid out as the last one may be given instead, for a split tha
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, Item
+from zoo.data.arrays import read_arrays
 from zoo.errors import DataError, InputError
 from zoo.ops import read_image
 
@@ -136,7 +136,7 @@ def faces(root: Path, split: str) -> Faces:
         return _npz(folder / "ferplus_valid.npz")
     if split != "train":
         raise DataError(f"ferplus: there is no split {split!r}; choose train or valid, or give a .npz file")
-    arrays = _arrays(folder / "ferplus_train" / "votes.npz", ("votes", "fer_index", "columns"))
+    arrays = read_arrays("ferplus", folder / "ferplus_train" / "votes.npz", ("votes", "fer_index", "columns"))
     votes, index = _votes(folder / "ferplus_train" / "votes.npz", arrays)
     size = SHEET_ROWS * SHEET_COLUMNS
     images = np.empty((-(-len(votes) // size) * size, SIDE, SIDE), np.uint8)
@@ -160,7 +160,7 @@ def _sheet(path: Path) -> NDArray[np.uint8]:
 
 
 def _npz(path: Path) -> Faces:
-    arrays = _arrays(path, ("images", "votes", "fer_index", "columns"))
+    arrays = read_arrays("ferplus", path, ("images", "votes", "fer_index", "columns"))
     votes, index = _votes(path, arrays)
     images = arrays["images"]
     if images.dtype != np.uint8 or images.shape != (len(votes), SIDE, SIDE):
@@ -181,14 +181,3 @@ def _votes(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[np.uint
     if index.shape != (len(votes),) or index.dtype.kind not in "iu" or len(set(index.tolist())) != len(index):
         raise DataError(f"ferplus: {path}: fer_index must hold {len(votes)} different whole numbers")
     return votes, index.astype(np.int64)
-
-
-def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise DataError(f"ferplus: {path} holds no array {', '.join(missing)}")
-            return {name: archive[name] for name in names}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"ferplus: cannot read {path}: {error}") from error
