@@ -27,7 +27,9 @@ VOTES = np.array(
         votes(fear=6, unknown=4),
         votes(neutral=3, unknown=7),
         votes(NF=10),
-        votes(contempt=4, neutral=1, anger=1, sadness=1, disgust=1, fear=1, surprise=1),  # only with single votes left out
+        votes(
+            contempt=4, neutral=1, anger=1, sadness=1, disgust=1, fear=1, surprise=1
+        ),  # only with single votes left out
         votes(neutral=1, happiness=1, anger=1),
     ],
     np.uint8,
@@ -210,7 +212,7 @@ def test_ckplus_has_ferplus_labels_and_subjects_as_groups(tmp_path: Path) -> Non
 def test_another_ckplus_is_refused(tmp_path: Path, changed: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ckplus.read(write_ckplus(tmp_path / ckplus.FILE, **changed))
-    with pytest.raises(DataError, match="no ckplus48_subjects_a.npz in"):
+    with pytest.raises(DataError, match=r"no ckplus48_subjects_a\.npz in"):
         ckplus.read(tmp_path / "elsewhere")
 
 

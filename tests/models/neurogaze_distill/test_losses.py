@@ -37,7 +37,9 @@ def test_hard_targets_give_pytorchs_cross_entropy(weighted: bool) -> None:
 
 
 def test_class_weights_are_inverse_square_roots_with_mean_one() -> None:
-    weights = losses.class_weights(np.array([[1, 0, 0]] * 16 + [[0, 1, 0]] * 4 + [[0, 0, 1]], np.float32), 0.5)
+    weights = losses.class_weights(
+        np.array([[1, 0, 0]] * 16 + [[0, 1, 0]] * 4 + [[0, 0, 1]], np.float32), 0.5
+    )
     assert weights == pytest.approx(np.array([1, 2, 4]) / (7 / 3))
 
 

@@ -34,7 +34,7 @@ def test_the_sheets_numbers_of_parameters(config: dict, parameters: int, width: 
 
 
 def torchvision_names(bottleneck: bool) -> dict[str, tuple[int, ...]]:
-    """torchvision 0.2x's resnet18 and resnet50, written down from its published code: names and shapes."""
+    """Names and shapes of torchvision's resnet18 and resnet50, written down from its published code."""
     counts, expansion = ((3, 4, 6, 3), 4) if bottleneck else ((2, 2, 2, 2), 1)
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -68,7 +68,9 @@ def torchvision_names(bottleneck: bool) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
 def test_parameters_are_named_as_torchvisions(arch: str) -> None:
     state = build({"arch": arch, "classes": 8}).state_dict()
-    assert {name: tuple(value.shape) for name, value in state.items()} == torchvision_names(arch == "resnet50")
+    assert {name: tuple(value.shape) for name, value in state.items()} == torchvision_names(
+        arch == "resnet50"
+    )
 
 
 def test_a_basic_block_is_two_convolutions_beside_a_shortcut() -> None:

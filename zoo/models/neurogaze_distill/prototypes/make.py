@@ -25,7 +25,11 @@ def main() -> None:
     directions = np.random.default_rng(SEED).normal(size=(len(centres), WIDTH))
     vectors = np.exp(-squared / (2 * _SPREAD**2)) @ directions
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    about = {"synthetic": True, "source": "seeded random directions, smoothed over valence and arousal; no EEG", "seed": SEED}
+    about = {
+        "synthetic": True,
+        "source": "seeded random directions, smoothed over valence and arousal; no EEG",
+        "seed": SEED,
+    }
     np.savez_compressed(
         Path(__file__).parent / "synthetic_5x5.npz",
         prototypes=vectors.astype(np.float32),
