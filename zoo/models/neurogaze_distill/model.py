@@ -215,7 +215,9 @@ def _start(net: nn.Module) -> None:
     """Fresh weights: He's normal ones for the convolutions, by their outputs; the last norm of a block starts at 0."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            # PyTorch's own kaiming_normal_ forgets the groups, and the signal of untrained depthwise layers would vanish.
+            fan = module.weight[0, 0].numel() * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=(2 / fan) ** 0.5)
     for module in net.modules():
         if isinstance(module, BasicBlock):
             nn.init.zeros_(module.bn2.weight)
