@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from zoo import metrics
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
+from zoo.metrics import ClassFigures
 from zoo.specs import Decode, Head, Heads, Metric, Regression, Sigmoid, Softmax
 
 _Function = Callable[..., float]
@@ -265,7 +266,7 @@ class Evaluation:
     labels: tuple[str, ...]
     predicted: tuple[Any, ...]
     ids: tuple[str, ...]
-    readings: dict[str, metrics.ClassFigures] = field(default_factory=dict)
+    readings: dict[str, ClassFigures] = field(default_factory=dict)
 
 
 def evaluate(
@@ -319,7 +320,7 @@ def evaluate(
         if by.kind != _CLASSES or name != "Pearson" or metric == "Pearson"
     }
     confusion: list[list[int]] = []
-    readings: dict[str, metrics.ClassFigures] = {}
+    readings: dict[str, ClassFigures] = {}
     predicted: tuple[Any, ...]
     if by.kind == _CLASSES:
         matrix = metrics.confusion(truth, found, len(labels))

@@ -94,7 +94,7 @@ def classification(
 def class_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.float32]:
     """Frequency to the minus ``power``, scaled to a mean of 1 (our choice: 0.5), of targets (n, classes)."""
     weights = targets.sum(axis=0).astype(np.float64) ** -power
-    return (weights / weights.mean()).astype(np.float32)
+    return np.asarray(weights / weights.mean(), np.float32)
 
 
 def distillation(student: Tensor, teacher: Tensor, *, temperature: float = 5.0, mode: str = "mse") -> Tensor:
@@ -161,7 +161,7 @@ def geometry(
         Classes; negative ones are left out.
     """
     unit = F.normalize(features, dim=1)
-    present = [int(label) for label in labels.unique() if label >= 0]
+    present = sorted({int(label) for label in labels.tolist() if label >= 0})
     means, loss = [], features.new_zeros(())
     for label in present:
         own = unit[labels == label]

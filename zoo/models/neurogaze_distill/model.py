@@ -147,7 +147,7 @@ class ResNet(Student):
 
     def features(self, image: Tensor) -> Tensor:
         """Pooled features (B, 512 or 2048) of ``image`` (B, 3, H, W)."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(image))))
+        x: Tensor = self.maxpool(F.relu(self.bn1(self.conv1(image))))
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
         return x.mean(dim=(2, 3))
