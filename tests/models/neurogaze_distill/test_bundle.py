@@ -19,7 +19,7 @@ from zoo.errors import DataError, InputError
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from zoo.export.inputs import Raw, derived_inputs, golden_inputs  # noqa: E402
+from zoo.export.inputs import Raw, derived_inputs, golden_inputs
 
 NAME = "neurogaze-distill-small"
 CARD, VARIANT = registry.find(NAME)
@@ -159,7 +159,8 @@ def test_bench_inputs_are_distinct_crops(bundle: Path, tmp_path: Path) -> None:
     assert len({item.tobytes() for item in made.items}) == 16
     made.save(tmp_path / "inputs.npz")
     assert all(
-        np.array_equal(a, b) for a, b in zip(Inputs.open(tmp_path / "inputs.npz").raws(), made.items, strict=True)
+        np.array_equal(a, b)
+        for a, b in zip(Inputs.open(tmp_path / "inputs.npz").raws(), made.items, strict=True)
     )
     Image.fromarray(made.items[0]).save(tmp_path / "one.png")
     own = make_inputs(open_bundle(bundle), data=tmp_path, count=4)

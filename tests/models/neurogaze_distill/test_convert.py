@@ -44,14 +44,16 @@ def test_torchvisions_layout_is_read_exactly(wrapped: str, state: dict[str, Any]
 
 
 def test_another_network_is_told(state: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"does not fit neurogaze-distill-r50-224: it has no layer1\.0\.bn3\.bias"):
+    with pytest.raises(
+        DataError, match=r"does not fit neurogaze-distill-r50-224: it has no layer1\.0\.bn3\.bias"
+    ):
         convert(written(tmp_path / "net.pt", state), R50)
     imagenet = {**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
-    with pytest.raises(DataError, match="last layer has 1000 classes, .* has 8; .* fine-tuned first"):
+    with pytest.raises(DataError, match=r"last layer has 1000 classes, .* has 8; .* fine-tuned first"):
         convert(written(tmp_path / "net.pt", imagenet), R18)
     broken = {**state, "bn1.running_var": -torch.ones(64)}
     with pytest.raises(DataError, match=r"negative variances in bn1\.running_var"):
         convert(written(tmp_path / "net.pt", broken), R18)
+    (tmp_path / "net.pt").write_bytes(b"no")
     with pytest.raises(DataError, match="not a readable PyTorch state dict"):
-        (tmp_path / "net.pt").write_bytes(b"no")
         convert(tmp_path / "net.pt", R18)
