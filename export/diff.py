@@ -18,7 +18,7 @@ from zoo import registry
 from zoo.bundle import Bundle, open_bundle
 from zoo.errors import InputError, TargetError
 from zoo.export.graph import Trace
-from zoo.export.inputs import Features
+from zoo.export.inputs import Features, features_of
 from zoo.export.parity import TOLERANCE, Reference
 from zoo.export.session import Session
 from zoo.export.weights import build_reference, load_weights
@@ -99,7 +99,7 @@ class _OnnxSide:
         self._session = Session(model, list(self._origins))
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._modality, given)
+        return (features_of(self._pipeline, self._modality, given),)
 
     def tensors(self, features: Features) -> Tensors:
         found = self._session.run(features)
@@ -139,7 +139,7 @@ class _OpenVinoSide:
         )
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._modality, given)
+        return (features_of(self._pipeline, self._modality, given),)
 
     def tensors(self, features: Features) -> Tensors:
         feeds = {
@@ -174,7 +174,7 @@ class _ReferenceSide:
         }
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._modality, given)
+        return (features_of(self._pipeline, self._modality, given),)
 
     def tensors(self, features: Features) -> Tensors:
         modules = self._reference.modules(features)
@@ -187,10 +187,6 @@ class _ReferenceSide:
 
     def origins(self) -> Mapping[str, Origin]:
         return self._origins
-
-
-def _features(pipeline: Pipeline, modality: str, given: str) -> Features:
-    return (pipeline.run(given) if modality == "text" else pipeline.run_file(given)[0],)
 
 
 def open_side(path: Path) -> Side:

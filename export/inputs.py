@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo import ops
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
+    from zoo.pipeline import Pipeline
 
 #: What the engine takes for one raw input: one array for each engine input, without the batch dimension.
 Features = tuple[NDArray[Any], ...]
@@ -31,7 +33,8 @@ _REMEMBERED = 256 << 20
 @dataclass(frozen=True)
 class Raw:
     """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. Text: its UTF-8 bytes,
-    uint8 (n,), and rate 0. Film: frames, uint8 (n, height, width, 3), a rate a second, and perhaps its sound.
+    uint8 (n,), and rate 0. Image: its pixels, uint8 (h, w) or (h, w, 3), and rate 0. Film: frames, uint8 (n, height, width, 3), a
+    rate a second, and perhaps its sound.
     """
 
     samples: NDArray[Any]
@@ -71,19 +74,22 @@ class Preprocessor:
             )
         self._pipelines = card.pipelines(variant)
         self._pipeline = self._pipelines[0]
+        self._modality = card.file.input.modality
         self._name = variant.name
         files = card.pipeline_files(variant).items()
         contents = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files]
         branches = [repr(branch) for branch in card.branches(variant)[1:]]
         self.description = "\n".join([repr(variant.pipeline), *branches, *contents])
-        self._known: dict[Source, Features] = {}
+        self._known: dict[str, Features] = {}
         self._left = _REMEMBERED
 
     def raw(self, raw: Raw) -> Features:
         """Features of a raw input; of several branches as many rows as the shortest has."""
         if len(self._pipelines) > 1:
             return self._branches(raw)
-        return (self._pipeline.run(raw.text) if raw.rate == 0 else self._pipeline.run(raw.samples, raw.rate),)
+        if raw.rate:
+            return (self._pipeline.run(raw.samples, raw.rate),)
+        return (self._pipeline.run(raw.text if self._modality == "text" else raw.samples),)
 
     def _branches(self, raw: Raw) -> Features:
         arrays = []
@@ -97,18 +103,15 @@ class Preprocessor:
 
     def item(self, item: Item) -> Features:
         """Features of a data set item; computed once as long as they fit into the limit."""
-        if item.source in self._known:
-            return self._known[item.source]
+        if item.id in self._known:
+            return self._known[item.id]
         if len(self._pipelines) > 1:
             raise ZooError(f"{self._name}: items of data sets with several branches cannot be read yet")
-        source = item.source
-        features: Features = (
-            self._pipeline.run(source) if isinstance(source, str) else self._pipeline.run_file(source)[0],
-        )
+        features: Features = (features_of(self._pipeline, self._modality, item.source),)
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
-            self._known[item.source] = features
+            self._known[item.id] = features
         return features
 
     def items(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Features, ...]:
@@ -121,8 +124,20 @@ class Preprocessor:
         return tuple(found)
 
 
+def features_of(pipeline: Pipeline, modality: str, source: Source) -> NDArray[Any]:
+    """What a pipeline makes of the source of a data set item: of a text, of pixels, or of the file that a path (str too,
+    unless the model takes texts) names.
+    """
+    if modality == "text":
+        return pipeline.run(source)
+    if modality == "image":
+        return pipeline.run(ops.read_pixels(source))
+    return pipeline.run_file(source)[0]  # type: ignore[arg-type]
+
+
 def golden_inputs(card: Card) -> list[Raw]:
-    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end, films (npz) as they are.
+    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end, image files as pixels, films (npz)
+    as they are.
 
     The npz of a film has ``frames``, uint8 (n, height, width, 3), and ``rate``, and where it has sound ``sound``, int16, and
     ``sound_rate``.
@@ -138,12 +153,12 @@ def golden_inputs(card: Card) -> list[Raw]:
         return [_text(_read_text(card.path(name))) for name in card.file.golden]
     if card.file.input.modality == "video":
         return [_film(card.path(name)) for name in card.file.golden]
+    if card.file.input.modality == "image":
+        return [Raw(ops.read_image(card.path(name)), 0) for name in card.file.golden]
     if card.file.input.modality != "audio":
         raise ZooError(
             f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
         )
-    from zoo import ops
-
     clips = []
     for name in card.file.golden:
         samples, rate = ops.read_audio(card.path(name))
@@ -161,7 +176,7 @@ def to_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
 
 def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     """At least ``count`` distinct inputs made from a few, the same in every run: clips shifted, cut and scaled, texts
-    with other words in front and fewer of them.
+    with other words in front and fewer of them, images mirrored, cut and darkened.
 
     The inputs themselves come first; then, in turn for each, one made from it.
     """
@@ -171,16 +186,18 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     while len(made) < count:
         for raw in raws:
             if raw.samples.dtype == np.uint8 and raw.rate:
-                candidate = _cut_film(raw, step)
+                cut = _cut_film
             else:
-                candidate = _cut_text(raw, step) if raw.rate == 0 else _cut_clip(raw, step)
+                cut = _cut_clip if raw.rate else _cut_text if raw.samples.ndim == 1 else _cut_image
+            candidate = cut(raw, step)
             if _digest(candidate) not in seen:
                 seen.add(_digest(candidate))
                 made.append(candidate)
         step += 1
         if step > 100 * count:
             raise DataError(
-                "the golden inputs are too short to derive distinct inputs from; use clips of some seconds, or longer texts"
+                "the golden inputs are too short to derive distinct inputs from; use clips of some seconds, longer texts, or "
+                "larger images"
             )
     return made[:count]
 
@@ -217,6 +234,14 @@ def _film(path: Path) -> Raw:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable golden film (npz): {error}") from error
     return film
+def _cut_image(image: Raw, step: int) -> Raw:
+    height, width = image.samples.shape[:2]
+    top, left = (step * 7919) % max(1, height // 4), (step * 104729) % max(1, width // 4)
+    part = image.samples[top:, left:]
+    if step % 2:
+        part = part[:, ::-1]
+    level = 1 - (step % 7) / 14
+    return Raw(np.rint(part * level).astype(np.uint8), 0)
 
 
 def _cut_text(text: Raw, step: int) -> Raw:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
 from zoo.media import Film, of_frames, of_samples, open_pictures, open_sound
+from zoo.ops import read_pixels
 from zoo.pipeline import Vocab
 from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
@@ -26,9 +27,9 @@ from zoo.specs import attention_output, curves
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Models that give
-#: curves also take a ``zoo.media.Film``, whose sound and pictures come from anywhere.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], Film]
+#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Image: a path of a
+#: file, or pixels. Models that give curves also take a ``zoo.media.Film``, whose sound and pictures come from anywhere.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8], Film]
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,15 @@ class Model:
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
             Models that give curves take films: any file with sound or pictures (other than WAV and FLAC through PyAV) of
             any length, and a :class:`zoo.media.Film`.
+            For models that take images: a PNG or JPEG file (see :func:`zoo.ops.read_image`), or pixels, uint8 of shape
+            (height, width) for grey or (height, width, 3) for RGB.
 
         Raises
         ------
         InputError
             Unreadable, empty or non-finite input; a text without a token.
         ProviderUnavailable
-            The file needs PyAV, which is not installed.
+            The file needs PyAV or Pillow, which is not installed.
         """
         if self._steps is not None:
             return self._along(self._steps, raw)
@@ -199,6 +202,9 @@ class Model:
         if self.manifest.input.modality == "video":
             sound = of_samples(case["sound"], case["sound_rate"]) if "sound" in case else None
             return Film(sound, of_frames(case["input"], case["rate"]))
+        if self.manifest.input.modality == "image":
+            pixels: NDArray[np.uint8] = case["input"]
+            return pixels
         return case["input"], case["rate"]
 
     def features(self, raw: Raw) -> NDArray[Any]:
@@ -227,6 +233,11 @@ class Model:
                 raise InputError(
                     f"{self.name}: the text has no token to judge by; give at least one word, mark or emoji"
                 )
+        elif self.manifest.input.modality == "image":
+            start = perf_counter()
+            pixels = read_pixels(raw)
+            decode_ms = (perf_counter() - start) * 1e3
+            features = self.pipeline.run(pixels)
         elif isinstance(raw, (str, os.PathLike)):
             features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]

@@ -181,3 +181,47 @@ def test_scores_of_values_name_bad_input() -> None:
         metrics.mae([], [])
     with pytest.raises(DataError, match="a list of scores is needed"):
         metrics.harmonic_mean([])
+
+
+def test_class_figures_over_all_labels_and_over_those_that_occur() -> None:
+    """Four labels, the last never true; worked by hand."""
+    truth = [0, 0, 1, 2]
+    scores = np.array(
+        [[0.5, 0.2, 0.1, 0.2], [0.3, 0.1, 0.2, 0.4], [0.1, 0.6, 0.2, 0.1], [0.1, 0.4, 0.3, 0.2]]
+    )
+    every = metrics.class_figures(truth, scores)  # decides 0, 3, 1, 1
+    assert every.acc == 0.5
+    assert every.bacc == pytest.approx((0.5 + 1 + 0) / 3)
+    assert every.macro_f1 == pytest.approx((2 / 3 + 2 / 3 + 0 + 0) / 4)
+    present = metrics.class_figures(truth, scores, present_only=True)  # decides 0, 0, 1, 1
+    assert present.acc == 0.75
+    assert present.bacc == pytest.approx((1 + 1 + 0) / 3)
+    assert present.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert every.present_idx == present.present_idx == (0, 1, 2)
+
+
+def test_class_figures_equal_scikit_learn() -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    rng = np.random.default_rng(6)
+    truth, scores = rng.integers(0, 6, 200), rng.random((200, 8))
+    found = scores.argmax(axis=1)
+    every = metrics.class_figures(truth, scores)
+    assert every.macro_f1 == pytest.approx(
+        sklearn.f1_score(truth, found, labels=range(8), average="macro", zero_division=0)
+    )
+    found = scores[:, :6].argmax(axis=1)
+    present = metrics.class_figures(truth, scores, present_only=True)
+    assert present.macro_f1 == pytest.approx(sklearn.f1_score(truth, found, average="macro"))
+    assert present.bacc == pytest.approx(sklearn.balanced_accuracy_score(truth, found))
+    assert present.acc == pytest.approx(sklearn.accuracy_score(truth, found))
+
+
+def test_class_figures_refuse_what_does_not_go_together() -> None:
+    for truth, scores, match in (
+        ([0, 1], np.zeros((3, 2)), "do not go together"),
+        ([], np.zeros((0, 2)), "do not go together"),
+        ([0, 2], np.zeros((2, 2)), r"must lie in 0\.\.1, found 0\.\.2"),
+        ([0, -1], np.zeros((2, 2)), r"found -1\.\.0"),
+    ):
+        with pytest.raises(DataError, match=match):
+            metrics.class_figures(truth, scores)

@@ -162,7 +162,7 @@ def read_corpus(
     copies = 1 + (augment.copies if augment else 0)
     rows: list[list[F32]] = [[] for _ in range(copies)]
     for i, item in enumerate(dataset.items):
-        samples, rate = ops.read_audio(item.source)
+        samples, rate = ops.read_audio(cast("Path", item.source))
         rows[0].append(pipeline.run(samples, rate))
         if augment:
             for copy in range(1, copies):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from zoo import metrics
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, InputError, ZooError
+from zoo.metrics import ClassFigures
 from zoo.specs import Decode, Head, Heads, Metric, Regression, Sigmoid, Softmax
 
 _Function = Callable[..., float]
@@ -274,7 +275,8 @@ class Evaluation:
     ``group_interval`` resamples whole groups (speakers), or None where there are fewer than three.
 
     ``confusion`` is that of classes, empty for labels, values and heads. ``predicted`` holds a class, several labels or
-    several values for each item; of heads, these by the head's name.
+    several values for each item; of heads, these by the head's name. ``readings``, of classes: ``<number>way``, all labels
+    that the model has, and ``present_only``, those that occur in the data set; see :func:`zoo.metrics.class_figures`.
     """
 
     metric: Metric
@@ -286,6 +288,7 @@ class Evaluation:
     labels: tuple[str, ...]
     predicted: tuple[Any, ...]
     ids: tuple[str, ...]
+    readings: dict[str, ClassFigures] = field(default_factory=dict)
 
 
 def evaluate(
@@ -328,7 +331,8 @@ def evaluate(
             raise DataError(f"data set {dataset.name}, item {item.id}: {error}") from error
         if progress:
             progress("scoring", i + 1, len(truth))
-    found = by.decide(np.stack(scores))
+    table = np.stack(scores)
+    found = by.decide(table)
     groups = np.array([item.group for item in dataset.items])
     low, high = metrics.bootstrap_interval(function, truth, found)
     group_interval = None
@@ -341,6 +345,7 @@ def evaluate(
         if by.kind != _CLASSES or name != "Pearson" or metric == "Pearson"
     }
     confusion: list[list[int]] = []
+    readings: dict[str, ClassFigures] = {}
     predicted: tuple[Any, ...]
     if by.kind == _CLASSES:
         matrix = metrics.confusion(truth, found, len(labels))
@@ -349,6 +354,10 @@ def evaluate(
             f"recall/{labels[i]}": float(matrix[i, i] / matrix[i].sum()) for i in sorted(set(truth.tolist()))
         }
         predicted = tuple(_in_words(by, found))
+        readings = {
+            f"{len(labels)}way": metrics.class_figures(truth, table),
+            "present_only": metrics.class_figures(truth, table, present_only=True),
+        }
     elif isinstance(by, HeadsJudge):
         predicted = tuple(by.words(found))
         for name, own in by.by_head(truth, found).items():
@@ -365,6 +374,7 @@ def evaluate(
         labels=tuple(labels),
         predicted=predicted,
         ids=tuple(item.id for item in dataset.items),
+        readings=readings,
     )
 
 

@@ -90,6 +90,7 @@ def _extra_for(module: str) -> str | None:
         "h5py": "export",
         "av": "media",
         "matplotlib": "plot",
+        "PIL": "image",
         "openvino": "openvino",
         "tensorrt": "tensorrt",
         "tensorrt_rtx": "tensorrt-rtx",

@@ -14,10 +14,17 @@ from zoo.cli.common import data_option, emit_json, emit_table, figure, json_opti
 @click.argument("bundle")
 @data_option
 @click.option(
+    "--reader",
+    metavar="NAME",
+    help="Read DIR as another data set with the model's labels, one that it was not made for: a module of zoo.data.",
+)
+@click.option(
     "--threads", type=click.IntRange(1, 1024), help="Engine threads; default: the bundle's own choice."
 )
 @json_option
-def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: bool) -> None:
+def eval_command(
+    bundle: str, data: Path | None, reader: str | None, threads: int | None, as_json: bool
+) -> None:
     """Score BUNDLE (or a model's name) on a labelled data set, from raw inputs to labels.
 
     Some models' weights are trained on the whole published data set: on that very set the figure shows
@@ -28,12 +35,14 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
     """
     import zoo
     from zoo import registry
+    from zoo.card import DataSpec
     from zoo.data import open_dataset
     from zoo.evaluation import evaluate, scores_of
 
     model = zoo.load(bundle, threads=threads)
     card, variant = registry.find(model.name)
-    dataset = open_dataset(card, variant.data, data)
+    spec = variant.data if reader is None else DataSpec(reader=reader)
+    dataset = open_dataset(card, spec, data)
     if any(item.group in variant.held_out for item in dataset.items):
         dataset = dataset.only(variant.held_out)
     decode = model.manifest.decode
@@ -60,6 +69,13 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
                 "group_interval": result.group_interval,
                 "confusion": result.confusion,
                 "labels": result.labels,
+                "readings": {
+                    name: {
+                        **vars(figures),
+                        "present_names": [result.labels[i] for i in figures.present_idx],
+                    }
+                    for name, figures in result.readings.items()
+                },
                 "is_training_data": seen,
                 "weights": model.manifest.provenance.weights,
                 "predictions": dict(zip(result.ids, result.predicted, strict=True)),
@@ -77,6 +93,12 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
     click.echo(", ".join(f"{name} {figure(name, value)}" for name, value in result.metrics.items()))
     if not result.confusion:
         return
+    for name, figures in result.readings.items():
+        if len(figures.present_idx) < len(result.labels):
+            click.echo(
+                f"{name} ({len(figures.present_idx)} of {len(result.labels)} labels occur): accuracy {percent(figures.acc)}, "
+                f"macro-F1 {percent(figures.macro_f1)}, balanced accuracy {percent(figures.bacc)}"
+            )
     header = ("true \\ predicted", *result.labels)
     emit_table(
         header,

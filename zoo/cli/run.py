@@ -61,7 +61,8 @@ def run_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
+    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), image files (PNG, JPEG; a
+    cropped face), or texts.
 
     Models that give curves take audio and video files of any kind and length.
 
@@ -81,11 +82,12 @@ def run_command(
     load_ms = (time.perf_counter() - started) * 1e3
     results: list[dict[str, Any]] = []
     predictions: list[tuple[str, Prediction]] = []
-    text = loaded.manifest.input.modality == "text"
-    if hop and text:
-        raise click.UsageError("--hop cuts audio into windows; this model takes texts")
+    modality = loaded.manifest.input.modality
+    text = modality == "text"
+    if hop and modality in ("text", "image"):
+        raise click.UsageError(f"--hop cuts audio into windows; this model takes {modality}s")
     if not text and "-" in inputs:
-        raise click.UsageError("- reads texts from standard input; this model takes audio files")
+        raise click.UsageError(f"- reads texts from standard input; this model takes {modality} files")
     along = bool(curves(loaded.manifest.decode))
     if hop and along:
         raise click.UsageError(
