@@ -205,7 +205,7 @@ def test_all_four_parts_of_the_loss_train(
     trainer.train(variant(epochs=1), data=data, out=tmp_path / "teacher")
     file = tmp_path / "teacher" / "neurogaze-distill-small.safetensors"
     with pytest.raises(DataError, match="train neurogaze-distill-small first"):
-        trainer._weights(tmp_path, "neurogaze-distill-small")
+        trainer.weights_file(tmp_path, "neurogaze-distill-small")
     monkeypatch.setattr(trainer, "_weights", lambda folder, name: file)
     parts = {
         "kd": {"teacher": "neurogaze-distill-small"},

@@ -116,6 +116,8 @@ class ResNet(Student):
         7x7 of stride 2 and a max-pool (the sheet's, for 224 pixels), or 3x3 of stride 2 alone, for faces of 32 to 64.
     dropout : float
         Share of the features dropped before the linear layer in training.
+    base : int
+        Channels of the stem; each stage has twice as many as the one before.
     """
 
     def __init__(
@@ -126,16 +128,16 @@ class ResNet(Student):
         *,
         stem: str = "7x7",
         dropout: float = 0.0,
+        base: int = 64,
     ) -> None:
         super().__init__()
-        self.conv1 = (
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False) if stem == "7x7" else nn.Conv2d(3, 64, 3, 2, 1, bias=False)
-        )
-        self.bn1 = nn.BatchNorm2d(64)
+        side, pad = (7, 3) if stem == "7x7" else (3, 1)
+        self.conv1 = nn.Conv2d(3, base, side, 2, pad, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "7x7" else nn.Identity()
-        before = 64
+        before = base
         for stage, count in enumerate(counts):
-            width = 64 << stage
+            width = base << stage
             blocks: list[nn.Module] = []
             for i in range(count):
                 blocks.append(block(before, width, 2 if stage and not i else 1))
@@ -146,7 +148,7 @@ class ResNet(Student):
         _start(self)
 
     def features(self, image: Tensor) -> Tensor:
-        """Pooled features (B, 512 or 2048) of ``image`` (B, 3, H, W)."""
+        """Pooled features (B, width) of ``image`` (B, 3, H, W)."""
         x: Tensor = self.maxpool(F.relu(self.bn1(self.conv1(image))))
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -37,8 +37,11 @@ from zoo.evaluation import judge
 from zoo.models.neurogaze_distill import losses
 from zoo.models.neurogaze_distill.model import Student, build
 from zoo.pipeline import Normalize, Pipeline
+from zoo.specs import Softmax
 
 F32 = NDArray[np.float32]
+N = TypeVar("N", bound=nn.Module)
+S = TypeVar("S", bound="Schedule")
 _EVALUATION_BATCH = 256
 
 
@@ -87,11 +90,11 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     margin: float = 0.3
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """The ``training`` table of a card.
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How a net is trained on faces, whatever the loss.
 
     The rate rises for ``warmup`` (share of all steps) to ``lr`` and falls to zero on a half cosine. ``sizes``: from which
-    epoch on (from 0) faces have how many pixels a side. ``class_power``: see :func:`losses.class_weights`; 0 for none.
+    epoch on (from 0) faces have how many pixels a side.
     """
 
     epochs: int
@@ -102,12 +105,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     warmup: float = 0.15
     weight_decay: float = 5e-4
     clip: float = 0.0
-    targets: Literal["votes", "majority"] = "votes"
-    label_smoothing: float = 0.0
-    class_power: float = 0.0
     bfloat16: bool = True
     seed: int = 1
     augment: Augment = Augment()
+
+
+class Recipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The ``training`` table of a card. ``class_power``: see :func:`losses.class_weights`; 0 for none."""
+
+    targets: Literal["votes", "majority"] = "votes"
+    label_smoothing: float = 0.0
+    class_power: float = 0.0
     kd: Distillation | None = None
     proto: PrototypeDistillation | None = None
     geo: Geometry | None = None
@@ -193,7 +201,7 @@ def normalized(grey: Tensor, op: Normalize) -> Tensor:
 class State:
     """All that a checkpoint holds. ``best``: weights of the best epoch on valid."""
 
-    net: Student
+    net: nn.Module
     projection: nn.Linear | None
     optimizer: torch.optim.Optimizer
     epoch: int = 0
@@ -255,7 +263,7 @@ class State:
             ) from error
 
 
-def rate(step: int, total: int, recipe: Recipe) -> float:
+def rate(step: int, total: int, recipe: Schedule) -> float:
     """Learning rate of a step: one cycle."""
     peak = recipe.warmup * total
     if step < peak:
@@ -331,11 +339,11 @@ class Objective:
 
 def fit(
     state: State,
-    corpus: Corpus,
-    recipe: Recipe,
-    objective: Objective,
+    images: Tensor,
+    recipe: Schedule,
+    loss_of: Callable[[Tensor, Tensor, float], Tensor],
     op: Normalize,
-    score: Callable[[Student], float],
+    score: Callable[[], float],
     *,
     name: str,
     checkpoint: tuple[Path, str],
@@ -345,13 +353,17 @@ def fit(
 
     Parameters
     ----------
+    images : uint8, shape (n, 1, H, W)
+    loss_of : callable
+        Normalised views (B, 3, side, side), their rows among the images, and the epoch from 0 with its fraction done, to
+        the loss of the batch.
     score : callable
-        The net in evaluation mode to the figure that the best epoch is chosen by.
+        The figure that the best epoch is chosen by, of the net in evaluation mode.
     checkpoint : (path, key)
         Written after every epoch.
     """
     path, key = checkpoint
-    count = len(corpus.images)
+    count = len(images)
     steps = -(-count // recipe.batch)
     learned = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     for epoch in range(state.epoch, recipe.epochs):
@@ -366,19 +378,8 @@ def fit(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate(epoch * steps + step, recipe.epochs * steps, recipe)
             rows = order[step * recipe.batch : (step + 1) * recipe.batch]
-            image = normalized(views(corpus.images[rows], side, recipe.augment, rng), op)
-            image = image.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                logits, _, embedding = state.net(image)
-            loss = objective(
-                image,
-                logits.float(),
-                embedding.float(),
-                state.projection,
-                corpus.targets[rows],
-                corpus.labels[rows],
-                epoch + step / steps,
-            )
+            image = normalized(views(images[rows], side, recipe.augment, rng), op)
+            loss = loss_of(image.contiguous(memory_format=torch.channels_last), rows, epoch + step / steps)
             state.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.clip:
@@ -389,7 +390,7 @@ def fit(
                 progress(f"{name}, epoch {epoch + 1}", step + 1, steps)
         state.losses.append(round(total / count, 5))
         state.net.eval()
-        found = score(state.net)
+        found = score()
         if not state.scores or found > max(state.scores):
             state.best = {key: value.clone() for key, value in state.net.state_dict().items()}
         state.scores.append(round(found, 5))
@@ -401,16 +402,23 @@ def fit(
 
 
 def probabilities(
-    net: Student, pipeline: Pipeline, images: NDArray[np.uint8], *, bfloat16: bool = False
+    net: nn.Module, pipeline: Pipeline, images: NDArray[np.uint8], *, bfloat16: bool = False
 ) -> F32:
     """The net's probabilities (n, classes) of faces (n, H, W), through the pipeline; ``net`` is in evaluation mode."""
+    return outputs(net, pipeline, images, bfloat16=bfloat16)[1]
+
+
+def outputs(
+    net: nn.Module, pipeline: Pipeline, images: NDArray[np.uint8], *, bfloat16: bool = False
+) -> tuple[F32, ...]:
+    """All that the net, in evaluation mode, gives for faces (n, H, W), through the pipeline."""
     found = []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(images), _EVALUATION_BATCH):
             features = [pipeline.run(image) for image in images[start : start + _EVALUATION_BATCH]]
             batch = torch.from_numpy(np.stack(features)).contiguous(memory_format=torch.channels_last)
-            found.append(net(batch)[1].float().numpy())
-    return np.concatenate(found)
+            found.append([part.float().numpy() for part in net(batch)])
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
 # ---- zoo train -----------------------------------------------------------------------------------------------------
@@ -448,24 +456,37 @@ def train(
     """
     if protocol != "final" or folds is not None:
         raise DataError(f"{variant.name}: the official files fix the held-out faces; use --protocol final")
-    recipe = read_recipe(variant, Recipe)
-    seed = recipe.seed if seed is None else seed
-    recipe = msgspec.structs.replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
-    if not any(start == 0 for start, _ in recipe.sizes):
-        raise ZooError(f"{variant.name}: training.sizes must say what the first epoch (0) takes")
     folder = Path(__file__).parent
-    pipeline = Pipeline(variant.pipeline, files=folder)
-    op = variant.pipeline[-1]
-    if not isinstance(op, Normalize) or op.layout != "chw" or len(op.mean) != 3 or len(op.std) != 3:
-        raise ZooError(
-            f"{variant.name}: its pipeline must end with normalize to chw, 3 values of mean and std"
-        )
+    recipe, pipeline, op = ready(variant, Recipe, folder, epochs=epochs, seed=seed)
     inner = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         return _train(variant, recipe, folder, pipeline, op, data, out, progress, resume)
     finally:
         torch.set_num_threads(inner)
+
+
+def ready(
+    variant: Any, kind: type[S], folder: Path, *, epochs: int | None, seed: int | None
+) -> tuple[S, Pipeline, Normalize]:
+    """The recipe with the caller's epochs and seed, the pipeline, and its last op, which training does on views.
+
+    Raises
+    ------
+    ZooError
+        The card's training table does not fit ``kind``, or the pipeline does not end as training needs it.
+    """
+    recipe = read_recipe(variant, kind)
+    seed = recipe.seed if seed is None else seed
+    recipe = msgspec.structs.replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
+    if not any(start == 0 for start, _ in recipe.sizes):
+        raise ZooError(f"{variant.name}: training.sizes must say what the first epoch (0) takes")
+    op = variant.pipeline[-1]
+    if not isinstance(op, Normalize) or op.layout != "chw" or len(op.mean) != 3 or len(op.std) != 3:
+        raise ZooError(
+            f"{variant.name}: its pipeline must end with normalize to chw, 3 values of mean and std"
+        )
+    return recipe, Pipeline(variant.pipeline, files=folder), op
 
 
 def _train(
@@ -481,44 +502,92 @@ def _train(
 ) -> TrainReport:
     faces = ferplus.faces(data, "train")
     corpus = training_corpus(faces, recipe)
-    held_out = ferplus.read(data, splits=("valid",))
-    by = judge(variant.decode, variant.labels)
-    truth = by.truth(held_out)
-    images = np.stack([cast("NDArray[np.uint8]", item.source) for item in held_out.items])
-    teacher = None if recipe.kd is None else _teacher(recipe.kd.teacher, folder)
+    jury = Jury(data)
+    teacher = None if recipe.kd is None else trained(recipe.kd.teacher, folder, build)
     torch.manual_seed(recipe.seed)
-    net = _channels_last(build(variant.config))
+    net = channels_last(build(variant.config))
     width = net.fc.in_features
     projection = (
         nn.Linear(width, losses.WIDTH, bias=False)
         if recipe.proto is not None and width != losses.WIDTH
         else None
     )
-    state = State(net, projection, _optimizer(net, projection, recipe))
+    state = State(net, projection, optimizer(net, projection, recipe))
     content = [
         dict(variant.config), variant.pipeline, recipe,
         hashlib.sha256(corpus.images.numpy().tobytes() + corpus.targets.numpy().tobytes()).hexdigest(),
-        None if recipe.kd is None else _digest(_weights(folder, recipe.kd.teacher)),
+        None if recipe.kd is None else _digest(weights_file(folder, recipe.kd.teacher)),
         None if recipe.proto is None else _digest(folder / recipe.proto.file),
     ]  # fmt: skip
-    key = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
-    checkpoint = out / "checkpoints" / f"{variant.name}.{key[:12]}.pt"
-    if resume and checkpoint.is_file():
-        state.load(checkpoint, key)
-    function = by.function(variant.metric)
+    checkpoint = resumed(state, variant.name, content, out, resume)
+    objective = Objective(recipe, corpus.targets, folder, teacher)
+
+    def loss_of(image: Tensor, rows: Tensor, epoch: float) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            logits, _, embedding = net(image)
+        return objective(
+            image,
+            logits.float(),
+            embedding.float(),
+            projection,
+            corpus.targets[rows],
+            corpus.labels[rows],
+            epoch,
+        )
+
     fit(
         state,
-        corpus,
+        corpus.images,
         recipe,
-        Objective(recipe, corpus.targets, folder, teacher),
+        loss_of,
         op,
-        lambda net: function(
-            truth, by.decide(probabilities(net, pipeline, images, bfloat16=recipe.bfloat16))
-        ),
+        lambda: jury.score(net, pipeline, recipe.bfloat16),
         name=f"{variant.name} seed {recipe.seed}",
-        checkpoint=(checkpoint, key),
+        checkpoint=checkpoint,
         progress=progress,
     )
+    return finish(state, variant, recipe, pipeline, jury, data, out, trained_on=len(corpus.images))
+
+
+class Jury:
+    """The faces of valid that have a majority: accuracy chooses the epoch, and the net kept is reported on them."""
+
+    def __init__(self, data: Path) -> None:
+        held_out = ferplus.read(data, splits=("valid",))
+        self.by = judge(Softmax(output="probs"), ferplus.LABELS)
+        self.truth = self.by.truth(held_out)
+        self.images = np.stack([cast("NDArray[np.uint8]", item.source) for item in held_out.items])
+
+    def decide(self, net: nn.Module, pipeline: Pipeline, bfloat16: bool = False) -> NDArray[Any]:
+        """Class of each face."""
+        return self.by.decide(probabilities(net, pipeline, self.images, bfloat16=bfloat16))
+
+    def score(self, net: nn.Module, pipeline: Pipeline, bfloat16: bool = False) -> float:
+        """Accuracy."""
+        return self.by.function("WAR")(self.truth, self.decide(net, pipeline, bfloat16))
+
+
+def resumed(state: State, name: str, content: object, out: Path, resume: bool) -> tuple[Path, str]:
+    """Where the checkpoint of a training is, and its key, made of all that the result depends on; ``state`` goes on from it."""
+    key = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+    checkpoint = out / "checkpoints" / f"{name}.{key[:12]}.pt"
+    if resume and checkpoint.is_file():
+        state.load(checkpoint, key)
+    return checkpoint, key
+
+
+def finish(
+    state: State,
+    variant: Any,
+    recipe: Schedule,
+    pipeline: Pipeline,
+    jury: Jury,
+    data: Path,
+    out: Path,
+    *,
+    trained_on: int,
+) -> TrainReport:
+    """Store the best epoch and report it on valid."""
     # Stored in half precision; what is scored is what is stored.
     stored = {
         name: value.half().contiguous().numpy() if value.is_floating_point() else value.numpy()
@@ -529,14 +598,14 @@ def _train(
         {**state.best, **{name: torch.from_numpy(value).float() for name, value in stored.items()}}
     )
     state.net.eval()
-    found = by.decide(probabilities(state.net, pipeline, images))
+    by, truth, found = jury.by, jury.truth, jury.decide(state.net, pipeline)
     report = TrainReport(
         variant=variant.name,
         protocol=f"train on train, best epoch on valid, seed {recipe.seed}",
         metrics={
             name: float(compute(truth, found)) for name, compute in by.metrics.items() if name != "Pearson"
         },
-        intervals={variant.metric: metrics.bootstrap_interval(function, truth, found)},
+        intervals={"WAR": metrics.bootstrap_interval(by.function("WAR"), truth, found)},
         folds=(),
         result=f"{variant.name}.{recipe.seed}.json",
         predictions=None,
@@ -550,8 +619,8 @@ def _train(
         **msgspec.to_builtins(report),
         "n": len(truth),
         "confusion": {
-            "labels": list(variant.labels),
-            "rows_are_truth": metrics.confusion(truth, found, len(variant.labels)).tolist(),
+            "labels": list(by.labels),
+            "rows_are_truth": metrics.confusion(truth, found, len(by.labels)).tolist(),
         },
         "selection": f"epoch {epoch} of {recipe.epochs}, the best on valid",
         "recipe": msgspec.to_builtins(recipe),
@@ -560,7 +629,7 @@ def _train(
         "wall_s": round(state.wall_s, 1),
         "data": {
             "name": "ferplus",
-            "trained_on": len(corpus.images),
+            "trained_on": trained_on,
             "sha256": ferplus.read(data, splits=("train",)).fingerprint(),
         },
         "command": f"zoo train {variant.name} --data DIR --seed {recipe.seed} --epochs {recipe.epochs}",
@@ -576,7 +645,7 @@ def _train(
     return report
 
 
-def _optimizer(net: Student, projection: nn.Linear | None, recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer(net: nn.Module, projection: nn.Linear | None, recipe: Schedule) -> torch.optim.Optimizer:
     """Norms and biases are not decayed."""
     parameters = [*net.parameters(), *(projection.parameters() if projection is not None else ())]
     groups = [
@@ -588,26 +657,33 @@ def _optimizer(net: Student, projection: nn.Linear | None, recipe: Recipe) -> to
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True)
 
 
-def _weights(folder: Path, name: str) -> Path:
+def weights_file(folder: Path, name: str) -> Path:
+    """Where a variant's weights lie.
+
+    Raises
+    ------
+    DataError
+        It has none yet.
+    """
     path = folder / "weights" / f"{name}.safetensors"
     if not path.is_file():
         raise DataError(f"{path} is missing; train {name} first and put its weights there")
     return path
 
 
-def _teacher(name: str, folder: Path) -> Student:
-    """A trained variant of this folder, in evaluation mode."""
+def trained(name: str, folder: Path, build: Callable[[Mapping[str, object]], N]) -> N:
+    """A trained variant of a model's folder, in evaluation mode."""
     from zoo.card import Card
 
-    found: Mapping[str, Any] = load_file(_weights(folder, name))
+    found: Mapping[str, Any] = load_file(weights_file(folder, name))
     net = build(Card(folder, None).variant(name).config)
     state = net.state_dict()
     state.update({key: torch.from_numpy(value).to(state[key].dtype) for key, value in found.items()})
     net.load_state_dict(state)
-    return _channels_last(net).eval()
+    return channels_last(net).eval()
 
 
-def _channels_last(net: Student) -> Student:
+def channels_last(net: N) -> N:
     """The same net; its convolutions then run on pixels with their channels side by side, faster on a CPU."""
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
