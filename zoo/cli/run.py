@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli import faces as photos
+from zoo.cli import similar
 from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option
 from zoo.errors import InputError
 from zoo.specs import curves
@@ -47,6 +49,7 @@ _SHOWN = 60
     help="Also write curves, one row a step, to this file (models that give curves).",
 )
 @smooth_option
+@photos.faces_option
 @click.option("--force", is_flag=True, help="Replace what --csv names.")
 @json_option
 def run_command(
@@ -58,11 +61,15 @@ def run_command(
     hop: float | None,
     csv_path: Path | None,
     smooth: float | None,
+    faces: bool,
     force: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), image files (PNG, JPEG; a
     cropped face), or texts.
+
+    With --faces, image files are photos: every face in them is found and cut out. Models that give embeddings tell how alike
+    several inputs are (cosines).
 
     Models that give curves take audio and video files of any kind and length.
 
@@ -97,6 +104,7 @@ def run_command(
         raise click.UsageError("--csv and --smooth are for curves; this model gives none")
     if csv_path is not None:
         check_output(csv_path, force=force)
+    finder = photos.finder_for(loaded.manifest, faces)
     given_inputs = _texts(inputs) if text else list(inputs)
     failed = 0
     for place, given in enumerate(given_inputs, 1):
@@ -107,11 +115,14 @@ def run_command(
                 err=True,
             )
         try:
-            for prediction in _predictions(loaded, given, hop, text=text):
-                if smooth is not None:
-                    prediction = smoothed(prediction, loaded.manifest.decode, smooth)
-                predictions.append((readable, prediction))
-                results.append(_as_json(readable, prediction, loaded.manifest.provenance.weights))
+            for number, (name, raw, face) in enumerate(photos.inputs_of(finder, given, readable), 1):
+                for prediction in _predictions(loaded, raw, hop, text=text):
+                    if smooth is not None:
+                        prediction = smoothed(prediction, loaded.manifest.decode, smooth)
+                    predictions.append((name, prediction))
+                    results.append(_as_json(readable, prediction, loaded.manifest.provenance.weights))
+                    if face is not None:
+                        results[-1]["face"] = photos.as_json(face, number)
         except InputError as error:
             failed += 1
             results.append({"input": readable, "error": str(error)})
@@ -119,15 +130,24 @@ def run_command(
             click.echo(f"zoo: {which}{error}", err=True)
     if csv_path is not None:
         write_output(csv_path, _table(predictions))
+    alike = {}
+    if len(predictions) > 1:
+        vectors = similar.embeddings(loaded.manifest.decode, [one for _, one in predictions])
+        alike = {name: similar.cosines(rows) for name, rows in vectors.items()}
     if as_json:
+        for row, result in enumerate([result for result in results if "error" not in result]):
+            if alike:
+                result["cosines"] = {name: matrix[row] for name, matrix in alike.items()}
         emit_json(results)
     elif predictions:
         _show(loaded, predictions, load_ms, text=text, windows=hop is not None)
+        if alike:
+            similar.show([_shortened(name) if text else name for name, _ in predictions], alike)
     if failed:
         raise click.exceptions.Exit(InputError.exit_code)
 
 
-def _predictions(loaded: Model, given: str, hop: float | None, *, text: bool) -> Iterator[Prediction]:
+def _predictions(loaded: Model, given: Any, hop: float | None, *, text: bool) -> Iterator[Prediction]:
     """Predictions of one input.
 
     Raises

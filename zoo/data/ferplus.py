@@ -74,7 +74,7 @@ def soft_targets(votes: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(kept / np.maximum(kept.sum(axis=1, keepdims=True), 1), np.float32)
 
 
-def read(root: Path, *, splits: Sequence[str] = ("train", "valid")) -> Dataset:
+def read(root: Path, *, splits: Sequence[str] = ("train", "valid"), head: str | None = None) -> Dataset:
     """The faces that have a majority.
 
     Parameters
@@ -83,6 +83,8 @@ def read(root: Path, *, splits: Sequence[str] = ("train", "valid")) -> Dataset:
         A folder as above, one that holds it as ``faces``, or one ``.npz``.
     splits : sequence of {"train", "valid"}
         What to read of a folder.
+    head : str or None
+        For models with several heads: what the one that the classes belong to is called.
 
     Returns
     -------
@@ -103,15 +105,21 @@ def read(root: Path, *, splits: Sequence[str] = ("train", "valid")) -> Dataset:
     for split, part in parts.items():
         labels = majority(part.votes)
         items += [
-            Item(id=f"{split}/{part.index[i]}", source=part.images[i], label=int(labels[i]), group=split)
+            Item(
+                id=f"{split}/{part.index[i]}",
+                source=part.images[i],
+                label=int(labels[i]) if head is None else {head: int(labels[i])},
+                group=split,
+            )
             for i in np.flatnonzero(labels >= 0)
         ]
     if not items:
         raise DataError(f"ferplus: no face of {root} has a majority")
     return Dataset(
         name=f"ferplus/{'+'.join(parts)}",
-        labels=LABELS,
+        labels=LABELS if head is None else (head,),
         items=tuple(items),
+        heads={} if head is None else {head: LABELS},
         license="MIT (votes); restricted: research use (FER2013's images)",
         notes="majority of ten votes, single votes left out",
     )
