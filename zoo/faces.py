@@ -141,10 +141,7 @@ class FaceFinder:
         turned = self._slope(small[y : y + side, x : x + side]) if self._level else 0.0
         left, top = (x - border) * factor, (y - border) * factor
         where = (left, top, left + side * factor, top + side * factor)
-        if turned:
-            pixels = self._turned(image, where, turned)
-        else:
-            pixels = ops.square_crop(image, where, self._scale)
+        pixels = self._turned(image, where, turned) if turned else ops.square_crop(image, where, self._scale)
         return Face(
             where,
             turned,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from zoo.cli.common import force_option, series_of, smooth_option
+from zoo.cli.plot_map import map_of
 
 
 @click.command("plot")
@@ -37,6 +38,9 @@ def plot_command(
 ) -> None:
     """Run MODEL on INPUT, an audio or video file, and draw the curves that it gives over time (seconds) as PNG.
 
+    INPUT may be a folder of images for a model that gives embeddings: a map of them is drawn, alike ones near each other
+    (the plane of the first two principal components).
+
     Needs matplotlib: pip install 'affect-zoo[plot]'.
 
     Example: zoo plot movie-affect-audio film.mp4 --smooth 2 --out film.png
@@ -52,6 +56,10 @@ def plot_command(
     check_output(where, force=force)
     loaded = zoo.load(model, target=target, precision=precision, threads=threads)
     manifest = loaded.manifest
+    if Path(given).is_dir():
+        write_output(where, map_of(loaded, Path(given)))
+        click.echo(str(where))
+        return
     found = curves(manifest.decode)
     if not found:
         raise click.UsageError(f"{manifest.name} gives no curve; zoo run shows what it gives")

@@ -210,7 +210,9 @@ def _train(
 ) -> TrainReport:
     corpus = training_corpus(ferplus.faces(data, "train"), recipe)
     jury = Jury(data)
-    teacher = None if recipe.teacher is None else channels_last(trained(recipe.teacher.variant, folder, build))
+    teacher = (
+        None if recipe.teacher is None else channels_last(trained(recipe.teacher.variant, folder, build))
+    )
     torch.manual_seed(recipe.seed)
     net = channels_last(build(variant.config))
     state = State(net, None, optimizer(net, None, recipe))

@@ -68,9 +68,7 @@ def draw(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     if n < 3:
         return np.empty((0, 3), np.int64)
     drawn = rng.integers(0, n, (count, 3))
-    different = (
-        (drawn[:, 0] != drawn[:, 1]) & (drawn[:, 0] != drawn[:, 2]) & (drawn[:, 1] != drawn[:, 2])
-    )
+    different = (drawn[:, 0] != drawn[:, 1]) & (drawn[:, 0] != drawn[:, 2]) & (drawn[:, 1] != drawn[:, 2])
     return np.asarray(drawn[different], np.int64)
 
 
