@@ -37,7 +37,8 @@ def cosines(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Cosine of each pair of rows, float64 (n, n) in [-1, 1]; 0 to a vector of zeros."""
     wide = vectors.astype(np.float64)
     unit = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return np.clip(unit @ unit.T, -1.0, 1.0)
+    found: NDArray[np.float64] = np.clip(unit @ unit.T, -1.0, 1.0)
+    return found
 
 
 def show(names: Sequence[str], found: Mapping[str, NDArray[np.float64]]) -> None:

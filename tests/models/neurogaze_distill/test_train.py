@@ -206,7 +206,7 @@ def test_all_four_parts_of_the_loss_train(
     file = tmp_path / "teacher" / "neurogaze-distill-small.safetensors"
     with pytest.raises(DataError, match="train neurogaze-distill-small first"):
         trainer.weights_file(tmp_path, "neurogaze-distill-small")
-    monkeypatch.setattr(trainer, "_weights", lambda folder, name: file)
+    monkeypatch.setattr(trainer, "weights_file", lambda folder, name: file)
     parts = {
         "kd": {"teacher": "neurogaze-distill-small"},
         "proto": {"file": "prototypes/synthetic_5x5.npz"},

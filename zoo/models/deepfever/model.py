@@ -84,10 +84,10 @@ def build(config: Mapping[str, object]) -> ExpressionNet:
         set(config) != _KEYS
         or len(sizes) != 6
         or not all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
-        or min(sizes) < 1  # type: ignore[type-var]
-        or sizes[1] < 2  # type: ignore[operator]
+        or min(sizes) < 1
+        or sizes[1] < 2
     ):
         raise ZooError(
             f"deepfever: config is {dict(config)}; it needs base >= 1, blocks of four stages, each >= 1, and classes >= 2"
         )
-    return ExpressionNet(sizes[0], tuple(sizes[2:]), sizes[1])  # type: ignore[arg-type]
+    return ExpressionNet(sizes[0], tuple(sizes[2:]), sizes[1])

@@ -132,7 +132,7 @@ class Objective:
         logits, vector, fec = logits.float(), vector.float(), fec.float()
         known = self.corpus.known[rows]
         targets = self.corpus.targets[rows][known]
-        loss = logits.new_zeros(())
+        loss: Tensor = logits.new_zeros(())
         if len(targets):
             loss = losses.classification(
                 logits[known], targets, smoothing=recipe.label_smoothing, weights=self.weights
