@@ -62,7 +62,8 @@ def inputs_of(finder: FaceFinder | None, given: Any, shown: str) -> Iterator[tup
             f"{shown}: no face found (frontal, upright, 24 pixels or more); give a face cut out, without --faces"
         )
     for place, face in enumerate(found, 1):
-        yield f"{shown} face {place}" if len(found) > 1 else shown, face.pixels, face
+        left, top, right, bottom = (round(edge) for edge in face.box)
+        yield f"{shown} (face {place}: {left},{top} to {right},{bottom})", face.pixels, face
 
 
 def as_json(face: Face, place: int) -> dict[str, Any]:
