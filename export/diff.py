@@ -23,7 +23,9 @@ from zoo.export.parity import TOLERANCE, Reference
 from zoo.export.session import Session
 from zoo.export.weights import build_reference, load_weights
 from zoo.pipeline import Pipeline
-from zoo.specs import Precision
+from zoo.recording import last_window
+from zoo.runtime.windows import samples_of
+from zoo.specs import Precision, RawInput
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -84,10 +86,10 @@ class Side(Protocol):
 
 class _OnnxSide:
     def __init__(
-        self, name: str, precision: Precision, pipeline: Pipeline, modality: str, model: onnx.ModelProto
+        self, name: str, precision: Precision, pipeline: Pipeline, spec: RawInput, model: onnx.ModelProto
     ) -> None:
         self.name, self.precision = name, precision
-        self._pipeline, self._modality = pipeline, modality
+        self._pipeline, self._input = pipeline, spec
         self._origins = {
             output: Origin(node.name, node.op_type)
             for node in model.graph.node
@@ -97,7 +99,7 @@ class _OnnxSide:
         self._session = Session(model, list(self._origins))
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._modality, given)
+        return _features(self._pipeline, self._input, given)
 
     def tensors(self, features: Features) -> Tensors:
         found = self._session.run(features)
@@ -115,7 +117,7 @@ class _OpenVinoSide:
 
         manifest = bundle.manifest
         self.name, self.precision = str(bundle.path), manifest.precision
-        self._pipeline, self._modality = bundle.pipeline(), manifest.input.modality
+        self._pipeline, self._input = bundle.pipeline(), manifest.input
         spec = manifest.engines[0]
         core = ov.Core()
         model = core.read_model(bundle.read(spec.file), bundle.read(spec.extra_files[0]))
@@ -137,7 +139,7 @@ class _OpenVinoSide:
         )
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._modality, given)
+        return _features(self._pipeline, self._input, given)
 
     def tensors(self, features: Features) -> Tensors:
         feeds = {
@@ -161,7 +163,7 @@ class _ReferenceSide:
         graph = Trace(card, variant).finish(weights.tensors)
         self.name = f"{variant.name} (PyTorch)"
         self.precision: Precision = "fp32"
-        self._pipeline, self._modality = card.pipeline(variant), card.file.input.modality
+        self._pipeline, self._input = card.pipeline(variant), card.file.input
         self._modules = graph.modules
         outputs = [output.name for output in card.file.engine_outputs]
         self._reference = Reference(build_reference(card, variant, weights.tensors), outputs)
@@ -172,7 +174,7 @@ class _ReferenceSide:
         }
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._modality, given)
+        return _features(self._pipeline, self._input, given)
 
     def tensors(self, features: Features) -> Tensors:
         modules = self._reference.modules(features)
@@ -187,8 +189,11 @@ class _ReferenceSide:
         return self._origins
 
 
-def _features(pipeline: Pipeline, modality: str, given: str) -> Features:
-    return (pipeline.run(given) if modality == "text" else pipeline.run_file(given)[0],)
+def _features(pipeline: Pipeline, spec: RawInput, given: str) -> Features:
+    if spec.modality == "eeg":
+        samples = samples_of(given, spec, "zoo diff")
+        return (last_window(pipeline, samples, spec.rate or 0),)
+    return (pipeline.run(given) if spec.modality == "text" else pipeline.run_file(given)[0],)
 
 
 def open_side(path: Path) -> Side:
@@ -206,7 +211,7 @@ def open_side(path: Path) -> Side:
     engine = manifest.engines[0]
     if engine.kind == "onnxruntime":
         model = onnx.load_model_from_string(bundle.read(engine.file))
-        return _OnnxSide(str(path), manifest.precision, bundle.pipeline(), manifest.input.modality, model)
+        return _OnnxSide(str(path), manifest.precision, bundle.pipeline(), manifest.input, model)
     if engine.kind == "openvino":
         return _OpenVinoSide(bundle)
     raise TargetError(

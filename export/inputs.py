@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
+from zoo.recording import Recording, last_window, read_recording
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -29,8 +30,8 @@ _REMEMBERED = 256 << 20
 
 @dataclass(frozen=True)
 class Raw:
-    """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. Text: its UTF-8 bytes,
-    uint8 (n,), and rate 0.
+    """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. EEG: float64 (n, channels) in
+    microvolts, in the model's order. Text: its UTF-8 bytes, uint8 (n,), and rate 0.
     """
 
     samples: NDArray[Any]
@@ -59,11 +60,15 @@ class Preprocessor:
                 f"{variant.name}: pipelines give one array, the card has {len(card.file.engine_inputs)} engine inputs"
             )
         self._pipeline = card.pipeline(variant)
+        self._input = card.file.input
+        self._name = variant.name
         self._known: dict[Source, Features] = {}
         self._left = _REMEMBERED
 
     def raw(self, raw: Raw) -> Features:
         """Features of a raw input."""
+        if self._input.modality == "eeg":
+            return (last_window(self._pipeline, raw.samples, raw.rate),)
         return (self._pipeline.run(raw.text) if raw.rate == 0 else self._pipeline.run(raw.samples, raw.rate),)
 
     def item(self, item: Item) -> Features:
@@ -71,9 +76,13 @@ class Preprocessor:
         if item.source in self._known:
             return self._known[item.source]
         source = item.source
-        features: Features = (
-            self._pipeline.run(source) if isinstance(source, str) else self._pipeline.run_file(source)[0],
-        )
+        if isinstance(source, Recording):
+            rate = self._input.rate or source.rate
+            samples = source.in_order(self._input.names, rate, self._name)
+            features: Features = (last_window(self._pipeline, samples, rate),)
+        else:
+            text = isinstance(source, str)
+            features = (self._pipeline.run(source) if text else self._pipeline.run_file(source)[0],)
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
@@ -91,7 +100,8 @@ class Preprocessor:
 
 
 def golden_inputs(card: Card) -> list[Raw]:
-    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end.
+    """The card's golden inputs: audio files as int16, EEG files in the model's channels, text files (UTF-8) without the line
+    end.
 
     Raises
     ------
@@ -102,6 +112,13 @@ def golden_inputs(card: Card) -> list[Raw]:
     """
     if card.file.input.modality == "text":
         return [_text(_read_text(card.path(name))) for name in card.file.golden]
+    spec = card.file.input
+    if spec.modality == "eeg":
+        recordings = [read_recording(card.path(name), channels=spec.names) for name in card.file.golden]
+        return [
+            Raw(recording.in_order(spec.names, spec.rate or recording.rate, card.file.model), int(recording.rate))
+            for recording in recordings
+        ]
     if card.file.input.modality != "audio":
         raise ZooError(
             f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
@@ -125,7 +142,7 @@ def to_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
 
 def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     """At least ``count`` distinct inputs made from a few, the same in every run: clips shifted, cut and scaled, texts
-    with other words in front and fewer of them.
+    with other words in front and fewer of them, recordings begun later and scaled.
 
     The inputs themselves come first; then, in turn for each, one made from it.
     """
@@ -134,7 +151,8 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     step = 0
     while len(made) < count:
         for raw in raws:
-            candidate = _cut_text(raw, step) if raw.rate == 0 else _cut_clip(raw, step)
+            cut = _cut_text if raw.rate == 0 else _cut_recording if raw.samples.dtype.kind == "f" else _cut_clip
+            candidate = cut(raw, step)
             if _digest(candidate) not in seen:
                 seen.add(_digest(candidate))
                 made.append(candidate)
@@ -153,6 +171,13 @@ def _cut_clip(clip: Raw, step: int) -> Raw:
     level = 10 ** (-(step % 7) * 3 / 20)
     part = clip.samples[start : start + length].astype(np.float64) * level
     return Raw(np.rint(part).astype(np.int16), clip.rate)
+
+
+def _cut_recording(recording: Raw, step: int) -> Raw:
+    """Its later part, at least half of it, at another level."""
+    start = (step * 7919) % max(1, len(recording.samples) // 2)
+    level = 10 ** (-(step % 7) / 20)
+    return Raw(np.ascontiguousarray(recording.samples[start:] * level), recording.rate)
 
 
 def _cut_text(text: Raw, step: int) -> Raw:

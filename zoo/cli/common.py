@@ -13,6 +13,8 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
+    from zoo.recording import Recording
+    from zoo.runtime.model import Model
     from zoo.runtime.prediction import Prediction, Series
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -30,6 +32,13 @@ smooth_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Length of the moving mean of curves, in place of the model's own.",
+)
+
+rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HZ",
+    help="Rate of EEG files that do not say theirs (CSV, ARFF).",
 )
 
 #: Called with (stage, done, total); total 0 means unknown.
@@ -92,6 +101,16 @@ def progress() -> Iterator[Progress]:
             click.echo(f"zoo: {stage}" + (f" (0/{total})" if total > 1 else ""), err=True)
 
     yield plain
+
+
+def eeg_chunks(model: Model, path: str, rate: float | None) -> Iterator[Recording]:
+    """A file of EEG in the model's channels, ten seconds at a time."""
+    from zoo.recording import Recording, read_recording
+
+    found = read_recording(path, channels=model.manifest.input.names, rate=rate)
+    step = max(1, round(10 * found.rate))
+    for start in range(0, len(found.samples), step):
+        yield Recording(found.samples[start : start + step], found.rate, found.channels, found.name)
 
 
 def series_of(prediction: Prediction) -> dict[str, Series]:

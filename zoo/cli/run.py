@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option, write_text
+from zoo.cli.common import (
+    eeg_chunks,
+    emit_json,
+    emit_table,
+    json_option,
+    rate_option,
+    series_of,
+    smooth_option,
+    write_text,
+)
 from zoo.specs import curves
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Predict sliding windows, one every HOP seconds.",
 )
+@rate_option
 @click.option(
     "--csv",
     "csv_path",
@@ -48,13 +58,15 @@ def run_command(
     precision: str | None,
     threads: int | None,
     hop: float | None,
+    rate: float | None,
     csv_path: Path | None,
     smooth: float | None,
     as_json: bool,
 ) -> None:
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
 
-    Models that give curves take audio and video files of any kind and length.
+    Models that give curves take audio and video files of any kind and length. Models of EEG take CSV, ARFF, EDF, BDF and
+    EEGLAB files, and give an answer for every window.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
     probabilities. Models that weigh the tokens of a text show them, the heavier the brighter.
@@ -69,7 +81,12 @@ def run_command(
     load_ms = (time.perf_counter() - started) * 1e3
     results: list[dict[str, Any]] = []
     predictions: list[tuple[str, Prediction]] = []
-    text = loaded.manifest.input.modality == "text"
+    modality = loaded.manifest.input.modality
+    text, eeg = modality == "text", modality == "eeg"
+    if hop and eeg:
+        raise click.UsageError("--hop cuts audio into windows; this model takes EEG, in windows of its own")
+    if rate and not eeg:
+        raise click.UsageError("--rate is for EEG files that do not say theirs")
     if hop and text:
         raise click.UsageError("--hop cuts audio into windows; this model takes texts")
     if not text and "-" in inputs:
@@ -82,7 +99,10 @@ def run_command(
     if (csv_path or smooth) and not along:
         raise click.UsageError("--csv and --smooth are for curves; this model gives none")
     for given in _lines(inputs) if text else inputs:
-        found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
+        if eeg:
+            found = list(loaded.stream(eeg_chunks(loaded, given, rate)))
+        else:
+            found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
         for prediction in found:
             if smooth is not None:
                 prediction = smoothed(prediction, loaded.manifest.decode, smooth)
@@ -95,7 +115,7 @@ def run_command(
         return
     if loaded.manifest.provenance.weights == "random":
         click.echo("zoo: this bundle has random weights: the labels mean nothing", err=True)
-    show_window = hop is not None
+    show_window = hop is not None or eeg
     heads = any(prediction.heads for _, prediction in predictions)
     rows = []
     for given, prediction in predictions:

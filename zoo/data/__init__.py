@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import DataError
+from zoo.recording import Recording
 
 if TYPE_CHECKING:
     from zoo.card import Card, DataSpec
 
 
-#: A file of the raw input, or the text itself.
-Source = Path | str
+#: A file of the raw input, the text itself, or the EEG itself.
+Source = Path | str | Recording
 #: The truth of an item: index of its class, one 0 or 1 for each label, or one number for each label.
 Truth = int | tuple[int, ...] | tuple[float, ...]
 #: That of a data set with several heads: by the head's name; a head may be missing.
@@ -83,9 +84,11 @@ class Dataset:
         return _in_words(self.labels, item.label)
 
     def source_sha256(self, item: Item) -> str:
-        """SHA-256 of an item's file (read once) or text."""
+        """SHA-256 of an item's file (read once), text or EEG."""
         if isinstance(item.source, str):
             return hashlib.sha256(item.source.encode()).hexdigest()
+        if isinstance(item.source, Recording):
+            return item.source.sha256()
         if item.id not in self._fingerprints:
             self._fingerprints[item.id] = hashlib.sha256(item.source.read_bytes()).hexdigest()
         return self._fingerprints[item.id]
