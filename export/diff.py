@@ -18,13 +18,11 @@ from zoo import registry
 from zoo.bundle import Bundle, open_bundle
 from zoo.errors import InputError, TargetError
 from zoo.export.graph import Trace
-from zoo.export.inputs import Features
+from zoo.export.inputs import Features, features_of
 from zoo.export.parity import TOLERANCE, Reference
 from zoo.export.session import Session
 from zoo.export.weights import build_reference, load_weights
 from zoo.pipeline import Pipeline
-from zoo.recording import last_window
-from zoo.runtime.windows import samples_of
 from zoo.specs import Precision, RawInput
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -99,7 +97,7 @@ class _OnnxSide:
         self._session = Session(model, list(self._origins))
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._input, given)
+        return (features_of(self._pipeline, self._input, given),)
 
     def tensors(self, features: Features) -> Tensors:
         found = self._session.run(features)
@@ -139,7 +137,7 @@ class _OpenVinoSide:
         )
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._input, given)
+        return (features_of(self._pipeline, self._input, given),)
 
     def tensors(self, features: Features) -> Tensors:
         feeds = {
@@ -174,7 +172,7 @@ class _ReferenceSide:
         }
 
     def features(self, given: str) -> Features:
-        return _features(self._pipeline, self._input, given)
+        return (features_of(self._pipeline, self._input, given),)
 
     def tensors(self, features: Features) -> Tensors:
         modules = self._reference.modules(features)
@@ -187,13 +185,6 @@ class _ReferenceSide:
 
     def origins(self) -> Mapping[str, Origin]:
         return self._origins
-
-
-def _features(pipeline: Pipeline, spec: RawInput, given: str) -> Features:
-    if spec.modality == "eeg":
-        samples = samples_of(given, spec, "zoo diff")
-        return (last_window(pipeline, samples, spec.rate or 0),)
-    return (pipeline.run(given) if spec.modality == "text" else pipeline.run_file(given)[0],)
 
 
 def open_side(path: Path) -> Side:

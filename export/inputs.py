@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo import ops
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
-from zoo.recording import Recording, last_window, read_recording
+from zoo.recording import last_window
+from zoo.runtime.windows import samples_of
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
+    from zoo.pipeline import Pipeline
+    from zoo.specs import RawInput
 
 #: What the engine takes for one raw input: one array for each engine input, without the batch dimension.
 Features = tuple[NDArray[Any], ...]
@@ -31,7 +35,8 @@ _REMEMBERED = 256 << 20
 @dataclass(frozen=True)
 class Raw:
     """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. EEG: float64 (n, channels) in
-    microvolts, in the model's order. Text: its UTF-8 bytes, uint8 (n,), and rate 0.
+    microvolts, in the model's order, and their rate. Text: its UTF-8 bytes, uint8 (n,), and rate 0. Image: its pixels, uint8
+    (h, w) or (h, w, 3), and rate 0.
     """
 
     samples: NDArray[Any]
@@ -61,32 +66,26 @@ class Preprocessor:
             )
         self._pipeline = card.pipeline(variant)
         self._input = card.file.input
-        self._name = variant.name
-        self._known: dict[Source, Features] = {}
+        self._known: dict[str, Features] = {}
         self._left = _REMEMBERED
 
     def raw(self, raw: Raw) -> Features:
         """Features of a raw input."""
         if self._input.modality == "eeg":
             return (last_window(self._pipeline, raw.samples, raw.rate),)
-        return (self._pipeline.run(raw.text) if raw.rate == 0 else self._pipeline.run(raw.samples, raw.rate),)
+        if raw.rate:
+            return (self._pipeline.run(raw.samples, raw.rate),)
+        return (self._pipeline.run(raw.text if self._input.modality == "text" else raw.samples),)
 
     def item(self, item: Item) -> Features:
         """Features of a data set item; computed once as long as they fit into the limit."""
-        if item.source in self._known:
-            return self._known[item.source]
-        source = item.source
-        if isinstance(source, Recording):
-            rate = self._input.rate or source.rate
-            samples = source.in_order(self._input.names, rate, self._name)
-            features: Features = (last_window(self._pipeline, samples, rate),)
-        else:
-            text = isinstance(source, str)
-            features = (self._pipeline.run(source) if text else self._pipeline.run_file(source)[0],)
+        if item.id in self._known:
+            return self._known[item.id]
+        features: Features = (features_of(self._pipeline, self._input, item.source),)
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
-            self._known[item.source] = features
+            self._known[item.id] = features
         return features
 
     def items(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Features, ...]:
@@ -99,9 +98,22 @@ class Preprocessor:
         return tuple(found)
 
 
+def features_of(pipeline: Pipeline, spec: RawInput, source: Source) -> NDArray[Any]:
+    """What a pipeline makes of the source of a data set item: of a text, of pixels, of EEG (its last window), or of the file
+    that a path (str too, unless the model takes texts) names.
+    """
+    if spec.modality == "text":
+        return pipeline.run(source)
+    if spec.modality == "image":
+        return pipeline.run(ops.read_pixels(source))
+    if spec.modality == "eeg":
+        return last_window(pipeline, samples_of(source, spec, spec.name), spec.rate or 0)
+    return pipeline.run_file(source)[0]  # type: ignore[arg-type]
+
+
 def golden_inputs(card: Card) -> list[Raw]:
     """The card's golden inputs: audio files as int16, EEG files in the model's channels, text files (UTF-8) without the line
-    end.
+    end, image files as pixels.
 
     Raises
     ------
@@ -113,18 +125,17 @@ def golden_inputs(card: Card) -> list[Raw]:
     if card.file.input.modality == "text":
         return [_text(_read_text(card.path(name))) for name in card.file.golden]
     spec = card.file.input
+    if spec.modality == "image":
+        return [Raw(ops.read_image(card.path(name)), 0) for name in card.file.golden]
     if spec.modality == "eeg":
-        recordings = [read_recording(card.path(name), channels=spec.names) for name in card.file.golden]
         return [
-            Raw(recording.in_order(spec.names, spec.rate or recording.rate, card.file.model), int(recording.rate))
-            for recording in recordings
+            Raw(samples_of(card.path(name), spec, card.file.model), spec.rate or 0)
+            for name in card.file.golden
         ]
-    if card.file.input.modality != "audio":
+    if spec.modality != "audio":
         raise ZooError(
             f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
         )
-    from zoo import ops
-
     clips = []
     for name in card.file.golden:
         samples, rate = ops.read_audio(card.path(name))
@@ -142,7 +153,7 @@ def to_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
 
 def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     """At least ``count`` distinct inputs made from a few, the same in every run: clips shifted, cut and scaled, texts
-    with other words in front and fewer of them, recordings begun later and scaled.
+    with other words in front and fewer of them, images mirrored, cut and darkened, EEG begun later and scaled.
 
     The inputs themselves come first; then, in turn for each, one made from it.
     """
@@ -151,7 +162,16 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     step = 0
     while len(made) < count:
         for raw in raws:
-            cut = _cut_text if raw.rate == 0 else _cut_recording if raw.samples.dtype.kind == "f" else _cut_clip
+            eeg = raw.samples.dtype.kind == "f"
+            cut = (
+                _cut_recording
+                if eeg
+                else _cut_clip
+                if raw.rate
+                else _cut_text
+                if raw.samples.ndim == 1
+                else _cut_image
+            )
             candidate = cut(raw, step)
             if _digest(candidate) not in seen:
                 seen.add(_digest(candidate))
@@ -159,7 +179,8 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
         step += 1
         if step > 100 * count:
             raise DataError(
-                "the golden inputs are too short to derive distinct inputs from; use clips of some seconds, or longer texts"
+                "the golden inputs are too short to derive distinct inputs from; use clips of some seconds, longer texts, or "
+                "larger images"
             )
     return made[:count]
 
@@ -178,6 +199,16 @@ def _cut_recording(recording: Raw, step: int) -> Raw:
     start = (step * 7919) % max(1, len(recording.samples) // 2)
     level = 10 ** (-(step % 7) / 20)
     return Raw(np.ascontiguousarray(recording.samples[start:] * level), recording.rate)
+
+
+def _cut_image(image: Raw, step: int) -> Raw:
+    height, width = image.samples.shape[:2]
+    top, left = (step * 7919) % max(1, height // 4), (step * 104729) % max(1, width // 4)
+    part = image.samples[top:, left:]
+    if step % 2:
+        part = part[:, ::-1]
+    level = 1 - (step % 7) / 14
+    return Raw(np.rint(part * level).astype(np.uint8), 0)
 
 
 def _cut_text(text: Raw, step: int) -> Raw:

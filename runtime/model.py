@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
 from zoo.media import Sound, of_samples, open_sound
+from zoo.ops import read_pixels
+from zoo.recording import Recording, last_window
 from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
 from zoo.runtime.windows import EegWindows, samples_of
-from zoo.recording import Recording, last_window
 from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Models that give
-#: curves also take a ``zoo.media.Sound``, whose blocks come from anywhere. EEG: a path, (samples, rate) or a ``Recording``.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], Sound, Recording]
+#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Image: a path of a
+#: file, or pixels. EEG: a path, (samples, rate) or a ``Recording``. Models that give curves also take a ``zoo.media.Sound``,
+#: whose blocks come from anywhere.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8], Sound, Recording]
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,15 @@ class Model:
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
             Models that give curves take any file with sound (other than WAV and FLAC through PyAV), of any length, and a
             :class:`zoo.media.Sound`.
+            For models that take images: a PNG or JPEG file (see :func:`zoo.ops.read_image`), or pixels, uint8 of shape
+            (height, width) for grey or (height, width, 3) for RGB.
 
         Raises
         ------
         InputError
             Unreadable, empty or non-finite input.
         ProviderUnavailable
-            The file needs PyAV, which is not installed.
+            The file needs PyAV, Pillow or MNE, which is not installed.
         """
         if self._steps is not None:
             return self._along(self._steps, raw)
@@ -182,6 +186,9 @@ class Model:
     def _golden(self, case: Mapping[str, Any]) -> Raw:
         if self.manifest.input.modality == "text":
             return str(case["input"].tobytes().decode())
+        if self.manifest.input.modality == "image":
+            pixels: NDArray[np.uint8] = case["input"]
+            return pixels
         return case["input"], case["rate"]
 
     def features(self, raw: Raw) -> NDArray[Any]:
@@ -211,6 +218,11 @@ class Model:
             samples = samples_of(raw, self.manifest.input, self.name)
             decode_ms = (perf_counter() - start) * 1e3
             features = last_window(self.pipeline, samples, self.manifest.input.rate or 0)
+        elif self.manifest.input.modality == "image":
+            start = perf_counter()
+            pixels = read_pixels(raw)
+            decode_ms = (perf_counter() - start) * 1e3
+            features = self.pipeline.run(pixels)
         elif isinstance(raw, (str, os.PathLike)):
             features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]

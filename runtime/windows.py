@@ -64,9 +64,7 @@ class EegWindows:
 
     def __init__(self, pipeline: Pipeline, spec: RawInput, model: str) -> None:
         rate = spec.rate or 0
-        window, hop = (
-            (pipeline.window_seconds(rate), pipeline.hop_seconds(rate)) if rate else (None, None)
-        )
+        window, hop = (pipeline.window_seconds(rate), pipeline.hop_seconds(rate)) if rate else (None, None)
         if window is None or hop is None:
             raise InputError(f"{model}: its pipeline cuts no windows, so it cannot stream")
         self.window, self.hop = window, hop

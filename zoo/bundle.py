@@ -511,7 +511,8 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def load_golden(bundle: Bundle) -> list[dict[str, Any]]:
-    """Golden cases: ``input`` int16 (n,), ``rate``, and the expected float32 engine outputs by name.
+    """Golden cases: ``input`` (audio int16 (n,); text and image uint8, (n,) and (h, w) or (h, w, 3)), ``rate`` (0 but of
+    audio), and the expected float32 engine outputs by name.
 
     Raises
     ------

@@ -103,7 +103,9 @@ class Recording:
 
     def sha256(self) -> str:
         """SHA-256 over samples, rate and channel names."""
-        digest = hashlib.sha256(f"{self.rate!r} {','.join(self.channels)} {np.shape(self.samples)}\n".encode())
+        digest = hashlib.sha256(
+            f"{self.rate!r} {','.join(self.channels)} {np.shape(self.samples)}\n".encode()
+        )
         digest.update(np.ascontiguousarray(self.samples))
         return digest.hexdigest()
 

@@ -20,13 +20,15 @@ COUNT = 64
 DEFAULT_SECONDS = 2.0
 #: Words of a text: those of a usual tweet.
 WORDS = 20
+#: Pixels a side of an image: those of a usual crop of a face.
+SIDE = 112
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
 class Inputs:
     """Raw inputs of one run. Audio: ``items`` are float32 (n,) in [-1, 1] at ``rate`` Hz, all of one length. Text:
-    they are str, and the rate is 0.
+    they are str, and the rate is 0. Image: uint8 (h, w, 3), all of one size, and the rate is 0.
     """
 
     items: tuple[Any, ...]
@@ -34,21 +36,20 @@ class Inputs:
     source: str
 
     def raws(self) -> list[Any]:
-        """What a pipeline is called with: (samples, rate), or the text."""
+        """What a pipeline is called with: (samples, rate), the text, or the pixels."""
         return [(item, self.rate) if self.rate else item for item in self.items]
 
     def save(self, path: Path) -> None:
         """Write for the workers."""
-        np.savez(
-            path, rate=np.array(self.rate), items=np.stack(self.items) if self.rate else np.array(self.items)
-        )
+        np.savez(path, rate=np.array(self.rate), items=np.array(self.items))
 
     @classmethod
     def open(cls, path: Path) -> Inputs:
         """Read what ``save`` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             items, rate = arrays["items"], int(arrays["rate"])
-            return cls(tuple(np.array(item) if rate else str(item) for item in items), rate, "")
+            text = items.dtype.kind == "U"
+            return cls(tuple(str(item) if text else np.array(item) for item in items), rate, "")
 
 
 def make_inputs(
@@ -59,7 +60,7 @@ def make_inputs(
     seconds: float | None = None,
     count: int = COUNT,
 ) -> Inputs:
-    """Make ``count`` distinct inputs: audio of exactly the pipeline's window, texts of 20 words.
+    """Make ``count`` distinct inputs: audio of exactly the pipeline's window, texts of 20 words, RGB images of 112 x 112.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def make_inputs(
         Its pipeline gives the window, its golden inputs the signals or words where ``data`` is None.
     data : Path or None
         Folder whose audio files (WAV, FLAC; searched through) are used, spread evenly over their sorted paths. For
-        texts: a UTF-8 file whose lines are used.
+        texts: a UTF-8 file whose lines are used. For images: a folder of PNG and JPEG files.
     rate : int or None
         Rate of the inputs in Hz; None means the model's own, so that nothing is resampled while measuring.
     seconds : float or None
@@ -78,16 +79,18 @@ def make_inputs(
     Raises
     ------
     DataError
-        ``data`` is not a folder (for texts: no file with words), or holds no audio file.
+        ``data`` is not a folder (for texts: no file with words), or holds no audio or image file.
     ZooError
-        The bundle's inputs are neither audio nor text.
+        The bundle's inputs are of another kind.
     """
     spec = bundle.manifest.input
     if spec.modality == "text":
         return _texts(bundle, data, count)
+    if spec.modality == "image":
+        return _images(bundle, data, count)
     if spec.modality != "audio":
         raise ZooError(
-            f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio and text only so far"
+            f"bench: {bundle.path} takes {spec.modality}; inputs can be made for audio, image and text only so far"
         )
     rate = rate or spec.rate
     if rate is None:
@@ -126,6 +129,28 @@ def _texts(bundle: Bundle, data: Path | None, count: int) -> Inputs:
     return Inputs(tuple(texts), 0, source)
 
 
+def _images(bundle: Bundle, data: Path | None, count: int) -> Inputs:
+    from zoo import ops
+
+    if data is None:
+        found = [case["input"] for case in load_golden(bundle)]
+        source = f"{len(found)} golden images of the bundle, shifted and darkened"
+    else:
+        files = _files(data, (".png", ".jpg", ".jpeg"), "PNG or JPEG")
+        chosen = _spread(files, count)
+        found = [ops.read_image(path) for path in chosen]
+        source = f"{len(chosen)} of {len(files)} image files of the folder {data.resolve().name}"
+    images = [ops.resize(ops.grey_to_rgb(image), SIDE, SIDE) for image in found]
+    made = []
+    for i in range(count):
+        # Another place and another brightness once every image was used.
+        turn = i // len(images)
+        shift = int(SIDE * ((turn * _GOLDEN) % 1.0))
+        gain = 1.0 - 0.5 * ((turn * _GOLDEN * _GOLDEN) % 1.0)
+        made.append(np.rint(np.roll(images[i % len(images)], shift, axis=1) * gain).astype(np.uint8))
+    return Inputs(tuple(made), 0, f"{source}, {SIDE} x {SIDE} pixels")
+
+
 def vary(signals: Sequence[NDArray[np.float32]], length: int, count: int) -> list[NDArray[np.float32]]:
     """``count`` distinct pieces of ``length`` samples, deterministically.
 
@@ -152,17 +177,27 @@ def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
 def _read_folder(data: Path, count: int) -> tuple[list[tuple[NDArray[np.float32], int]], str]:
     from zoo import ops
 
-    if not data.is_dir():
-        raise DataError(f"bench: {data} is not a folder")
-    found = sorted(
-        path for path in data.rglob("*") if path.suffix.lower() in (".wav", ".flac") and path.is_file()
-    )
-    if not found:
-        raise DataError(f"bench: {data} holds no WAV or FLAC file")
-    chosen = [found[i * len(found) // min(count, len(found))] for i in range(min(count, len(found)))]
+    found = _files(data, (".wav", ".flac"), "WAV or FLAC")
+    chosen = _spread(found, count)
     read: Callable[[Path], tuple[NDArray[np.float32], int]] = ops.read_audio
     clips = [(_mono(samples), rate) for samples, rate in map(read, chosen)]
     usable = [(samples, rate) for samples, rate in clips if len(samples)]
     if not usable:
         raise DataError(f"bench: {data}: every file tried is empty")
     return usable, f"{len(usable)} of {len(found)} audio files of the folder {data.resolve().name}"
+
+
+def _files(data: Path, endings: tuple[str, ...], kind: str) -> list[Path]:
+    """The files below ``data`` with one of the endings, sorted."""
+    if not data.is_dir():
+        raise DataError(f"bench: {data} is not a folder")
+    found = sorted(path for path in data.rglob("*") if path.suffix.lower() in endings and path.is_file())
+    if not found:
+        raise DataError(f"bench: {data} holds no {kind} file")
+    return found
+
+
+def _spread(found: list[Path], count: int) -> list[Path]:
+    """``count`` of them (or all, if fewer), spread evenly."""
+    wanted = min(count, len(found))
+    return [found[i * len(found) // wanted] for i in range(wanted)]

@@ -92,6 +92,7 @@ def _extra_for(module: str) -> str | None:
         "matplotlib": "plot",
         "mne": "eeg",
         "scipy": "eeg",
+        "PIL": "image",
         "openvino": "openvino",
         "tensorrt": "tensorrt",
         "tensorrt_rtx": "tensorrt-rtx",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("diff")
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--input", "given", required=True, help="A raw input: an audio file, or a text.")
+@click.option("--input", "given", required=True, help="A raw input: an audio or image file, or a text.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),

@@ -63,7 +63,8 @@ def run_command(
     smooth: float | None,
     as_json: bool,
 ) -> None:
-    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
+    """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), image files (PNG, JPEG; a
+    cropped face), or texts.
 
     Models that give curves take audio and video files of any kind and length. Models of EEG take CSV, ARFF, EDF, BDF and
     EEGLAB files, and give an answer for every window.
@@ -87,10 +88,10 @@ def run_command(
         raise click.UsageError("--hop cuts audio into windows; this model takes EEG, in windows of its own")
     if rate and not eeg:
         raise click.UsageError("--rate is for EEG files that do not say theirs")
-    if hop and text:
-        raise click.UsageError("--hop cuts audio into windows; this model takes texts")
+    if hop and modality in ("text", "image"):
+        raise click.UsageError(f"--hop cuts audio into windows; this model takes {modality}s")
     if not text and "-" in inputs:
-        raise click.UsageError("- reads texts from standard input; this model takes audio files")
+        raise click.UsageError(f"- reads texts from standard input; this model takes {modality} files")
     along = bool(curves(loaded.manifest.decode))
     if hop and along:
         raise click.UsageError(

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zoo.errors import DataError
 from zoo.recording import Recording
 
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
     from zoo.card import Card, DataSpec
 
 
-#: A file of the raw input, the text itself, or the EEG itself.
-Source = Path | str | Recording
+#: A file of the raw input, the text itself, the pixels of an image: uint8 (h, w) or (h, w, 3), or the EEG itself.
+Source = Path | str | NDArray[np.uint8] | Recording
 #: The truth of an item: index of its class, one 0 or 1 for each label, or one number for each label.
 Truth = int | tuple[int, ...] | tuple[float, ...]
 #: That of a data set with several heads: by the head's name; a head may be missing.
@@ -84,9 +87,11 @@ class Dataset:
         return _in_words(self.labels, item.label)
 
     def source_sha256(self, item: Item) -> str:
-        """SHA-256 of an item's file (read once), text or EEG."""
+        """SHA-256 of an item's file (read once), text, shape and pixels, or EEG."""
         if isinstance(item.source, str):
             return hashlib.sha256(item.source.encode()).hexdigest()
+        if isinstance(item.source, np.ndarray):
+            return hashlib.sha256(f"{item.source.shape}".encode() + item.source.tobytes()).hexdigest()
         if isinstance(item.source, Recording):
             return item.source.sha256()
         if item.id not in self._fingerprints:

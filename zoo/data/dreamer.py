@@ -56,7 +56,9 @@ def read_trials(root: Path) -> list[Trial]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise ProviderUnavailable(f"dreamer: {path} is read with SciPy: pip install 'affect-zoo[eeg]'") from error
+        raise ProviderUnavailable(
+            f"dreamer: {path} is read with SciPy: pip install 'affect-zoo[eeg]'"
+        ) from error
     try:
         content: dict[str, Any] = loadmat(path, variable_names=["DREAMER"], simplify_cells=True)
     except Exception as error:  # SciPy raises whatever its parser does on damaged files
@@ -85,8 +87,12 @@ def read_trials(root: Path) -> list[Trial]:
                 Trial(
                     subject=f"{number:02d}",
                     clip=f"{clip + 1:02d}",
-                    recording=_recording(stimuli[clip], rate, names, f"dreamer: {place}.EEG.stimuli{{{clip + 1}}}", name),
-                    baseline=_recording(baselines[clip], rate, names, f"dreamer: {place}.EEG.baseline{{{clip + 1}}}", name),
+                    recording=_recording(
+                        stimuli[clip], rate, names, f"dreamer: {place}.EEG.stimuli{{{clip + 1}}}", name
+                    ),
+                    baseline=_recording(
+                        baselines[clip], rate, names, f"dreamer: {place}.EEG.baseline{{{clip + 1}}}", name
+                    ),
                     valence=rating(float(valence[clip]), 1, 5, f"dreamer: {place}.ScoreValence({clip + 1})"),
                     arousal=rating(float(arousal[clip]), 1, 5, f"dreamer: {place}.ScoreArousal({clip + 1})"),
                 )
@@ -99,7 +105,9 @@ def read_trials(root: Path) -> list[Trial]:
 def _recording(samples: Any, rate: float, names: tuple[str, ...], where: str, trial: str) -> Recording:
     array: NDArray[Any] = np.asarray(samples)
     if array.ndim != 2 or array.shape[1] != len(names) or array.dtype.kind not in "fiu":
-        raise DataError(f"{where} has shape {array.shape} of {array.dtype}; it must be [samples, {len(names)}] numbers")
+        raise DataError(
+            f"{where} has shape {array.shape} of {array.dtype}; it must be [samples, {len(names)}] numbers"
+        )
     return Recording(np.ascontiguousarray(array, np.float64), rate, names, f"DREAMER {trial}")
 
 

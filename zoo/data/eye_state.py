@@ -86,4 +86,3 @@ def read(root: Path, *, blocks: int = 10, gap: int = 128, window: int = 128, hop
         license="CC-BY-4.0",
         notes=f"{blocks} blocks in time, {gap} samples between them in none; windows of one state",
     )
-

@@ -55,7 +55,9 @@ def read_trials(root: Path, *, rate: int = 128, margin: float = 30.0) -> list[Tr
     places = (root / "Sessions", root / "mahnob" / "Sessions", root)
     folder = next((place for place in places if any(place.glob("*/session.xml"))), None)
     if folder is None:
-        raise DataError(f"mahnob: no Sessions/<number>/session.xml in {root}; give the folder that holds Sessions")
+        raise DataError(
+            f"mahnob: no Sessions/<number>/session.xml in {root}; give the folder that holds Sessions"
+        )
     paths = sorted(folder.glob("*/session.xml"), key=lambda path: (len(path.parent.name), path.parent.name))
     trials = [trial for path in paths if (trial := _session(path, rate, margin)) is not None]
     if not trials:
@@ -89,7 +91,9 @@ def _session(path: Path, rate: int, margin: float) -> Trial | None:
     edge = round(margin * rate)
     if len(recording.samples) <= 2 * edge:
         seconds = len(recording.samples) / rate
-        raise DataError(f"mahnob: {files[0]} lasts {seconds:.1f} s, not longer than its margins of {margin:g} s")
+        raise DataError(
+            f"mahnob: {files[0]} lasts {seconds:.1f} s, not longer than its margins of {margin:g} s"
+        )
     stop = len(recording.samples) - edge
     clip = session.get("mediaFile") or "unknown"
 

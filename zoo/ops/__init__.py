@@ -35,6 +35,7 @@ from zoo.ops.image import (
     square_crop,
     to_grey,
 )
+from zoo.ops.image_file import read_image, read_pixels
 from zoo.ops.lld import LLD_NAMES, lld
 from zoo.ops.speech import (
     cmvn,
@@ -98,6 +99,8 @@ __all__ = [
     "power_to_db",
     "project_positions",
     "read_audio",
+    "read_image",
+    "read_pixels",
     "resample",
     "resize",
     "resize_normalize",

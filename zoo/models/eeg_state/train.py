@@ -84,7 +84,9 @@ def read_data(variant: Any, data: Path) -> Dataset:
     return dataset
 
 
-def window_corpus(variant: Any, data: Path, *, exclude: Sequence[str] = (), progress: Progress | None = None) -> Corpus:
+def window_corpus(
+    variant: Any, data: Path, *, exclude: Sequence[str] = (), progress: Progress | None = None
+) -> Corpus:
     """The last window of each item of a data set of classes, through the variant's pipeline; features (1, n, 4, 32, 32)."""
     dataset = read_data(variant, data)
     items = [item for item in dataset.items if item.group not in exclude]
@@ -114,7 +116,10 @@ def window_powers(variant: Any, data: Path) -> F32:
     items = read_data(variant, data).items
     sources = [item.source for item in items if isinstance(item.source, Recording)]
     return np.stack(
-        [last_window(pipeline, source.in_order(CHANNELS, source.rate, variant.name), source.rate) for source in sources]
+        [
+            last_window(pipeline, source.in_order(CHANNELS, source.rate, variant.name), source.rate)
+            for source in sources
+        ]
     )
 
 
@@ -247,7 +252,9 @@ def train_model(
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     drop = net.dropout.p
     net.dropout.p = 0.0  # drawn from the fold's own generator below, so that folds may train at once
-    hook = net.features.register_forward_hook(lambda _m, _i, out: _dropped(out, drop, rng) if net.training else out)
+    hook = net.features.register_forward_hook(
+        lambda _m, _i, out: _dropped(out, drop, rng) if net.training else out
+    )
     net.train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     # A batch of one has no statistics; the last, smaller one is left out unless it is the only one.
@@ -387,7 +394,14 @@ def _train_classes(
     def run(name: str, rows: NDArray[np.int64], test: NDArray[np.int64]) -> Trained:
         loss = class_loss(corpus.labels, rows, len(variant.labels), recipe.label_smoothing)
         weights, losses, seconds = train_model(
-            variant.config, recipe, maps, rows, loss, name=f"{protocol}/{name}", seed=recipe.seed, progress=progress
+            variant.config,
+            recipe,
+            maps,
+            rows,
+            loss,
+            name=f"{protocol}/{name}",
+            seed=recipe.seed,
+            progress=progress,
         )
         probs = np.zeros((0, len(variant.labels)), np.float32)
         if len(test):
@@ -436,7 +450,9 @@ def _train_values(
         parts = {"all": validation_subjects(subjects, recipe.validation)}
     unknown = sorted(set(folds or ()) - set(parts))
     if unknown or len(subjects) < 2:
-        raise DataError(f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(parts)}, by subject")
+        raise DataError(
+            f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(parts)}, by subject"
+        )
     loss = value_loss(windows.values)
     known = np.isin(windows.subjects, subjects)
     rows, tensors, truth, found, groups = [], {}, [], [], []
@@ -444,7 +460,14 @@ def _train_values(
         held = np.isin(windows.subjects, parts[name])
         train_rows, test = np.flatnonzero(known & ~held), np.flatnonzero(known & held)
         weights, losses, seconds = train_model(
-            variant.config, recipe, windows.maps, train_rows, loss, name=f"{protocol}/{name}", seed=recipe.seed, progress=progress
+            variant.config,
+            recipe,
+            windows.maps,
+            train_rows,
+            loss,
+            name=f"{protocol}/{name}",
+            seed=recipe.seed,
+            progress=progress,
         )
         prefix = f"fold/{name}/" if protocol == "loso" else ""
         tensors |= {prefix + key: value for key, value in weights.items()}
@@ -453,7 +476,17 @@ def _train_values(
         groups += windows.subjects[test].tolist()
         marks = {str(epoch + 1): round(losses[epoch], 5) for epoch in {0, len(losses) // 2, len(losses) - 1}}
         rows.append(
-            FoldResult(name, len(train_rows), len(test), None, None, recipe.seed, recipe.epochs, round(seconds, 1), marks)
+            FoldResult(
+                name,
+                len(train_rows),
+                len(test),
+                None,
+                None,
+                recipe.seed,
+                recipe.epochs,
+                round(seconds, 1),
+                marks,
+            )
         )
     y, p = np.concatenate(truth).astype(np.float64), np.concatenate(found).astype(np.float64)
     figures: dict[str, float] = {}
@@ -461,14 +494,25 @@ def _train_values(
     for axis, label in enumerate(variant.labels):
         figures[f"CCC/{label}"] = metrics.ccc(y[:, axis], p[:, axis])
         if len(set(groups)) >= 3:
-            low, high = metrics.bootstrap_interval(metrics.ccc, y[:, axis], p[:, axis], groups=np.array(groups))
+            low, high = metrics.bootstrap_interval(
+                metrics.ccc, y[:, axis], p[:, axis], groups=np.array(groups)
+            )
             intervals[f"CCC/{label} by subject"] = float(low), float(high)
     figures["CCC"] = float(np.mean(list(figures.values())))
     out.mkdir(parents=True, exist_ok=True)
-    weights_name = f"{variant.name}.safetensors" if protocol == "final" else f"{variant.name}.loso.safetensors"
+    weights_name = (
+        f"{variant.name}.safetensors" if protocol == "final" else f"{variant.name}.loso.safetensors"
+    )
     write_file(out / weights_name, save(tensors))
     report = TrainReport(
-        variant.name, protocol, figures, intervals, tuple(rows), f"{variant.name}.{protocol}.json", None, weights_name
+        variant.name,
+        protocol,
+        figures,
+        intervals,
+        tuple(rows),
+        f"{variant.name}.{protocol}.json",
+        None,
+        weights_name,
     )
     document = {
         "schema": 1,
@@ -477,7 +521,11 @@ def _train_values(
         "held_out": sorted(set(groups)),
         "selection": "last epoch",
         "recipe": msgspec.to_builtins(recipe),
-        "data": {"name": variant.data.reader, "options": dict(variant.data.options), "sha256": windows.fingerprint},
+        "data": {
+            "name": variant.data.reader,
+            "options": dict(variant.data.options),
+            "sha256": windows.fingerprint,
+        },
         "command": command,
         "environment": _environment(),
     }

@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -24,41 +22,11 @@ from numpy.typing import ArrayLike, NDArray
 from zoo import registry
 from zoo.bundle import write_file
 from zoo.errors import DataError, ZooError
+from zoo.models.eeg_state import train as teaching
+from zoo.models.neurogaze_distill.losses import BINS, CENTRES, WIDTH, Prototypes
 
-GRID = 5
-FEATURES = 512
-#: Width of a bin: the square [-1, 1] x [-1, 1] falls into GRID x GRID of them.
-_WIDTH = 2 / GRID
-
-
-@dataclass(frozen=True)
-class Prototypes:
-    """The frozen file.
-
-    Attributes
-    ----------
-    vectors : float32, shape (25, 512)
-        Unit length; row 5 * i_valence + i_arousal, index 0 the lowest.
-    counts : int64, shape (25,)
-        Samples of each bin; an empty one has the mean of its nearest neighbours.
-    provenance : mapping
-        ``teacher``, ``teacher_sha256``, ``data``, ``data_sha256``, ``samples``, ``labels``, ``synthetic`` and more.
-    """
-
-    vectors: NDArray[np.float32]
-    counts: NDArray[np.int64]
-    provenance: Mapping[str, Any]
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether no person's rating of valence and arousal went into them: a demonstration, no evidence of anything."""
-        return bool(self.provenance["synthetic"])
-
-
-def centres() -> NDArray[np.float64]:
-    """Valence and arousal in the middle of each bin, float64 (25, 2), in the order of the prototypes."""
-    axis = -1 + _WIDTH * (np.arange(GRID) + 0.5)
-    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+#: Width of a bin: the square [-1, 1] x [-1, 1] falls into BINS x BINS of them.
+_SIDE = 2 / BINS
 
 
 def bin_of(values: ArrayLike) -> NDArray[np.int64]:
@@ -75,8 +43,10 @@ def bin_of(values: ArrayLike) -> NDArray[np.int64]:
         5 * i_valence + i_arousal with i = clamp(floor((v + 1) / 0.4), 0, 4).
     """
     # 1e-9: a value on an edge is the upper bin's, also where the division falls short of the whole number
-    index = np.clip(np.floor((np.asarray(values, np.float64) + 1) / _WIDTH + 1e-9), 0, GRID - 1).astype(np.int64)
-    bins: NDArray[np.int64] = GRID * index[:, 0] + index[:, 1]
+    index = np.clip(np.floor((np.asarray(values, np.float64) + 1) / _SIDE + 1e-9), 0, BINS - 1).astype(
+        np.int64
+    )
+    bins: NDArray[np.int64] = BINS * index[:, 0] + index[:, 1]
     return bins
 
 
@@ -103,20 +73,20 @@ def average(features: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float32]
         No samples, other shapes, a value or feature that is not finite, a feature vector that is all zero.
     """
     rows, pairs = np.asarray(features, np.float64), np.asarray(values, np.float64)
-    if rows.ndim != 2 or rows.shape[1] != FEATURES or pairs.shape != (len(rows), 2) or not len(rows):
+    if rows.ndim != 2 or rows.shape[1] != WIDTH or pairs.shape != (len(rows), 2) or not len(rows):
         raise DataError(
-            f"prototypes: features of shape {rows.shape} and values of shape {pairs.shape}; give (n, {FEATURES}) and (n, 2)"
+            f"prototypes: features of shape {rows.shape} and values of shape {pairs.shape}; give (n, {WIDTH}) and (n, 2)"
         )
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not (np.isfinite(rows).all() and np.isfinite(pairs).all() and (lengths > 0).all()):
         raise DataError("prototypes: a feature or value is not finite, or a feature vector is all zero")
     bins = bin_of(pairs)
-    counts = np.bincount(bins, minlength=GRID * GRID).astype(np.int64)
-    means = np.zeros((GRID * GRID, FEATURES))
+    counts = np.bincount(bins, minlength=BINS * BINS).astype(np.int64)
+    means = np.zeros((BINS * BINS, WIDTH))
     np.add.at(means, bins, rows / lengths)
     full = np.flatnonzero(counts)
     means[full] /= counts[full, None]
-    middle = centres()
+    middle = np.array([(valence, arousal) for valence in CENTRES for arousal in CENTRES])
     for empty in np.flatnonzero(counts == 0):
         distance = np.round(np.linalg.norm(middle[full] - middle[empty], axis=1), 6)
         means[empty] = means[full[distance == distance.min()]].mean(axis=0)
@@ -127,45 +97,20 @@ def average(features: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float32]
 
 
 def save(path: Path, prototypes: Prototypes) -> None:
-    """Write the file as a whole; the same prototypes give the same bytes."""
+    """Write the file that :func:`zoo.models.neurogaze_distill.losses.read_prototypes` reads, as a whole; the same prototypes
+    give the same bytes.
+    """
     arrays = {
-        "vectors": prototypes.vectors,
-        "counts": prototypes.counts,
-        "provenance": np.frombuffer(json.dumps(dict(prototypes.provenance), sort_keys=True).encode(), np.uint8),
+        "prototypes": prototypes.vectors,
+        "provenance": np.array(json.dumps(prototypes.provenance, sort_keys=True)),
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(content, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), content.getvalue())
     write_file(path, buffer.getvalue())
-
-
-def load(path: Path) -> Prototypes:
-    """Read a file of prototypes.
-
-    Raises
-    ------
-    DataError
-        It is missing, damaged, or does not hold (25, 512) unit vectors with counts and provenance.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            vectors, counts = arrays["vectors"], arrays["counts"]
-            provenance = json.loads(arrays["provenance"].tobytes())
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no file of prototypes: {error}") from error
-    problem = None
-    if vectors.dtype != np.float32 or vectors.shape != (GRID * GRID, FEATURES):
-        problem = f"vectors are {vectors.dtype} {vectors.shape}"
-    elif not np.allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1, atol=1e-5):
-        problem = "a vector is not of unit length"
-    elif counts.shape != (GRID * GRID,) or not isinstance(provenance, dict) or "synthetic" not in provenance:
-        problem = "counts or provenance are missing"
-    if problem:
-        raise DataError(f"{path} is no file of prototypes: {problem}; make it anew")
-    return Prototypes(vectors, counts.astype(np.int64), provenance)
 
 
 def make(teacher: str, data: Path, weights: Path | None = None) -> Prototypes:
@@ -188,8 +133,6 @@ def make(teacher: str, data: Path, weights: Path | None = None) -> Prototypes:
     """
     from safetensors.numpy import load_file
 
-    from zoo.models.eeg_state import train as teaching
-
     card, variant = registry.find(teacher)
     if card.file.model != "eeg-state":
         raise DataError(f"prototypes: {teacher} is no EEG teacher; take a variant of eeg-state")
@@ -206,7 +149,7 @@ def make(teacher: str, data: Path, weights: Path | None = None) -> Prototypes:
         "teacher": teacher,
         "teacher_sha256": sha256(content).hexdigest(),
         "data": variant.data.reader if variant.data else None,
-        "grid": GRID,
+        "grid": BINS,
         "code_version": metadata.version("affect-zoo"),
     }
     if variant.config.get("values"):
@@ -232,7 +175,8 @@ def make(teacher: str, data: Path, weights: Path | None = None) -> Prototypes:
         }
     _, embeddings = teaching.outputs_of(variant.config, tensors, maps)
     vectors, counts = average(embeddings, values)
-    return Prototypes(vectors, counts, about | {"n": len(maps)})
+    about |= {"n": len(maps), "counts": counts.tolist()}
+    return Prototypes(vectors, about, bool(about["synthetic"]))
 
 
 def rule_values(powers: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -279,9 +223,11 @@ def main(teacher: str, data: Path, weights: Path | None, out: Path, force: bool)
         failure = click.ClickException(str(error))
         failure.exit_code = getattr(error, "exit_code", 1)
         raise failure from error
-    filled = int((made.counts > 0).sum())
+    counts = made.provenance["counts"]
+    assert isinstance(counts, list)
+    filled = sum(count > 0 for count in counts)
     kind = "SYNTHETIC: no ratings went into them" if made.synthetic else made.provenance["samples"]
-    click.echo(f"{filled} of {GRID * GRID} bins have samples, n={made.provenance['n']}; {kind}")
+    click.echo(f"{filled} of {BINS * BINS} bins have samples, n={made.provenance['n']}; {kind}")
     click.echo(str(out))
 
 

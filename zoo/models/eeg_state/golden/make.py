@@ -43,7 +43,11 @@ if __name__ == "__main__":
     write("open.csv", signal(1, 2.0, (90, 250)), CHANNELS)
     older = {"T7": "T3", "P7": "T5", "T8": "T4", "P8": "T6"}
     order = list(reversed(range(14)))
-    write("closed.csv", signal(2, 14.0, ())[:, order], tuple(f"EEG {older.get(CHANNELS[i], CHANNELS[i])}" for i in order))
+    write(
+        "closed.csv",
+        signal(2, 14.0, ())[:, order],
+        tuple(f"EEG {older.get(CHANNELS[i], CHANNELS[i])}" for i in order),
+    )
     spiked = signal(3, 2.0, (140,))
     spiked[285] += np.linspace(-4000, 300_000, 14)
     write("spike.csv", spiked, CHANNELS)

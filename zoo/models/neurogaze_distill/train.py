@@ -1,0 +1,611 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the students on FERPlus: fact sheet 09, "Losses" and "Training".
+
+Trained on the ``train`` split, with the votes as soft targets or with the majority; the epoch that does best on ``valid``
+is kept and reported. The official test split is never read. The recipe is sized to a CPU, and not the sheet's: from
+scratch (no ImageNet weights), faces at 48 pixels and, in the first epochs, at fewer, one cycle of SGD.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import pickle
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import _native, metrics
+from zoo.bundle import write_file
+from zoo.crossval import Progress, TrainReport, read_recipe
+from zoo.data import ferplus
+from zoo.errors import DataError, ZooError
+from zoo.evaluation import judge
+from zoo.models.neurogaze_distill import losses
+from zoo.models.neurogaze_distill.model import Student, build
+from zoo.pipeline import Normalize, Pipeline
+
+F32 = NDArray[np.float32]
+_EVALUATION_BATCH = 256
+
+
+class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Random changes of a face. ``scale``: of its size. ``shift``: of its place, a share of the side. ``erase``: how many
+    faces lose a rectangle of up to ``erase_area``. ``brightness`` and ``contrast``: largest relative change.
+    """
+
+    flip: bool = True
+    rotate_deg: float = 10.0
+    scale: tuple[float, float] = (0.9, 1.1)
+    shift: float = 0.05
+    brightness: float = 0.2
+    contrast: float = 0.2
+    erase: float = 0.0
+    erase_area: float = 0.2
+
+
+class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """KD: ``teacher`` is the variant whose logits are learned, with its own weights of the folder."""
+
+    teacher: str
+    weight: float = 0.3
+    temperature: float = 5.0
+    mode: Literal["mse", "kl"] = "mse"
+
+
+class PrototypeDistillation(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """Proto-KD: ``file`` of prototypes in the model's folder."""
+
+    file: str
+    weight: float = 0.12
+    tau: float = 0.9
+
+
+class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """D-Geo: its weight rises between the epochs ``start`` and ``end``."""
+
+    start: float
+    end: float
+    weight: float = 0.012
+    positive: tuple[str, ...] = ("happiness", "surprise")
+    cap: float = 0.2
+    margin: float = 0.3
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The ``training`` table of a card.
+
+    The rate rises for ``warmup`` (share of all steps) to ``lr`` and falls to zero on a half cosine. ``sizes``: from which
+    epoch on (from 0) faces have how many pixels a side. ``class_power``: see :func:`losses.class_weights`; 0 for none.
+    """
+
+    epochs: int
+    sizes: tuple[tuple[int, int], ...]
+    batch: int = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.08
+    warmup: float = 0.15
+    weight_decay: float = 5e-4
+    clip: float = 0.0
+    targets: Literal["votes", "majority"] = "votes"
+    label_smoothing: float = 0.0
+    class_power: float = 0.0
+    bfloat16: bool = True
+    seed: int = 1
+    augment: Augment = Augment()
+    kd: Distillation | None = None
+    proto: PrototypeDistillation | None = None
+    geo: Geometry | None = None
+
+
+# ---- faces ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Faces (n, 1, 48, 48) uint8, targets (n, 8), and the majority (n,), -1 for none."""
+
+    images: Tensor
+    targets: Tensor
+    labels: Tensor
+
+
+def training_corpus(faces: ferplus.Faces, recipe: Recipe) -> Corpus:
+    """What is trained on: with votes all faces that a class was named for, with the majority those that have one."""
+    labels = ferplus.majority(faces.votes)
+    if recipe.targets == "votes":
+        targets = ferplus.soft_targets(faces.votes)
+        # More than half say "unknown" or "not a face": nothing to learn from the rest.
+        named = faces.votes[:, : len(ferplus.LABELS)].sum(axis=1)
+        rows = np.flatnonzero(2 * named > faces.votes.sum(axis=1))
+    else:
+        rows = np.flatnonzero(labels >= 0)
+        targets = np.eye(len(ferplus.LABELS), dtype=np.float32)[labels]
+    if not len(rows):
+        raise DataError("neurogaze_distill: no face of the training split can be trained on")
+    return Corpus(
+        torch.from_numpy(faces.images[rows, None]),
+        torch.from_numpy(targets[rows]),
+        torch.from_numpy(labels[rows]),
+    )
+
+
+def views(images: Tensor, side: int, augment: Augment, rng: np.random.Generator) -> Tensor:
+    """A random view of each face: uint8 (B, 1, H, W) to float32 grey levels (B, 1, side, side).
+
+    One bilinear resampling does turn, size, place and flip.
+    """
+    count = len(images)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, shape or (count,)).astype(np.float32))
+
+    angle = uniform(-augment.rotate_deg, augment.rotate_deg) * (math.pi / 180)
+    scale = 1 / uniform(*augment.scale)
+    mirror = torch.from_numpy(rng.integers(0, 2, count).astype(np.float32)) * 2 - 1
+    mirror = mirror if augment.flip else torch.ones(count)
+    shift = uniform(-2 * augment.shift, 2 * augment.shift, count, 2)
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = torch.stack(
+        [cosine * mirror, -sine, shift[:, 0], sine * mirror, cosine, shift[:, 1]], dim=1
+    ).reshape(count, 2, 3)
+    grid = F.affine_grid(rows, [count, 1, side, side], align_corners=False)
+    x = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    gain = uniform(1 - augment.contrast, 1 + augment.contrast).view(-1, 1, 1, 1)
+    light = 255 * uniform(-augment.brightness, augment.brightness).view(-1, 1, 1, 1)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    x = ((x - mean) * gain + mean + light).clamp_(0, 255)
+    for i in np.flatnonzero(rng.random(count) < augment.erase):
+        area, ratio = rng.uniform(0.02, augment.erase_area), math.exp(rng.uniform(-0.7, 0.7))
+        height, width = (
+            min(side, max(1, round(side * math.sqrt(area * part)))) for part in (ratio, 1 / ratio)
+        )
+        top, left = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+        x[i, :, top : top + height, left : left + width] = float(rng.uniform(0, 255))
+    return x
+
+
+def normalized(grey: Tensor, op: Normalize) -> Tensor:
+    """Grey levels (B, 1, H, W) as the pipeline's last op makes them of RGB, float32 (B, 3, H, W)."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (op.mean, op.std))
+    return (grey * op.scale - mean) / std
+
+
+# ---- training one model --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class State:
+    """All that a checkpoint holds. ``best``: weights of the best epoch on valid."""
+
+    net: Student
+    projection: nn.Linear | None
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    wall_s: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def save(self, path: Path, key: str) -> None:
+        """Write atomically."""
+        buffer = io.BytesIO()
+        content = {
+            "net": self.net.state_dict(),
+            "projection": None if self.projection is None else self.projection.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "wall_s": self.wall_s,
+            "losses": self.losses,
+            "scores": self.scores,
+            "best": self.best,
+            "key": key,
+        }
+        torch.save(content, buffer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, buffer.getvalue())
+
+    def load(self, path: Path, key: str) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        DataError
+            The file is damaged or belongs to a training with other settings or data.
+        """
+        try:
+            content = torch.load(path, weights_only=True)
+            if content["key"] != key:
+                raise DataError(
+                    f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
+                )
+            self.net.load_state_dict(content["net"])
+            if self.projection is not None:
+                self.projection.load_state_dict(content["projection"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.epoch, self.wall_s, self.losses, self.scores, self.best = (
+                content[name] for name in ("epoch", "wall_s", "losses", "scores", "best")
+            )
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            EOFError,
+            pickle.UnpicklingError,
+        ) as error:
+            raise DataError(
+                f"{path} is no checkpoint of this training ({error}); delete it or start anew"
+            ) from error
+
+
+def rate(step: int, total: int, recipe: Recipe) -> float:
+    """Learning rate of a step: one cycle."""
+    peak = recipe.warmup * total
+    if step < peak:
+        return recipe.lr * (step + 1) / max(peak, 1)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - peak) / max(total - peak, 1)))
+
+
+class Objective:
+    """The whole loss of a batch.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    targets : float32, shape (n, classes)
+        Of all faces: the class weights come from them.
+    folder : Path
+        Holds the prototypes.
+    teacher : Student or None
+        Needed with ``recipe.kd``; never trained.
+    """
+
+    def __init__(self, recipe: Recipe, targets: Tensor, folder: Path, teacher: Student | None) -> None:
+        self.recipe, self.teacher = recipe, teacher
+        self.weights = (
+            torch.from_numpy(losses.class_weights(targets.numpy(), recipe.class_power))
+            if recipe.class_power
+            else None
+        )
+        if recipe.proto is not None:
+            self.prototypes = torch.from_numpy(losses.read_prototypes(folder / recipe.proto.file).vectors)
+            self.wanted = torch.from_numpy(losses.prototype_targets())
+        if recipe.geo is not None:
+            unknown = sorted(set(recipe.geo.positive) - set(ferplus.LABELS))
+            if unknown:
+                raise ZooError(
+                    f"neurogaze_distill: training.geo.positive names no class {', '.join(unknown)}"
+                )
+            self.positive = tuple(ferplus.LABELS.index(name) for name in recipe.geo.positive)
+
+    def __call__(
+        self,
+        image: Tensor,
+        logits: Tensor,
+        embedding: Tensor,
+        projection: nn.Linear | None,
+        targets: Tensor,
+        labels: Tensor,
+        epoch: float,
+    ) -> Tensor:
+        """Loss of a batch, of float32 logits and features; ``epoch`` counts from 0, with its fraction done."""
+        recipe = self.recipe
+        loss = losses.classification(logits, targets, smoothing=recipe.label_smoothing, weights=self.weights)
+        if recipe.kd is not None:
+            assert self.teacher is not None
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                wanted = self.teacher(image)[0].float()
+            loss = loss + recipe.kd.weight * losses.distillation(
+                logits, wanted, temperature=recipe.kd.temperature, mode=recipe.kd.mode
+            )
+        if recipe.proto is not None:
+            projected = embedding if projection is None else projection(embedding)
+            loss = loss + recipe.proto.weight * losses.prototype_distillation(
+                projected, self.prototypes, targets @ self.wanted, tau=recipe.proto.tau
+            )
+        if recipe.geo is not None:
+            share = losses.late_cosine(epoch, recipe.geo.start, recipe.geo.end)
+            if share > 0:
+                loss = loss + share * recipe.geo.weight * losses.geometry(
+                    embedding, labels, self.positive, cap=recipe.geo.cap, margin=recipe.geo.margin
+                )
+        return loss
+
+
+def fit(
+    state: State,
+    corpus: Corpus,
+    recipe: Recipe,
+    objective: Objective,
+    op: Normalize,
+    score: Callable[[Student], float],
+    *,
+    name: str,
+    checkpoint: tuple[Path, str],
+    progress: Progress | None = None,
+) -> None:
+    """Train ``state`` up to the last epoch of the recipe; every epoch depends on the seed and its number alone.
+
+    Parameters
+    ----------
+    score : callable
+        The net in evaluation mode to the figure that the best epoch is chosen by.
+    checkpoint : (path, key)
+        Written after every epoch.
+    """
+    path, key = checkpoint
+    count = len(corpus.images)
+    steps = -(-count // recipe.batch)
+    learned = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    for epoch in range(state.epoch, recipe.epochs):
+        started = time.perf_counter()
+        rng = np.random.default_rng([recipe.seed, epoch])
+        torch.manual_seed(recipe.seed * 100003 + epoch)  # dropout
+        side = max((start, size) for start, size in recipe.sizes if start <= epoch)[1]
+        order = torch.from_numpy(rng.permutation(count))
+        state.net.train()
+        total = 0.0
+        for step in range(steps):
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate(epoch * steps + step, recipe.epochs * steps, recipe)
+            rows = order[step * recipe.batch : (step + 1) * recipe.batch]
+            image = normalized(views(corpus.images[rows], side, recipe.augment, rng), op)
+            image = image.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                logits, _, embedding = state.net(image)
+            loss = objective(
+                image,
+                logits.float(),
+                embedding.float(),
+                state.projection,
+                corpus.targets[rows],
+                corpus.labels[rows],
+                epoch + step / steps,
+            )
+            state.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(learned, recipe.clip)
+            state.optimizer.step()
+            total += float(loss.detach()) * len(rows)
+            if progress:
+                progress(f"{name}, epoch {epoch + 1}", step + 1, steps)
+        state.losses.append(round(total / count, 5))
+        state.net.eval()
+        found = score(state.net)
+        if not state.scores or found > max(state.scores):
+            state.best = {key: value.clone() for key, value in state.net.state_dict().items()}
+        state.scores.append(round(found, 5))
+        state.epoch = epoch + 1
+        state.wall_s += time.perf_counter() - started
+        state.save(path, key)
+        if progress:
+            progress(f"{name}, epoch {epoch + 1}: loss {state.losses[-1]}, valid {state.scores[-1]}", 1, 1)
+
+
+def probabilities(
+    net: Student, pipeline: Pipeline, images: NDArray[np.uint8], *, bfloat16: bool = False
+) -> F32:
+    """The net's probabilities (n, classes) of faces (n, H, W), through the pipeline; ``net`` is in evaluation mode."""
+    found = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        for start in range(0, len(images), _EVALUATION_BATCH):
+            features = [pipeline.run(image) for image in images[start : start + _EVALUATION_BATCH]]
+            batch = torch.from_numpy(np.stack(features)).contiguous(memory_format=torch.channels_last)
+            found.append(net(batch)[1].float().numpy())
+    return np.concatenate(found)
+
+
+# ---- zoo train -----------------------------------------------------------------------------------------------------
+
+
+def train(
+    variant: Any,
+    *,
+    data: Path,
+    out: Path,
+    protocol: str = "final",
+    epochs: int | None = None,
+    seed: int | None = None,
+    folds: Sequence[str] | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> TrainReport:
+    """Train a variant of the card and write weights, checkpoint and figures into ``out``.
+
+    Parameters
+    ----------
+    variant : zoo.card.Variant
+    data : Path
+        Folder that :mod:`zoo.data.ferplus` reads.
+    protocol : str
+        Only ``final``: the official splits fix what is held out.
+    resume : bool
+        Go on from the checkpoint in ``out``. It is found by everything that the result depends on.
+
+    Raises
+    ------
+    DataError
+        The data are not there, or ``protocol`` or ``folds`` ask for a cross-validation.
+    """
+    if protocol != "final" or folds is not None:
+        raise DataError(f"{variant.name}: the official files fix the held-out faces; use --protocol final")
+    recipe = read_recipe(variant, Recipe)
+    seed = recipe.seed if seed is None else seed
+    recipe = msgspec.structs.replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
+    if not any(start == 0 for start, _ in recipe.sizes):
+        raise ZooError(f"{variant.name}: training.sizes must say what the first epoch (0) takes")
+    folder = Path(__file__).parent
+    pipeline = Pipeline(variant.pipeline, files=folder)
+    op = variant.pipeline[-1]
+    if not isinstance(op, Normalize) or op.layout != "chw" or len(op.mean) != 3 or len(op.std) != 3:
+        raise ZooError(
+            f"{variant.name}: its pipeline must end with normalize to chw, 3 values of mean and std"
+        )
+    inner = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _train(variant, recipe, folder, pipeline, op, data, out, progress, resume)
+    finally:
+        torch.set_num_threads(inner)
+
+
+def _train(
+    variant: Any,
+    recipe: Recipe,
+    folder: Path,
+    pipeline: Pipeline,
+    op: Normalize,
+    data: Path,
+    out: Path,
+    progress: Progress | None,
+    resume: bool,
+) -> TrainReport:
+    faces = ferplus.faces(data, "train")
+    corpus = training_corpus(faces, recipe)
+    held_out = ferplus.read(data, splits=("valid",))
+    by = judge(variant.decode, variant.labels)
+    truth = by.truth(held_out)
+    images = np.stack([item.source for item in held_out.items])
+    teacher = None if recipe.kd is None else _teacher(recipe.kd.teacher, folder)
+    torch.manual_seed(recipe.seed)
+    net = build(variant.config).to(memory_format=torch.channels_last)
+    width = net.fc.in_features
+    projection = (
+        nn.Linear(width, losses.WIDTH, bias=False)
+        if recipe.proto is not None and width != losses.WIDTH
+        else None
+    )
+    state = State(net, projection, _optimizer(net, projection, recipe))
+    content = [
+        dict(variant.config), variant.pipeline, recipe,
+        hashlib.sha256(corpus.images.numpy().tobytes() + corpus.targets.numpy().tobytes()).hexdigest(),
+        None if recipe.kd is None else _digest(_weights(folder, recipe.kd.teacher)),
+        None if recipe.proto is None else _digest(folder / recipe.proto.file),
+    ]  # fmt: skip
+    key = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+    checkpoint = out / "checkpoints" / f"{variant.name}.{key[:12]}.pt"
+    if resume and checkpoint.is_file():
+        state.load(checkpoint, key)
+    function = by.function(variant.metric)
+    fit(
+        state,
+        corpus,
+        recipe,
+        Objective(recipe, corpus.targets, folder, teacher),
+        op,
+        lambda net: function(
+            truth, by.decide(probabilities(net, pipeline, images, bfloat16=recipe.bfloat16))
+        ),
+        name=f"{variant.name} seed {recipe.seed}",
+        checkpoint=(checkpoint, key),
+        progress=progress,
+    )
+    # Stored in half precision; what is scored is what is stored.
+    stored = {
+        name: value.half().contiguous().numpy() if value.is_floating_point() else value.numpy()
+        for name, value in state.best.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    state.net.load_state_dict(
+        {**state.best, **{name: torch.from_numpy(value).float() for name, value in stored.items()}}
+    )
+    state.net.eval()
+    found = by.decide(probabilities(state.net, pipeline, images))
+    report = TrainReport(
+        variant=variant.name,
+        protocol=f"train on train, best epoch on valid, seed {recipe.seed}",
+        metrics={
+            name: float(compute(truth, found)) for name, compute in by.metrics.items() if name != "Pearson"
+        },
+        intervals={variant.metric: metrics.bootstrap_interval(function, truth, found)},
+        folds=(),
+        result=f"{variant.name}.{recipe.seed}.json",
+        predictions=None,
+        weights=f"{variant.name}.safetensors",
+    )
+    epoch = int(np.argmax(state.scores)) + 1
+    about = {"variant": variant.name, "protocol": "final", "epochs": epoch, "seed": recipe.seed}
+    write_file(out / f"{variant.name}.safetensors", save(stored, metadata={"zoo": json.dumps(about)}))
+    document = {
+        "schema": 1,
+        **msgspec.to_builtins(report),
+        "n": len(truth),
+        "confusion": {
+            "labels": list(variant.labels),
+            "rows_are_truth": metrics.confusion(truth, found, len(variant.labels)).tolist(),
+        },
+        "selection": f"epoch {epoch} of {recipe.epochs}, the best on valid",
+        "recipe": msgspec.to_builtins(recipe),
+        "losses": state.losses,
+        "scores": state.scores,
+        "wall_s": round(state.wall_s, 1),
+        "data": {
+            "name": "ferplus",
+            "trained_on": len(corpus.images),
+            "sha256": ferplus.read(data, splits=("train",)).fingerprint(),
+        },
+        "command": f"zoo train {variant.name} --data DIR --seed {recipe.seed} --epochs {recipe.epochs}",
+        "environment": {
+            "bfloat16": recipe.bfloat16,
+            "isa": _native.isa(),
+            "machine": platform.machine(),
+            "numpy": np.__version__,
+            "torch": str(torch.__version__),
+        },
+    }
+    write_file(out / report.result, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    return report
+
+
+def _optimizer(net: Student, projection: nn.Linear | None, recipe: Recipe) -> torch.optim.Optimizer:
+    """Norms and biases are not decayed."""
+    parameters = [*net.parameters(), *(projection.parameters() if projection is not None else ())]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True)
+
+
+def _weights(folder: Path, name: str) -> Path:
+    path = folder / "weights" / f"{name}.safetensors"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; train {name} first and put its weights there")
+    return path
+
+
+def _teacher(name: str, folder: Path) -> Student:
+    """A trained variant of this folder, in evaluation mode."""
+    from zoo.card import Card
+
+    found: Mapping[str, Any] = load_file(_weights(folder, name))
+    net = build(Card(folder, None).variant(name).config)
+    state = net.state_dict()
+    state.update({key: torch.from_numpy(value).to(state[key].dtype) for key, value in found.items()})
+    net.load_state_dict(state)
+    return net.to(memory_format=torch.channels_last).eval()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
