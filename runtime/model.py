@@ -139,7 +139,7 @@ class Model:
         return [prediction for prediction in predictions if prediction is not None]
 
     def stream(
-        self, chunks: Iterable[NDArray[Any]], *, rate: int | None = None, hop: float | None = None
+        self, chunks: Iterable[NDArray[Any] | Recording], *, rate: int | None = None, hop: float | None = None
     ) -> Iterator[Prediction]:
         """Predict sliding windows of a live signal.
 

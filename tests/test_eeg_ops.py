@@ -40,6 +40,7 @@ STREAMS: dict[str, tuple[Op, ...]] = {
     "notch": (Filter(kind="notch", freqs=(50.0,), initial="steady"),),
     "fir": (Filter(freqs=(4.0, 30.0), design="fir", taps=33),),
     "fir steady": (Filter(kind="lowpass", freqs=(30.0,), design="fir", taps=40, initial="steady"),),
+    "despike": (Despike(limit=30.0),),
     "band power": (Bandpower(window_length=64, hop_length=17, segment_length=32),),
     "chain": (Filter(freqs=(1.0, 45.0), initial="steady"), Filter(kind="notch", freqs=(50.0,)), Bandpower()),
 }

@@ -106,7 +106,7 @@ class Recording:
         digest = hashlib.sha256(
             f"{self.rate!r} {','.join(self.channels)} {np.shape(self.samples)}\n".encode()
         )
-        digest.update(np.ascontiguousarray(self.samples))
+        digest.update(np.asarray(self.samples).tobytes())
         return digest.hexdigest()
 
 
@@ -132,8 +132,9 @@ def _plain(name: str) -> str:
 
 def last_window(pipeline: Pipeline, samples: NDArray[Any], rate: float) -> NDArray[np.float32]:
     """Features of a recording's last window: what a stream gives after its last whole hop."""
-    rows: NDArray[np.float32] = pipeline.run(samples, rate)
-    return rows[-1]
+    rows = pipeline.run(samples, rate)
+    last: NDArray[np.float32] = rows[-1]
+    return last
 
 
 def read_recording(

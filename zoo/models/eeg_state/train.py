@@ -286,8 +286,8 @@ def train_model(
 
 
 def _dropped(x: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    keep = torch.from_numpy((rng.random(tuple(x.shape)) >= share).astype(np.float32))
-    return x * keep / (1 - share)
+    kept: Tensor = torch.from_numpy((rng.random(tuple(x.shape)) >= share).astype(np.float32))
+    return x * kept / (1 - share)
 
 
 def _cycle(at: float) -> float:
@@ -444,18 +444,19 @@ def _train_values(
         )
     windows = rated_windows(variant, data, progress=progress)
     subjects = [name for name in sorted(set(windows.subjects.tolist())) if name not in exclude]
+    parts: dict[str, tuple[str, ...]] = {"all": validation_subjects(subjects, recipe.validation)}
     if protocol == "loso":
         parts = {name: (name,) for name in subjects}
-    else:
-        parts = {"all": validation_subjects(subjects, recipe.validation)}
     unknown = sorted(set(folds or ()) - set(parts))
-    if unknown or len(subjects) < 2:
-        raise DataError(
-            f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(parts)}, by subject"
-        )
+    if unknown:
+        raise DataError(f"{variant.name}: no fold {', '.join(unknown)}; there are {', '.join(parts)}")
     loss = value_loss(windows.values)
     known = np.isin(windows.subjects, subjects)
-    rows, tensors, truth, found, groups = [], {}, [], [], []
+    rows: list[FoldResult] = []
+    tensors: dict[str, F32] = {}
+    truth: list[F32] = []
+    found: list[F32] = []
+    groups: list[str] = []
     for name in parts if folds is None else folds:
         held = np.isin(windows.subjects, parts[name])
         train_rows, test = np.flatnonzero(known & ~held), np.flatnonzero(known & held)

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo import registry
 from zoo.bundle import write_file
+from zoo.crossval import read_recipe
 from zoo.errors import DataError, ZooError
 from zoo.models.eeg_state import train as teaching
 from zoo.models.neurogaze_distill.losses import BINS, CENTRES, WIDTH, Prototypes
@@ -153,7 +154,7 @@ def make(teacher: str, data: Path, weights: Path | None = None) -> Prototypes:
         "code_version": metadata.version("affect-zoo"),
     }
     if variant.config.get("values"):
-        recipe = teaching.read_recipe(variant, teaching.Recipe)
+        recipe = read_recipe(variant, teaching.Recipe)
         windows = teaching.rated_windows(variant, data)
         held_out = teaching.validation_subjects(windows.subjects.tolist(), recipe.validation)
         rows = np.isin(windows.subjects, held_out)
@@ -220,9 +221,8 @@ def main(teacher: str, data: Path, weights: Path | None, out: Path, force: bool)
         made = make(teacher, data, weights)
         save(out, made)
     except (ZooError, OSError) as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = getattr(error, "exit_code", 1)
-        raise failure from error
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(getattr(error, "exit_code", 1)) from error
     counts = made.provenance["counts"]
     assert isinstance(counts, list)
     filled = sum(count > 0 for count in counts)

@@ -22,7 +22,7 @@ def signal(seed: int, alpha: float, blinks: tuple[int, ...]) -> np.ndarray:
     shape = 1 / np.sqrt(np.maximum(freqs, 1))
     spectrum = rng.standard_normal((len(freqs), 14)) + 1j * rng.standard_normal((len(freqs), 14))
     noise = np.fft.irfft(spectrum * shape[:, None], SAMPLES, axis=0)
-    x = 4200 + 8 * noise / noise.std()
+    x: np.ndarray = 4200 + 8 * noise / noise.std()
     t = np.arange(SAMPLES) / RATE
     for column, name in enumerate(CHANNELS):
         back = {"O": 1.0, "P": 0.7, "T": 0.3}.get(name[0], 0.1)
