@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zoo import _native, ops
 from zoo.errors import InputError
-from zoo.pipeline import Bandpower, Demean, Filter, Op, Pipeline, Topomap
+from zoo.pipeline import Bandpower, Demean, Despike, Filter, Op, Pipeline, Topomap
 
 Array = np.ndarray[Any, Any]
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -75,6 +75,33 @@ def test_a_stream_equals_the_whole(
         return
     whole = pipeline(x, RATE)
     np.testing.assert_array_equal(np.concatenate([*out, stream.finish()]), whole)
+
+
+@QUICK
+@given(
+    n=st.integers(1, 40), channels=st.integers(1, 5), limit=st.floats(1, 60), seed=st.integers(0, 99),
+    isa=st.sampled_from(_native.isas()),
+)  # fmt: skip
+def test_despike_is_a_median_of_three_where_it_is_far(
+    n: int, channels: int, limit: float, seed: int, isa: str
+) -> None:
+    x = recording(n, channels, seed)
+    x[seed % n] += 1e5
+    around = x if n == 1 else np.concatenate([x[1:2], x, x[-2:-1]])
+    median = x if n == 1 else np.median([around[:-2], x, around[2:]], axis=0)
+    expected = np.where(np.abs(x - median) > limit, median, x)
+    np.testing.assert_array_equal(Pipeline([Despike(limit=limit)], isa=isa)(x, RATE), expected)
+    assert n == 1 or expected.max() < 1e4
+
+
+def test_topomaps_of_another_number_of_channels_are_refused() -> None:
+    pipeline = Pipeline([Bandpower(), Topomap(positions=tuple(sphere(5).ravel()))])
+    assert pipeline(recording(200, 5), RATE).shape == (2, 4, 32, 32)
+    for channels in (4, 6):
+        with pytest.raises(InputError, match=f"positions has 5 electrodes, the input has {channels} channels"):
+            pipeline(recording(200, channels), RATE)
+        with pytest.raises(InputError, match=f"the input has {channels} channels"):
+            pipeline.stream(RATE, shape=(channels,))
 
 
 def test_streams_answer_as_early_as_they_can() -> None:
