@@ -114,6 +114,9 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.write_text("AF3,O1\n1,2\n3,?\n", "utf-8")
     with pytest.raises(InputError, match=r"a.csv, line 3, column 2: '\?' is no finite number"):
         read_recording(path, rate=128)
+    path.write_bytes(b"AF3,O1\n1,\x80\x07\n")
+    with pytest.raises(InputError, match=r"line 2, column 2: '\?\?' is no finite number"):
+        read_recording(path, rate=128)
     path.write_text("# nothing\n", "utf-8")
     with pytest.raises(InputError, match="no line of column names"):
         read_recording(path, rate=128)

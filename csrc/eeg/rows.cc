@@ -17,7 +17,8 @@ void Trim(const char** begin, const char** end) {
 }
 
 std::string Quoted(const char* begin, const char* end) {
-  const std::string text(begin, std::min(end, begin + 40));
+  std::string text(begin, std::min(end, begin + 40));
+  for (char& c : text) c = c >= ' ' && c <= '~' ? c : '?';  // messages are ASCII, whatever the file
   return "'" + text + (end - begin > 40 ? "...'" : "'");
 }
 
