@@ -98,7 +98,9 @@ def test_topomaps_of_another_number_of_channels_are_refused() -> None:
     pipeline = Pipeline([Bandpower(), Topomap(positions=tuple(sphere(5).ravel()))])
     assert pipeline(recording(200, 5), RATE).shape == (2, 4, 32, 32)
     for channels in (4, 6):
-        with pytest.raises(InputError, match=f"positions has 5 electrodes, the input has {channels} channels"):
+        with pytest.raises(
+            InputError, match=f"positions has 5 electrodes, the input has {channels} channels"
+        ):
             pipeline(recording(200, channels), RATE)
         with pytest.raises(InputError, match=f"the input has {channels} channels"):
             pipeline.stream(RATE, shape=(channels,))

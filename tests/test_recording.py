@@ -40,7 +40,16 @@ def edf(path: Path, x: Any, names: tuple[str, ...], rate: int, *, bits: int = 16
     fields += [("24BIT" if bits == 24 else "", 44), (records, 8), (1, 8), (len(names), 4)]
     columns: list[tuple[Any, int]] = [(name, 16) for name in names]
     columns += [("", 80) for _ in names]
-    for value, width in ((unit, 8), (-8192, 8), (8191, 8), (-top, 8), (top - 1, 8), ("", 80), (rate, 8), ("", 32)):
+    for value, width in (
+        (unit, 8),
+        (-8192, 8),
+        (8191, 8),
+        (-top, 8),
+        (top - 1, 8),
+        ("", 80),
+        (rate, 8),
+        ("", 32),
+    ):
         columns += [(value, width)] * len(names)
     text = "".join(str(value).ljust(width) for value, width in fields + columns)
     digital = np.rint((x + 8192) / 16383 * (2 * top - 1) - top).astype(np.int64)
@@ -67,7 +76,9 @@ def test_csv(separator: str, tmp_path: Path) -> None:
 
 
 def test_arff_with_nominal_attributes(tmp_path: Path) -> None:
-    head = "% made by a test\n@RELATION x\n@attribute 'AF3' NUMERIC\n@ATTRIBUTE O1 real\n@ATTRIBUTE T7 INTEGER\n"
+    head = (
+        "% made by a test\n@RELATION x\n@attribute 'AF3' NUMERIC\n@ATTRIBUTE O1 real\n@ATTRIBUTE T7 INTEGER\n"
+    )
     head += "@ATTRIBUTE who {ann,bob}\n@ATTRIBUTE state {0,1}\n@DATA\n"
     path = tmp_path / "a.arff"
     path.write_text(head + "1,2,3,ann,0\n\n% between\n4,5,-6e-1,bob,1\n", "utf-8")
@@ -152,7 +163,9 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_recording_in_a_models_order() -> None:
     x = signal().astype(np.float32)
     recording = Recording(x, 128, ("EEG AF3", "O1-LE", "T3"), "here")
-    np.testing.assert_array_equal(recording.in_order(("T7", "AF3"), 128, "m"), x[:, [2, 0]].astype(np.float64))
+    np.testing.assert_array_equal(
+        recording.in_order(("T7", "AF3"), 128, "m"), x[:, [2, 0]].astype(np.float64)
+    )
     with pytest.raises(InputError, match="here: recorded at 128 Hz, m needs 256 Hz. Resample it"):
         recording.in_order(("O1",), 256, "m")
     with pytest.raises(InputError, match="here: m needs channel P7, P8; there are EEG AF3"):

@@ -24,7 +24,16 @@ def bdf(path: Path, x: Any, names: tuple[str, ...]) -> None:
     fields: list[tuple[Any, int]] = [("X", 80), ("X", 80), ("01.01.20", 8), ("00.00.00", 8)]
     fields += [(256 * (len(names) + 1), 8), ("24BIT", 44), (records, 8), (1, 8), (len(names), 4)]
     fields += [(name, 16) for name in names] + [("", 80) for _ in names]
-    for value, width in (("uV", 8), (-8192, 8), (8191, 8), (-top, 8), (top - 1, 8), ("", 80), (RATE, 8), ("", 32)):
+    for value, width in (
+        ("uV", 8),
+        (-8192, 8),
+        (8191, 8),
+        (-top, 8),
+        (top - 1, 8),
+        ("", 80),
+        (RATE, 8),
+        ("", 32),
+    ):
         fields += [(value, width)] * len(names)
     text = "".join(str(value).ljust(width) for value, width in fields)
     digital = np.rint((x + 8192) / 16383 * (2 * top - 1) - top).astype(np.int64)
@@ -77,7 +86,10 @@ def test_another_layout_is_told(tmp_path: Path) -> None:
     xml = folder / "session.xml"
     cases = [
         ('<session feltVlnc="9" feltArsl="5"/>', "names no subject"),
-        ('<session feltVlnc="0" feltArsl="5"><subject id="3"/></session>', "feltVlnc: rating 0; the scale goes from 1"),
+        (
+            '<session feltVlnc="0" feltArsl="5"><subject id="3"/></session>',
+            "feltVlnc: rating 0; the scale goes from 1",
+        ),
         ('<session feltVlnc="x" feltArsl="5"><subject id="3"/></session>', "feltVlnc is 'x', no number"),
         ('<session isStim="1"/>', "no session of .* has ratings"),
         ("<session", "not readable XML"),

@@ -87,7 +87,9 @@ def test_inputs_that_do_not_fit_are_told(model: Any, recording: Recording) -> No
     samples = np.array(recording.samples)
     with pytest.raises(InputError, match="eeg-state-epoc needs channel AF4; there are AF3, F7"):
         model(Recording(samples[:, :13], 128, NAMES[:13]))
-    with pytest.raises(InputError, match="recorded at 256 Hz, eeg-state-epoc needs 128 Hz. Resample it first"):
+    with pytest.raises(
+        InputError, match="recorded at 256 Hz, eeg-state-epoc needs 128 Hz. Resample it first"
+    ):
         model((samples, 256))
     with pytest.raises(InputError, match=r"samples of shape \(960,\) and 14 channel names"):
         model((samples[:, 0], 128))
@@ -95,7 +97,9 @@ def test_inputs_that_do_not_fit_are_told(model: Any, recording: Recording) -> No
         model((samples[:127], 128))
     with pytest.raises(InputError, match="fewer than one window of 128"):
         list(model.stream([samples[:100]]))
-    with pytest.raises(InputError, match=r"a stream at 128 Hz every 0.25 s; its pipeline is made for 128 Hz and 0.5 s"):
+    with pytest.raises(
+        InputError, match=r"a stream at 128 Hz every 0.25 s; its pipeline is made for 128 Hz and 0.5 s"
+    ):
         list(model.stream([samples], hop=0.25))
     with pytest.raises(InputError, match="input is int; give a file path, a Recording"):
         model(3)

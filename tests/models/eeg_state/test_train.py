@@ -87,7 +87,9 @@ def test_valence_and_arousal_are_learned_by_subject(tmp_path: Path) -> None:
     variant = small(RATED, epochs=12, batch=32, lr=3e-3, validation=0.25)
     windows = rated_windows(variant, path)
     assert windows.maps.shape == (4 * 5 * 11, 4, 32, 32)
-    for subject in set(windows.subjects.tolist()):  # standardised over each subject's windows, before the (linear) map
+    for subject in set(
+        windows.subjects.tolist()
+    ):  # standardised over each subject's windows, before the (linear) map
         np.testing.assert_allclose(windows.maps[windows.subjects == subject].mean(axis=0), 0, atol=1e-4)
     report = train(variant, data=path, out=tmp_path / "out")
     held_out = validation_subjects(windows.subjects.tolist(), 0.25)
@@ -121,7 +123,9 @@ def test_classes_are_trained_block_by_block(tmp_path: Path) -> None:
     variant = small(STATE, epochs=2)
     variant = msgspec.structs.replace(
         variant,
-        data=msgspec.structs.replace(variant.data, options={"blocks": 4, "gap": 64, "window": 128, "hop": 64}),
+        data=msgspec.structs.replace(
+            variant.data, options={"blocks": 4, "gap": 64, "window": 128, "hop": 64}
+        ),
     )
     report = train(variant, data=path, out=tmp_path / "out", protocol="loso", folds=["block-01"])
     (fold,) = report.folds
