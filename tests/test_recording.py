@@ -166,7 +166,7 @@ def test_a_recording_in_a_models_order() -> None:
     np.testing.assert_array_equal(
         recording.in_order(("T7", "AF3"), 128, "m"), x[:, [2, 0]].astype(np.float64)
     )
-    with pytest.raises(InputError, match="here: recorded at 128 Hz, m needs 256 Hz. Resample it"):
+    with pytest.raises(InputError, match=r"here: recorded at 128 Hz, m needs 256 Hz. Resample it"):
         recording.in_order(("O1",), 256, "m")
     with pytest.raises(InputError, match="here: m needs channel P7, P8; there are EEG AF3"):
         recording.in_order(("O1", "P7", "P8"), 128, "m")
@@ -199,11 +199,13 @@ def test_parsed_rows_are_exact(rows: Any, wanted: list[int], blanks: str, end: s
 @settings(max_examples=200, deadline=None)
 @given(text=st.binary(max_size=80), columns=st.integers(1, 4), separator=st.sampled_from(",;\t"))
 def test_any_bytes_are_numbers_or_an_error(text: bytes, columns: int, separator: str) -> None:
+    message = ""
+    found = np.zeros((0, columns))
     try:
         found = _native.parse_rows(text, columns, list(range(columns)), separator)
     except InputError as error:
-        assert "line" in str(error)
-        return
+        message = str(error)
+    assert not message or message.startswith("line ")
     assert found.shape[1] == columns
     assert np.isfinite(found).all()
 

@@ -31,7 +31,7 @@ def test_blocks_share_no_sample_and_windows_have_one_state(tmp_path: Path) -> No
     for item in found.items:
         assert isinstance(item.source, Recording)
         index = np.asarray(item.source.samples)[:, 0] - 4000
-        assert len(set(states[int(i)] for i in index[-64:])) == 1
+        assert len({states[int(i)] for i in index[-64:]}) == 1
         assert item.label == states[int(index[-1])]
         low, high = spans.get(item.group, (np.inf, -np.inf))
         spans[item.group] = min(low, index[0]), max(high, index[-1])

@@ -78,7 +78,7 @@ def test_sessions_are_read_thinned_out_and_cut(tmp_path: Path) -> None:
 
 def test_another_layout_is_told(tmp_path: Path) -> None:
     pytest.importorskip("mne")
-    with pytest.raises(DataError, match="no Sessions/<number>/session.xml"):
+    with pytest.raises(DataError, match=r"no Sessions/<number>/session.xml"):
         read_trials(tmp_path)
     folder = session(tmp_path, 1, 'feltVlnc="9" feltArsl="5"', seconds=3)
     with pytest.raises(DataError, match=r"lasts 3.0 s, not longer than its margins of 2 s"):

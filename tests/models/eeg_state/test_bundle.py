@@ -88,7 +88,7 @@ def test_inputs_that_do_not_fit_are_told(model: Any, recording: Recording) -> No
     with pytest.raises(InputError, match="eeg-state-epoc needs channel AF4; there are AF3, F7"):
         model(Recording(samples[:, :13], 128, NAMES[:13]))
     with pytest.raises(
-        InputError, match="recorded at 256 Hz, eeg-state-epoc needs 128 Hz. Resample it first"
+        InputError, match=r"recorded at 256 Hz, eeg-state-epoc needs 128 Hz. Resample it first"
     ):
         model((samples, 256))
     with pytest.raises(InputError, match=r"samples of shape \(960,\) and 14 channel names"):
