@@ -91,11 +91,11 @@ def test_despike_is_a_median_of_three_where_it_is_far(
     median = x if n == 1 else np.median([around[:-2], x, around[2:]], axis=0)
     expected = np.where(np.abs(x - median) > limit, median, x)
     np.testing.assert_array_equal(Pipeline([Despike(limit=limit)], isa=isa)(x, RATE), expected)
-    assert n == 1 or expected.max() < 1e4
+    assert n <= 2 or expected.max() < 1e4  # of two, nobody knows which is the spike
 
 
 def test_topomaps_of_another_number_of_channels_are_refused() -> None:
-    pipeline = Pipeline([Bandpower(), Topomap(positions=tuple(sphere(5).ravel()))])
+    pipeline = Pipeline([Bandpower(), Topomap(positions=tuple(sphere(5).ravel().tolist()))])
     assert pipeline(recording(200, 5), RATE).shape == (2, 4, 32, 32)
     for channels in (4, 6):
         with pytest.raises(
@@ -259,7 +259,6 @@ bad[100, 2] = np.nan
         (lambda: ops.topomap(np.zeros((1, 1, 1, 5), np.float32), sphere(5)), r"takes \[rows, channels\]"),
         (lambda: ops.topomap(np.zeros(90, np.float32), sphere(90), size=1000), "make size smaller"),
         (lambda: ops.project_positions([[0, 0, np.inf]]), "electrode 0 has no position"),
-        (lambda: Pipeline([Bandpower(), Topomap(positions=tuple(sphere(5).ravel().tolist()))]), r"give the pipeline the shape \(-1, 5\)"),
     ],
 )  # fmt: skip
 def test_messages(use: Callable[[], Any], message: str) -> None:
