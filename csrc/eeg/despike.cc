@@ -13,11 +13,15 @@ Status DespikeOptions::Validate() const {
 
 void Despike(Span<const double> in, Range held, int64_t total, int64_t channels, double limit, Range out, double* to) noexcept {
   for (int64_t row = out.begin; row < out.end; ++row) {
-    // at either end the one neighbour counts twice, so that a spike there goes too
-    const int64_t before = row > 0 ? row - 1 : std::min<int64_t>(1, total - 1), after = row + 1 < total ? row + 1 : std::max<int64_t>(0, total - 2);
-    const double* const a = in.data() + (before - held.begin) * channels;
+    // at either end the median is that of the first or last three: a spike there goes too, and one beside it is not spread
+    const int64_t middle = std::max<int64_t>(1, std::min(row, total - 2));
     const double* const x = in.data() + (row - held.begin) * channels;
-    const double* const b = in.data() + (after - held.begin) * channels;
+    if (total < 3) {
+      to = std::copy_n(x, channels, to);
+      continue;
+    }
+    const double* const a = in.data() + ((row < middle ? row + 1 : row - 1) - held.begin) * channels;
+    const double* const b = in.data() + ((row < middle ? row + 2 : row > middle ? row - 2 : row + 1) - held.begin) * channels;
     for (int64_t c = 0; c < channels; ++c) {
       const double median = std::max(std::min(a[c], b[c]), std::min(std::max(a[c], b[c]), x[c]));
       *to++ = std::abs(x[c] - median) > limit ? median : x[c];

@@ -195,10 +195,10 @@ class DespikeOp final : public Op {
   bool ranged() const override { return true; }
   bool streams() const override { return true; }
   Range Needed(const Extent& in, Range out) const override {
-    // the two rows at either end look at each other
-    return {std::max<int64_t>(0, std::min(out.begin - 1, in.dim[0] - 2)), std::min(in.dim[0], std::max<int64_t>(out.end + 1, 2))};
+    // the three rows at either end look at each other
+    return {std::max<int64_t>(0, std::min(out.begin - 1, in.dim[0] - 3)), std::min(in.dim[0], std::max<int64_t>(out.end + 1, 3))};
   }
-  int64_t Ready(const Extent&, int64_t rows) const override { return std::max<int64_t>(0, rows - 1); }
+  int64_t Ready(const Extent&, int64_t rows) const override { return rows < 3 ? 0 : rows - 1; }
   Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
     Despike(in.as<double>(), in.range, in.extent.dim[0], in.extent.row(), limit_, rows, static_cast<double*>(out));
     return Status::Ok();

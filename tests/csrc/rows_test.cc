@@ -49,7 +49,7 @@ void Spikes(std::mt19937& rng) {
     for (int64_t begin = 0; begin < total; ++begin) {
       for (int64_t end = begin + 1; end <= total; ++end) {
         const int64_t channels = 1 + static_cast<int64_t>(rng() % 3);
-        const zoo::Range held{std::max<int64_t>(0, std::min(begin - 1, total - 2)), std::min(total, std::max<int64_t>(end + 1, 2))};
+        const zoo::Range held{std::max<int64_t>(0, std::min(begin - 1, total - 3)), std::min(total, std::max<int64_t>(end + 1, 3))};
         const size_t count = static_cast<size_t>(held.size() * channels);
         auto in = std::make_unique<double[]>(count);
         std::generate_n(in.get(), count, [&] { return normal(rng); });

@@ -183,7 +183,8 @@ def despike(eeg: ArrayLike, *, limit: float = 200.0) -> NDArray[np.float64]:
     eeg : float64, float32, int16 or int32, shape (n, channels) or (n,)
     limit : float
         A sample further than this from the median of itself and its two neighbours takes that median; in the unit of
-        `eeg`, 1e-9 to 1e12. All else stays as it is. At either end the one neighbour counts twice.
+        `eeg`, 1e-9 to 1e12. All else stays as it is. At either end the median is that of the first
+        or last three.
 
     Returns
     -------

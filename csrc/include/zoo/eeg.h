@@ -98,7 +98,9 @@ struct DespikeOptions {
   Status Validate() const;
 };
 
-// in: rows `held` of a signal of `total`, one more than `out` on either side where there is one. to: out.size() * channels.
+// At either end the median is that of the first or last three samples; a signal of one or two stays as it is.
+// in: rows `held` of a signal of `total`: one more than `out` on either side where there is one, and all of the first or last
+// three with the first or last one. to: out.size() * channels.
 void Despike(Span<const double> in, Range held, int64_t total, int64_t channels, double limit, Range out, double* to) noexcept;
 
 // ------------------------------------------------------------------------------------------------------- band power
