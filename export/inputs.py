@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from zoo import ops
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
+from zoo.recording import last_window
+from zoo.runtime.windows import samples_of
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
     from zoo.pipeline import Pipeline
+    from zoo.specs import RawInput
 
 #: What the engine takes for one raw input: one array for each engine input, without the batch dimension.
 Features = tuple[NDArray[Any], ...]
@@ -32,9 +35,9 @@ _REMEMBERED = 256 << 20
 
 @dataclass(frozen=True)
 class Raw:
-    """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. Text: its UTF-8 bytes,
-    uint8 (n,), and rate 0. Image: its pixels, uint8 (h, w) or (h, w, 3), and rate 0. Film: frames, uint8 (n, height, width, 3), a
-    rate a second, and perhaps its sound.
+    """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. EEG: float64 (n, channels) in
+    microvolts, in the model's order, and their rate. Text: its UTF-8 bytes, uint8 (n,), and rate 0. Image: its pixels, uint8
+    (h, w) or (h, w, 3), and rate 0. Film: frames, uint8 (n, height, width, 3), a rate a second, and perhaps its sound.
     """
 
     samples: NDArray[Any]
@@ -74,22 +77,24 @@ class Preprocessor:
             )
         self._pipelines = card.pipelines(variant)
         self._pipeline = self._pipelines[0]
-        self._modality = card.file.input.modality
+        self._input = card.file.input
         self._name = variant.name
         files = card.pipeline_files(variant).items()
         contents = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files]
         branches = [repr(branch) for branch in card.branches(variant)[1:]]
         self.description = "\n".join([repr(variant.pipeline), *branches, *contents])
-        self._known: dict[str, Features] = {}
+        self._known: dict[Hashable, Features] = {}
         self._left = _REMEMBERED
 
     def raw(self, raw: Raw) -> Features:
         """Features of a raw input; of several branches as many rows as the shortest has."""
         if len(self._pipelines) > 1:
             return self._branches(raw)
+        if self._input.modality == "eeg":
+            return (last_window(self._pipeline, raw.samples, raw.rate),)
         if raw.rate:
             return (self._pipeline.run(raw.samples, raw.rate),)
-        return (self._pipeline.run(raw.text if self._modality == "text" else raw.samples),)
+        return (self._pipeline.run(raw.text if self._input.modality == "text" else raw.samples),)
 
     def _branches(self, raw: Raw) -> Features:
         arrays = []
@@ -103,15 +108,17 @@ class Preprocessor:
 
     def item(self, item: Item) -> Features:
         """Features of a data set item; computed once as long as they fit into the limit."""
-        if item.id in self._known:
-            return self._known[item.id]
+        # Pixels have no hash; their items are told apart by their ids.
+        known = item.source if isinstance(item.source, Hashable) else item.id
+        if known in self._known:
+            return self._known[known]
         if len(self._pipelines) > 1:
             raise ZooError(f"{self._name}: items of data sets with several branches cannot be read yet")
-        features: Features = (features_of(self._pipeline, self._modality, item.source),)
+        features: Features = (features_of(self._pipeline, self._input, item.source),)
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
-            self._known[item.id] = features
+            self._known[known] = features
         return features
 
     def items(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Features, ...]:
@@ -124,20 +131,22 @@ class Preprocessor:
         return tuple(found)
 
 
-def features_of(pipeline: Pipeline, modality: str, source: Source) -> NDArray[Any]:
-    """What a pipeline makes of the source of a data set item: of a text, of pixels, or of the file that a path (str too,
-    unless the model takes texts) names.
+def features_of(pipeline: Pipeline, spec: RawInput, source: Source) -> NDArray[Any]:
+    """What a pipeline makes of the source of a data set item: of a text, of pixels, of EEG (its last window), or of the file
+    that a path (str too, unless the model takes texts) names.
     """
-    if modality == "text":
+    if spec.modality == "text":
         return pipeline.run(source)
-    if modality == "image":
+    if spec.modality == "image":
         return pipeline.run(ops.read_pixels(source))
+    if spec.modality == "eeg":
+        return last_window(pipeline, samples_of(source, spec, spec.name), spec.rate or 0)
     return pipeline.run_file(source)[0]  # type: ignore[arg-type]
 
 
 def golden_inputs(card: Card) -> list[Raw]:
-    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end, image files as pixels, films (npz)
-    as they are.
+    """The card's golden inputs: audio files as int16, EEG files in the model's channels, text files (UTF-8) without the line
+    end, image files as pixels, films (npz) as they are.
 
     The npz of a film has ``frames``, uint8 (n, height, width, 3), and ``rate``, and where it has sound ``sound``, int16, and
     ``sound_rate``.
@@ -151,11 +160,17 @@ def golden_inputs(card: Card) -> list[Raw]:
     """
     if card.file.input.modality == "text":
         return [_text(_read_text(card.path(name))) for name in card.file.golden]
-    if card.file.input.modality == "video":
+    spec = card.file.input
+    if spec.modality == "video":
         return [_film(card.path(name)) for name in card.file.golden]
-    if card.file.input.modality == "image":
+    if spec.modality == "image":
         return [Raw(ops.read_image(card.path(name)), 0) for name in card.file.golden]
-    if card.file.input.modality != "audio":
+    if spec.modality == "eeg":
+        return [
+            Raw(samples_of(card.path(name), spec, card.file.model), spec.rate or 0)
+            for name in card.file.golden
+        ]
+    if spec.modality != "audio":
         raise ZooError(
             f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
         )
@@ -176,7 +191,7 @@ def to_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
 
 def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     """At least ``count`` distinct inputs made from a few, the same in every run: clips shifted, cut and scaled, texts
-    with other words in front and fewer of them, images mirrored, cut and darkened.
+    with other words in front and fewer of them, images mirrored, cut and darkened, EEG begun later and scaled.
 
     The inputs themselves come first; then, in turn for each, one made from it.
     """
@@ -185,7 +200,9 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     step = 0
     while len(made) < count:
         for raw in raws:
-            if raw.samples.dtype == np.uint8 and raw.rate:
+            if raw.samples.dtype.kind == "f":
+                cut = _cut_recording
+            elif raw.samples.dtype == np.uint8 and raw.rate:
                 cut = _cut_film
             else:
                 cut = _cut_clip if raw.rate else _cut_text if raw.samples.ndim == 1 else _cut_image
@@ -234,6 +251,15 @@ def _film(path: Path) -> Raw:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable golden film (npz): {error}") from error
     return film
+
+
+def _cut_recording(recording: Raw, step: int) -> Raw:
+    """Its later part, at least half of it, at another level."""
+    start = (step * 7919) % max(1, len(recording.samples) // 2)
+    level = 10 ** (-(step % 7) / 20)
+    return Raw(np.ascontiguousarray(recording.samples[start:] * level), recording.rate)
+
+
 def _cut_image(image: Raw, step: int) -> Raw:
     height, width = image.samples.shape[:2]
     top, left = (step * 7919) % max(1, height // 4), (step * 104729) % max(1, width // 4)

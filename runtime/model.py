@@ -18,18 +18,21 @@ from zoo.errors import InputError, ZooError
 from zoo.media import Film, of_frames, of_samples, open_pictures, open_sound
 from zoo.ops import read_pixels
 from zoo.pipeline import Vocab
+from zoo.recording import Recording, last_window
 from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
+from zoo.runtime.windows import EegWindows, samples_of
 from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Image: a path of a
-#: file, or pixels. Models that give curves also take a ``zoo.media.Film``, whose sound and pictures come from anywhere.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8], Film]
+#: file, or pixels. EEG: a path, (samples, rate) or a ``Recording``. Models that give curves also take a ``zoo.media.Film``,
+#: whose sound and pictures come from anywhere.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8], Film, Recording]
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class Model:
         raw : path, or (samples, rate), or str
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
+            For models that take EEG: a file, a :class:`zoo.recording.Recording`, or samples (n, channels) in microvolts, in
+            the model's channel order, at its rate; the answer is that of the last window.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
             Models that give curves take films: any file with sound or pictures (other than WAV and FLAC through PyAV) of
             any length, and a :class:`zoo.media.Film`.
@@ -107,26 +112,14 @@ class Model:
         InputError
             Unreadable, empty or non-finite input; a text without a token.
         ProviderUnavailable
-            The file needs PyAV or Pillow, which is not installed.
+            The file needs PyAV, Pillow or MNE, which is not installed.
         """
         if self._steps is not None:
             return self._along(self._steps, raw)
         start = perf_counter()
         features, decode_ms = self._features(raw)
         preprocessed = perf_counter()
-        arrays = self.engine.run([features[None]])
-        done = perf_counter()
-        outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
-        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
-        end = perf_counter()
-        timing = Timing(
-            decode_input=decode_ms,
-            preprocess=(preprocessed - start) * 1e3 - decode_ms,
-            engine=(done - preprocessed) * 1e3,
-            decode=(end - done) * 1e3,
-            total=(end - start) * 1e3,
-        )
-        return self._prediction(raw, answer, heads, outputs, timing)
+        return self._answered(raw, features, decode_ms, (preprocessed - start) * 1e3 - decode_ms)
 
     def batch(self, raws: Sequence[Raw]) -> list[Prediction]:
         """Predict several inputs, as many at a time as the bundle's tuning chose, else as the engine's profile allows.
@@ -158,9 +151,12 @@ class Model:
         return [prediction for prediction in predictions if prediction is not None]
 
     def stream(
-        self, chunks: Iterable[NDArray[Any]], *, rate: int | None = None, hop: float = 0.5
+        self, chunks: Iterable[NDArray[Any] | Recording], *, rate: int | None = None, hop: float | None = None
     ) -> Iterator[Prediction]:
         """Predict sliding windows of a live signal.
+
+        EEG: windows and hop are those of the pipeline, whose filters run on over all chunks, (n, channels) in the model's
+        order at its rate, or recordings. What follows is about audio.
 
         A window is as long as the pipeline's ``fit`` length; the first prediction comes once one window is
         full, the next ones every ``hop`` seconds. Each equals ``model((window, rate))``, whatever the
@@ -172,16 +168,19 @@ class Model:
             Samples as in ``__call__``, any lengths.
         rate : int or None
             Rate of the chunks in Hz; None means the model's own.
-        hop : float
-            Seconds between predictions.
+        hop : float or None
+            Seconds between predictions; None means 0.5, of EEG the pipeline's own, which alone it can have.
         """
+        if self.manifest.input.modality == "eeg":
+            yield from self._eeg_stream(chunks, rate, hop)
+            return
         rate = rate or self.manifest.input.rate
         if rate is None:
             raise InputError(f"{self.name}: give the rate of the stream")
         window = self.pipeline.window_seconds(rate)
         if window is None:
             raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
-        for samples, start, end in AudioWindows(rate, window, hop).cut(chunks):
+        for samples, start, end in AudioWindows(rate, window, 0.5 if hop is None else hop).cut(chunks):
             prediction = self((samples, rate))
             yield replace(prediction, start=start, end=end)
 
@@ -233,6 +232,11 @@ class Model:
                 raise InputError(
                     f"{self.name}: the text has no token to judge by; give at least one word, mark or emoji"
                 )
+        elif self.manifest.input.modality == "eeg":
+            start = perf_counter()
+            samples = samples_of(raw, self.manifest.input, self.name)
+            decode_ms = (perf_counter() - start) * 1e3
+            features = last_window(self.pipeline, samples, self.manifest.input.rate or 0)
         elif self.manifest.input.modality == "image":
             start = perf_counter()
             pixels = read_pixels(raw)
@@ -260,6 +264,35 @@ class Model:
                         f"{self.name}: the input is too {long}: it gives {have} {want}, the engine takes {low} to {high}"
                     )
         return features, decode_ms
+
+    def _answered(
+        self, raw: Raw, features: NDArray[Any], decode_ms: float, preprocess_ms: float
+    ) -> Prediction:
+        start = perf_counter()
+        arrays = self.engine.run([features[None]])
+        done = perf_counter()
+        outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
+        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
+        end = perf_counter()
+        timing = Timing(
+            decode_input=decode_ms,
+            preprocess=preprocess_ms,
+            engine=(done - start) * 1e3,
+            decode=(end - done) * 1e3,
+            total=decode_ms + preprocess_ms + (end - start) * 1e3,
+        )
+        return self._prediction(raw, answer, heads, outputs, timing)
+
+    def _eeg_stream(self, chunks: Iterable[Any], rate: int | None, hop: float | None) -> Iterator[Prediction]:
+        spec = self.manifest.input
+        windows = EegWindows(self.pipeline, spec, self.name)
+        if rate not in (None, spec.rate) or hop not in (None, windows.hop):
+            raise InputError(
+                f"{self.name}: a stream at {rate or spec.rate} Hz every {hop or windows.hop:g} s; its pipeline is made for "
+                f"{spec.rate} Hz and {windows.hop:g} s. Leave both out, and resample before"
+            )
+        for features, start, end, spent in windows.cut(chunks):
+            yield replace(self._answered("", features, 0.0, spent), start=start, end=end)
 
     def _along(self, steps: StepRunner, raw: Raw) -> Prediction:
         start = perf_counter()

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option
+from zoo.cli.common import (
+    eeg_chunks,
+    emit_json,
+    emit_table,
+    json_option,
+    rate_option,
+    series_of,
+    smooth_option,
+)
 from zoo.errors import InputError
 from zoo.specs import curves
 
@@ -40,6 +48,7 @@ _SHOWN = 60
     type=click.FloatRange(min=0, min_open=True),
     help="Predict sliding windows, one every HOP seconds.",
 )
+@rate_option
 @click.option(
     "--csv",
     "csv_path",
@@ -56,6 +65,7 @@ def run_command(
     precision: str | None,
     threads: int | None,
     hop: float | None,
+    rate: float | None,
     csv_path: Path | None,
     smooth: float | None,
     force: bool,
@@ -64,7 +74,8 @@ def run_command(
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), image files (PNG, JPEG; a
     cropped face), or texts.
 
-    Models that give curves take audio and video files of any kind and length.
+    Models that give curves take audio and video files of any kind and length. Models of EEG take CSV, ARFF, EDF, BDF and
+    EEGLAB files, and give an answer for every window.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
     probabilities. Models that weigh the tokens of a text show them, the heavier the brighter. An input that cannot be
@@ -83,7 +94,11 @@ def run_command(
     results: list[dict[str, Any]] = []
     predictions: list[tuple[str, Prediction]] = []
     modality = loaded.manifest.input.modality
-    text = modality == "text"
+    text, eeg = modality == "text", modality == "eeg"
+    if hop and eeg:
+        raise click.UsageError("--hop cuts audio into windows; this model takes EEG, in windows of its own")
+    if rate and not eeg:
+        raise click.UsageError("--rate is for EEG files that do not say theirs")
     if hop and modality in ("text", "image"):
         raise click.UsageError(f"--hop cuts audio into windows; this model takes {modality}s")
     if not text and "-" in inputs:
@@ -107,7 +122,7 @@ def run_command(
                 err=True,
             )
         try:
-            for prediction in _predictions(loaded, given, hop, text=text):
+            for prediction in _predictions(loaded, given, hop, rate, text=text):
                 if smooth is not None:
                     prediction = smoothed(prediction, loaded.manifest.decode, smooth)
                 predictions.append((readable, prediction))
@@ -122,12 +137,14 @@ def run_command(
     if as_json:
         emit_json(results)
     elif predictions:
-        _show(loaded, predictions, load_ms, text=text, windows=hop is not None)
+        _show(loaded, predictions, load_ms, text=text, windows=hop is not None or eeg)
     if failed:
         raise click.exceptions.Exit(InputError.exit_code)
 
 
-def _predictions(loaded: Model, given: str, hop: float | None, *, text: bool) -> Iterator[Prediction]:
+def _predictions(
+    loaded: Model, given: str, hop: float | None, rate: float | None, *, text: bool
+) -> Iterator[Prediction]:
     """Predictions of one input.
 
     Raises
@@ -139,7 +156,9 @@ def _predictions(loaded: Model, given: str, hop: float | None, *, text: bool) ->
         raise InputError(
             f"{loaded.name}: the text is not UTF-8: {_readable(given)[:60]!r}; convert it, with iconv for example"
         )
-    if hop:
+    if loaded.manifest.input.modality == "eeg":
+        yield from loaded.stream(eeg_chunks(loaded, given, rate))
+    elif hop:
         yield from _windows(loaded, Path(given), hop)
     else:
         yield loaded(given)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EEG for a model: recordings brought into its channels and rate, and windows of a stream as they are completed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import InputError
+from zoo.pipeline import Pipeline
+from zoo.recording import Recording, read_recording
+from zoo.specs import RawInput
+
+
+def samples_of(raw: Any, spec: RawInput, model: str) -> NDArray[np.float64]:
+    """A raw EEG input as the pipeline takes it: float64 (n, channels), in the model's order.
+
+    Parameters
+    ----------
+    raw : Recording, path, or (samples, rate)
+        Of an array the columns must be the model's channels, in its order.
+
+    Raises
+    ------
+    InputError
+        As :func:`zoo.recording.read_recording` and :meth:`zoo.recording.Recording.in_order`.
+    ProviderUnavailable
+        The file needs MNE.
+    """
+    if isinstance(raw, (str, os.PathLike)):
+        raw = read_recording(raw, channels=spec.names)
+    elif isinstance(raw, tuple) and len(raw) == 2:
+        raw = Recording(np.asarray(raw[0]), float(raw[1]), spec.names)
+    if not isinstance(raw, Recording):
+        raise InputError(
+            f"{model}: input is {type(raw).__name__}; give a file path, a Recording, or a tuple (samples, rate)"
+        )
+    return raw.in_order(spec.names, spec.rate or raw.rate, model)
+
+
+class EegWindows:
+    """Windows of a live recording. The pipeline's ops carry their state on, so that a window's features have the same bits
+    whatever the chunks, and as in a run over all samples at once.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        One that works on streams and cuts windows (``bandpower``).
+    spec : RawInput
+        The model's channels and rate.
+    model : str
+        Its name, for errors.
+
+    Raises
+    ------
+    InputError
+        The pipeline needs the whole recording, or cuts no windows.
+    """
+
+    def __init__(self, pipeline: Pipeline, spec: RawInput, model: str) -> None:
+        rate = spec.rate or 0
+        window, hop = (pipeline.window_seconds(rate), pipeline.hop_seconds(rate)) if rate else (None, None)
+        if window is None or hop is None:
+            raise InputError(f"{model}: its pipeline cuts no windows, so it cannot stream")
+        self.window, self.hop = window, hop
+        self._spec, self._model, self._seen = spec, model, 0
+        self._stream = pipeline.stream(rate, shape=(len(spec.names),))
+
+    def cut(self, chunks: Iterable[Any]) -> Iterator[tuple[NDArray[np.float32], float, float, float]]:
+        """Yield (features, start second, end second, milliseconds of preprocessing) of each window.
+
+        Chunks are as :func:`samples_of` takes them, or arrays (n, channels) at the model's rate.
+        """
+        done = 0
+        for last, chunk in _marked(chunks):
+            began = perf_counter()
+            rows = self._stream.finish() if last else self._push(chunk)
+            spent = (perf_counter() - began) * 1e3 / max(len(rows), 1)
+            for features in rows:
+                start = done * self.hop
+                yield features, start, start + self.window, spent
+                done += 1
+        if not done:
+            raise InputError(
+                f"{self._model}: the recording has {self._seen} samples, less than one window of {self.window:g} s"
+            )
+
+    def _push(self, chunk: Any) -> NDArray[np.float32]:
+        raw = chunk if isinstance(chunk, (Recording, tuple)) else (chunk, self._spec.rate)
+        samples = samples_of(raw, self._spec, self._model)
+        self._seen += len(samples)
+        rows: NDArray[np.float32] = self._stream.push(samples)
+        return rows
+
+
+def _marked(chunks: Iterable[Any]) -> Iterator[tuple[bool, Any]]:
+    for chunk in chunks:
+        yield False, chunk
+    yield True, None
