@@ -6,33 +6,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
-from zoo.media import Film, of_frames, of_samples, open_pictures, open_sound
-from zoo.ops import read_pixels
-from zoo.pipeline import Vocab
-from zoo.recording import Recording, last_window
 from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
+from zoo.runtime.modality import Features, Front, Given, Raw
+from zoo.runtime.modality.text import read_text
+from zoo.runtime.modality.video import film_of
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
-from zoo.runtime.stream import AudioWindows
-from zoo.runtime.windows import EegWindows, samples_of
 from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Image: a path of a
-#: file, or pixels. EEG: a path, (samples, rate) or a ``Recording``. Models that give curves also take a ``zoo.media.Film``,
-#: whose sound and pictures come from anywhere.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8], Film, Recording]
+    from zoo.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -51,8 +44,10 @@ class Model:
     ----------
     name, labels, manifest, bundle
         What was opened.
-    pipeline : Pipeline
+    front : Front
         Raw input to features.
+    pipeline : Pipeline
+        The front's, of the first engine input.
     engine : Engine
         Features to tensors.
 
@@ -81,17 +76,15 @@ class Model:
         self.manifest = manifest
         self.name = manifest.name
         self.labels = manifest.labels
-        self.pipeline = bundle.pipeline()
+        self.front = Front.of(bundle)
+        self.pipeline = self.front.pipeline
         self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
-        last = manifest.pipeline[-1] if manifest.pipeline else None
-        #: Whether features are numbers of tokens, of which 0 is padding.
-        self._numbered = isinstance(last, Vocab)
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
         self._steps = StepRunner(bundle, self.engine) if curves(manifest.decode) else None
 
-    def __call__(self, raw: Raw) -> Prediction:
+    def __call__(self, raw: Given) -> Prediction:
         """Predict one input.
 
         Parameters
@@ -121,7 +114,7 @@ class Model:
         preprocessed = perf_counter()
         return self._answered(raw, features, decode_ms, (preprocessed - start) * 1e3 - decode_ms)
 
-    def batch(self, raws: Sequence[Raw]) -> list[Prediction]:
+    def batch(self, raws: Sequence[Given]) -> list[Prediction]:
         """Predict several inputs, as many at a time as the bundle's tuning chose, else as the engine's profile allows.
 
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
@@ -171,18 +164,10 @@ class Model:
         hop : float or None
             Seconds between predictions; None means 0.5, of EEG the pipeline's own, which alone it can have.
         """
-        if self.manifest.input.modality == "eeg":
-            yield from self._eeg_stream(chunks, rate, hop)
-            return
-        rate = rate or self.manifest.input.rate
-        if rate is None:
-            raise InputError(f"{self.name}: give the rate of the stream")
-        window = self.pipeline.window_seconds(rate)
-        if window is None:
-            raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
-        for samples, start, end in AudioWindows(rate, window, 0.5 if hop is None else hop).cut(chunks):
-            prediction = self((samples, rate))
-            yield replace(prediction, start=start, end=end)
+        for window in self.front.modality.windows(self.front, chunks, rate, hop):
+            features = self._checked(window.features)
+            prediction = self._answered("", features, window.decode_ms, window.preprocess_ms)
+            yield replace(prediction, start=window.start, end=window.end)
 
     def selftest(self) -> SelftestReport:
         """Run the bundle's golden raw inputs and compare every engine output with the reference's."""
@@ -195,18 +180,11 @@ class Model:
         tolerance = self.manifest.golden.tolerance
         return SelftestReport(tuple(errors), tolerance, all(error <= tolerance for error in errors))
 
-    def _golden(self, case: Mapping[str, Any]) -> Raw:
-        if self.manifest.input.modality == "text":
-            return str(case["input"].tobytes().decode())
-        if self.manifest.input.modality == "video":
-            sound = of_samples(case["sound"], case["sound_rate"]) if "sound" in case else None
-            return Film(sound, of_frames(case["input"], case["rate"]))
-        if self.manifest.input.modality == "image":
-            pixels: NDArray[np.uint8] = case["input"]
-            return pixels
-        return case["input"], case["rate"]
+    def _golden(self, case: Mapping[str, Any]) -> Given:
+        sound = Raw(case["sound"], case["sound_rate"]) if "sound" in case else None
+        return self.front.modality.given(Raw(case["input"], case["rate"], sound))
 
-    def features(self, raw: Raw) -> NDArray[Any]:
+    def features(self, raw: Given) -> NDArray[Any]:
         """What the pipeline hands to the engine for ``raw``, without the batch dimension."""
         return self._features(raw)[0]
 
@@ -222,35 +200,16 @@ class Model:
         """Memory figures that the engine knows, in bytes."""
         return self.engine.memory()
 
-    def _features(self, raw: Raw) -> tuple[NDArray[Any], float]:
-        if self.manifest.input.modality == "text":
-            start = perf_counter()
-            text = self._text(raw)
-            decode_ms = (perf_counter() - start) * 1e3
-            features = self.pipeline.run(text)
-            if self._numbered and not (features.size and features[0]):
-                raise InputError(
-                    f"{self.name}: the text has no token to judge by; give at least one word, mark or emoji"
-                )
-        elif self.manifest.input.modality == "eeg":
-            start = perf_counter()
-            samples = samples_of(raw, self.manifest.input, self.name)
-            decode_ms = (perf_counter() - start) * 1e3
-            features = last_window(self.pipeline, samples, self.manifest.input.rate or 0)
-        elif self.manifest.input.modality == "image":
-            start = perf_counter()
-            pixels = read_pixels(raw)
-            decode_ms = (perf_counter() - start) * 1e3
-            features = self.pipeline.run(pixels)
-        elif isinstance(raw, (str, os.PathLike)):
-            features, timing = self.pipeline.run_file(raw)
-            decode_ms = timing["decode"]
-        elif isinstance(raw, tuple) and len(raw) == 2:
-            features, decode_ms = self.pipeline.run(*raw), 0.0
-        else:
-            raise InputError(
-                f"{self.name}: input is {type(raw).__name__}; give a file path, or a tuple (samples, rate)"
-            )
+    def _features(self, raw: Given) -> tuple[NDArray[Any], float]:
+        features, decode_ms = self.front.features(raw)
+        return self._checked(features), decode_ms
+
+    def _checked(self, found: Features) -> NDArray[Any]:
+        """The features of the one engine input, if the engine takes them."""
+        reason = self.front.modality.unfit(self.front, found)
+        if reason is not None:
+            raise InputError(f"{self.name}: {reason}")
+        features = found[0]
         for have, want in zip(features.shape, self._feature_shape, strict=True):
             if isinstance(want, int) and have != want:
                 raise InputError(
@@ -263,10 +222,10 @@ class Model:
                     raise InputError(
                         f"{self.name}: the input is too {long}: it gives {have} {want}, the engine takes {low} to {high}"
                     )
-        return features, decode_ms
+        return features
 
     def _answered(
-        self, raw: Raw, features: NDArray[Any], decode_ms: float, preprocess_ms: float
+        self, raw: Given, features: NDArray[Any], decode_ms: float, preprocess_ms: float
     ) -> Prediction:
         start = perf_counter()
         arrays = self.engine.run([features[None]])
@@ -283,20 +242,9 @@ class Model:
         )
         return self._prediction(raw, answer, heads, outputs, timing)
 
-    def _eeg_stream(self, chunks: Iterable[Any], rate: int | None, hop: float | None) -> Iterator[Prediction]:
-        spec = self.manifest.input
-        windows = EegWindows(self.pipeline, spec, self.name)
-        if rate not in (None, spec.rate) or hop not in (None, windows.hop):
-            raise InputError(
-                f"{self.name}: a stream at {rate or spec.rate} Hz every {hop or windows.hop:g} s; its pipeline is made for "
-                f"{spec.rate} Hz and {windows.hop:g} s. Leave both out, and resample before"
-            )
-        for features, start, end, spent in windows.cut(chunks):
-            yield replace(self._answered("", features, 0.0, spent), start=start, end=end)
-
-    def _along(self, steps: StepRunner, raw: Raw) -> Prediction:
+    def _along(self, steps: StepRunner, raw: Given) -> Prediction:
         start = perf_counter()
-        outputs, seconds = steps.run(self._film(steps, raw))
+        outputs, seconds = steps.run(film_of(self.front, raw))
         done = perf_counter()
         answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
         end = perf_counter()
@@ -310,36 +258,9 @@ class Model:
         )
         return self._prediction(raw, answer, heads, outputs, timing)
 
-    def _film(self, steps: StepRunner, raw: Raw) -> Film:
-        if isinstance(raw, Film):
-            return raw
-        if isinstance(raw, (str, os.PathLike)):
-            rate = self.manifest.input.rate or 1
-            return Film(
-                open_sound(raw) if "sound" in steps.sources else None,
-                open_pictures(raw, rate) if "pictures" in steps.sources else None,
-            )
-        if isinstance(raw, tuple) and len(raw) == 2:
-            return Film(of_samples(*raw))
-        raise InputError(
-            f"{self.name}: input is {type(raw).__name__}; give a file path, a tuple (samples, rate), or a Film"
-        )
-
-    def _text(self, raw: Raw) -> str:
-        if isinstance(raw, str):
-            return raw
-        if not isinstance(raw, os.PathLike):
-            raise InputError(
-                f"{self.name}: input is {type(raw).__name__}; give a text (str), or a file's Path"
-            )
-        try:
-            return Path(raw).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{raw}: not a readable UTF-8 text: {error}") from error
-
     def _prediction(
         self,
-        raw: Raw,
+        raw: Given,
         answer: Answer,
         heads: Mapping[str, Answer],
         outputs: Mapping[str, NDArray[np.generic]],
@@ -358,19 +279,19 @@ class Model:
         )
 
     def _attention(
-        self, raw: Raw, outputs: Mapping[str, NDArray[np.generic]]
+        self, raw: Given, outputs: Mapping[str, NDArray[np.generic]]
     ) -> tuple[tuple[str, float], ...]:
         name = attention_output(self.manifest.decode)
         if name is None:
             return ()
         weights: list[float] = outputs[name].ravel().tolist()
-        return tuple(zip(self.pipeline.tokens(self._text(raw)), weights, strict=False))
+        return tuple(zip(self.pipeline.tokens(read_text(raw, self.name)), weights, strict=False))
 
     def _flush(
         self,
         group: list[tuple[int, NDArray[Any], float, float]],
         predictions: list[Prediction | None],
-        raws: Sequence[Raw],
+        raws: Sequence[Given],
     ) -> None:
         start = perf_counter()
         arrays = self.engine.run([np.stack([features for _, features, _, _ in group])])
@@ -434,4 +355,4 @@ def _max_error(found: NDArray[np.generic], expected: NDArray[np.generic]) -> flo
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-__all__ = ["Model", "Raw", "SelftestReport", "load"]
+__all__ = ["Given", "Model", "SelftestReport", "load"]

@@ -14,8 +14,6 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    from zoo.recording import Recording
-    from zoo.runtime.model import Model
     from zoo.runtime.prediction import Prediction, Series
 
 #: Metrics in units of the values, and one over such: no share of one.
@@ -105,16 +103,6 @@ def progress() -> Iterator[Progress]:
             click.echo(f"zoo: {stage}" + (f" (0/{total})" if total > 1 else ""), err=True)
 
     yield plain
-
-
-def eeg_chunks(model: Model, path: str, rate: float | None) -> Iterator[Recording]:
-    """A file of EEG in the model's channels, ten seconds at a time."""
-    from zoo.recording import Recording, read_recording
-
-    found = read_recording(path, channels=model.manifest.input.names, rate=rate)
-    step = max(1, round(10 * found.rate))
-    for start in range(0, len(found.samples), step):
-        yield Recording(found.samples[start : start + step], found.rate, found.channels, found.name)
 
 
 def series_of(prediction: Prediction) -> dict[str, Series]:

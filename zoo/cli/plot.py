@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.common import eeg_chunks, force_option, rate_option, series_of, smooth_option
+from zoo.cli.common import force_option, rate_option, series_of, smooth_option
 
 if TYPE_CHECKING:
     from zoo.runtime.model import Model
@@ -64,7 +64,7 @@ def plot_command(
     title = f"{manifest.name}: {Path(given).name}"
     if manifest.provenance.weights == "random":
         title += " (random weights: this means nothing)"
-    if manifest.input.modality == "eeg":
+    if any(op["op"] == "topomap" for op in loaded.pipeline.describe()):
         if smooth is not None:
             raise click.UsageError("--smooth is for curves; this model gives none")
         write_output(where, _topomaps(loaded, given, rate, title))
@@ -92,17 +92,15 @@ def _topomaps(model: Model, given: str, rate: float | None, title: str) -> bytes
     import numpy as np
 
     from zoo.plots import STRIP, draw_topomaps
-    from zoo.recording import Recording
+    from zoo.runtime.modality import modality
     from zoo.runtime.prediction import numbers
-    from zoo.runtime.windows import samples_of
 
-    chunks = list(eeg_chunks(model, given, rate))
-    answers = list(model.stream(chunks))
-    whole = Recording(
-        np.concatenate([chunk.samples for chunk in chunks]), chunks[0].rate, chunks[0].channels, given
-    )
     spec = model.manifest.input
-    maps = model.pipeline.run(samples_of(whole, spec, model.name), spec.rate or 0)
+    chunks, _ = modality(spec.modality).chunks(Path(given), spec, rate)
+    parts = list(chunks)
+    answers = list(model.stream(parts))
+    samples = np.concatenate([part.in_order(spec.names, part.rate, model.name) for part in parts])
+    maps = model.pipeline.run(samples, parts[0].rate)
     bands = next(op["bands"] for op in model.pipeline.describe() if op["op"] == "bandpower")
     names = [f"{low:g}-{high:g} Hz" for low, high in zip(bands[::2], bands[1::2], strict=True)]
     chosen = np.unique(np.linspace(0, len(answers) - 1, min(STRIP, len(answers))).round().astype(int))

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.common import (
-    eeg_chunks,
     emit_json,
     emit_table,
     json_option,
@@ -29,6 +28,7 @@ from zoo.specs import curves
 
 if TYPE_CHECKING:
     from zoo.runtime import Model
+    from zoo.runtime.modality import Modality
     from zoo.runtime.prediction import Answer, Prediction
 
 #: Characters of a text in the table of results.
@@ -86,6 +86,7 @@ def run_command(
     """
     import zoo
     from zoo.bundle import check_output, write_output
+    from zoo.runtime.modality import modality
     from zoo.runtime.prediction import smoothed
 
     started = time.perf_counter()
@@ -93,21 +94,19 @@ def run_command(
     load_ms = (time.perf_counter() - started) * 1e3
     results: list[dict[str, Any]] = []
     predictions: list[tuple[str, Prediction]] = []
-    modality = loaded.manifest.input.modality
-    text, eeg = modality == "text", modality == "eeg"
-    if hop and eeg:
-        raise click.UsageError("--hop cuts audio into windows; this model takes EEG, in windows of its own")
-    if rate and not eeg:
-        raise click.UsageError("--rate is for EEG files that do not say theirs")
-    if hop and modality in ("text", "image"):
-        raise click.UsageError(f"--hop cuts audio into windows; this model takes {modality}s")
-    if not text and "-" in inputs:
-        raise click.UsageError(f"- reads texts from standard input; this model takes {modality} files")
+    kind = modality(loaded.manifest.input.modality)
+    text = kind.literal
     along = bool(curves(loaded.manifest.decode))
     if hop and along:
         raise click.UsageError(
             "--hop cuts audio into windows; this model gives a curve with steps of its own"
         )
+    if hop and not kind.hops:
+        raise click.UsageError(f"--hop cuts audio into windows; this model takes {kind.takes}")
+    if rate and not kind.windowed:
+        raise click.UsageError("--rate is for EEG files that do not say theirs")
+    if not text and "-" in inputs:
+        raise click.UsageError(f"- reads texts from standard input; this model takes {kind.files}")
     if (csv_path or smooth) and not along:
         raise click.UsageError("--csv and --smooth are for curves; this model gives none")
     if csv_path is not None:
@@ -122,7 +121,7 @@ def run_command(
                 err=True,
             )
         try:
-            for prediction in _predictions(loaded, given, hop, rate, text=text):
+            for prediction in _predictions(loaded, kind, given, hop, rate):
                 if smooth is not None:
                     prediction = smoothed(prediction, loaded.manifest.decode, smooth)
                 predictions.append((readable, prediction))
@@ -137,13 +136,13 @@ def run_command(
     if as_json:
         emit_json(results)
     elif predictions:
-        _show(loaded, predictions, load_ms, text=text, windows=hop is not None or eeg)
+        _show(loaded, predictions, load_ms, text=text, windows=hop is not None or kind.windowed)
     if failed:
         raise click.exceptions.Exit(InputError.exit_code)
 
 
 def _predictions(
-    loaded: Model, given: str, hop: float | None, rate: float | None, *, text: bool
+    loaded: Model, kind: Modality, given: str, hop: float | None, rate: float | None
 ) -> Iterator[Prediction]:
     """Predictions of one input.
 
@@ -152,14 +151,13 @@ def _predictions(
     InputError
         It cannot be processed.
     """
-    if text and _readable(given) != given:
+    if kind.literal and _readable(given) != given:
         raise InputError(
             f"{loaded.name}: the text is not UTF-8: {_readable(given)[:60]!r}; convert it, with iconv for example"
         )
-    if loaded.manifest.input.modality == "eeg":
-        yield from loaded.stream(eeg_chunks(loaded, given, rate))
-    elif hop:
-        yield from _windows(loaded, Path(given), hop)
+    if hop or kind.windowed:
+        chunks, chunk_rate = kind.chunks(Path(given), loaded.manifest.input, rate)
+        yield from loaded.stream(chunks, rate=chunk_rate, hop=hop)
     else:
         yield loaded(given)
 
@@ -251,19 +249,6 @@ def _weighed(prediction: Prediction) -> str:
         )
         parts.append(f"{shown} {100 * weight:.0f}")
     return "  ".join(parts)
-
-
-def _windows(model: Any, path: Path, hop: float) -> Any:
-    from zoo import ops
-
-    info = ops.audio_info(path)
-    block = 10 * info.rate
-
-    def chunks() -> Any:
-        for start in range(0, info.frames, block):
-            yield ops.read_audio(path, start=start, frames=min(block, info.frames - start))[0]
-
-    return model.stream(chunks(), rate=info.rate, hop=hop)
 
 
 def _answer(answer: Prediction | Answer) -> dict[str, Any]:

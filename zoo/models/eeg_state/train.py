@@ -224,7 +224,8 @@ def value_loss(values: F32) -> Loss:
         covariance = ((found - mean) * (wanted - true_mean)).mean(dim=0)
         spread = found.var(dim=0, unbiased=False) + wanted.var(dim=0, unbiased=False)
         ccc = 2 * covariance / (spread + (mean - true_mean) ** 2 + 1e-8)
-        return (1 - ccc).mean() + F.mse_loss(found, wanted)
+        total: Tensor = (1 - ccc).mean() + F.mse_loss(found, wanted)
+        return total
 
     return loss
 

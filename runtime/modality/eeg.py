@@ -1,20 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EEG for a model: recordings brought into its channels and rate, and windows of a stream as they are completed."""
+"""EEG: recordings brought into a model's channels and rate, and windows of a stream as they are completed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
 from zoo.pipeline import Pipeline
-from zoo.recording import Recording, read_recording
+from zoo.recording import Recording, last_window, read_recording
+from zoo.runtime.modality.base import Features, Given, Modality, Raw, Window
 from zoo.specs import RawInput
+
+if TYPE_CHECKING:
+    from zoo.runtime.modality.front import Front
+
+_CHUNK_SECONDS = 10
+
+
+class Eeg(Modality):
+    """Samples (n, channels) in microvolts. A recording's features are those of its last window."""
+
+    takes, files, windowed = "EEG, in windows of its own", "EEG files", True
+
+    def features(self, front: Front, given: Given) -> tuple[Features, float]:
+        start = perf_counter()
+        samples = samples_of(given, front.spec, front.model)
+        decode_ms = (perf_counter() - start) * 1e3
+        return (last_window(front.pipeline, samples, front.spec.rate or 0),), decode_ms
+
+    def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
+        return Raw(samples_of(path, spec, model), spec.rate or 0)
+
+    def given(self, raw: Raw) -> Given:
+        return raw.samples, raw.rate
+
+    def altered(self, raw: Raw, step: int) -> Raw:
+        """Its later part, at least half of it, at another level."""
+        start = (step * 7919) % max(1, len(raw.samples) // 2)
+        level = 10 ** (-(step % 7) / 20)
+        return Raw(np.ascontiguousarray(raw.samples[start:] * level), raw.rate)
+
+    def windows(
+        self, front: Front, chunks: Iterable[Any], rate: int | None, hop: float | None
+    ) -> Iterator[Window]:
+        own = EegWindows(front.pipeline, front.spec, front.model)
+        if rate not in (None, front.spec.rate) or hop not in (None, own.hop):
+            raise InputError(
+                f"{front.model}: a stream at {rate or front.spec.rate} Hz every {hop or own.hop:g} s; its pipeline is made for "
+                f"{front.spec.rate} Hz and {own.hop:g} s. Leave both out, and resample before"
+            )
+        for features, start, end, spent in own.cut(chunks):
+            yield Window((features,), 0.0, spent, start, end)
+
+    def chunks(self, path: Path, spec: RawInput, rate: float | None) -> tuple[Iterator[Any], int | None]:
+        found = read_recording(path, channels=spec.names, rate=rate)
+        step = max(1, round(_CHUNK_SECONDS * found.rate))
+
+        def parts() -> Iterator[Recording]:
+            for start in range(0, len(found.samples), step):
+                yield Recording(found.samples[start : start + step], found.rate, found.channels, found.name)
+
+        return parts(), None
 
 
 def samples_of(raw: Any, spec: RawInput, model: str) -> NDArray[np.float64]:
