@@ -18,11 +18,11 @@ from zoo import registry
 from zoo.bundle import Bundle, open_bundle
 from zoo.errors import InputError, TargetError
 from zoo.export.graph import Trace
-from zoo.export.inputs import Features, features_of
+from zoo.export.inputs import Features, front_of
 from zoo.export.parity import TOLERANCE, Reference
 from zoo.export.session import Session
 from zoo.export.weights import build_reference, load_weights
-from zoo.pipeline import Pipeline
+from zoo.runtime.modality import Front
 from zoo.specs import Precision
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -85,11 +85,8 @@ class Side(Protocol):
 
 
 class _OnnxSide:
-    def __init__(
-        self, name: str, precision: Precision, pipeline: Pipeline, modality: str, model: onnx.ModelProto
-    ) -> None:
-        self.name, self.precision = name, precision
-        self._pipeline, self._modality = pipeline, modality
+    def __init__(self, name: str, precision: Precision, front: Front, model: onnx.ModelProto) -> None:
+        self.name, self.precision, self._front = name, precision, front
         self._origins = {
             output: Origin(node.name, node.op_type)
             for node in model.graph.node
@@ -99,7 +96,7 @@ class _OnnxSide:
         self._session = Session(model, list(self._origins))
 
     def features(self, given: str) -> Features:
-        return (features_of(self._pipeline, self._modality, given),)
+        return self._front.features(given)[0]
 
     def tensors(self, features: Features) -> Tensors:
         found = self._session.run(features)
@@ -117,7 +114,7 @@ class _OpenVinoSide:
 
         manifest = bundle.manifest
         self.name, self.precision = str(bundle.path), manifest.precision
-        self._pipeline, self._modality = bundle.pipeline(), manifest.input.modality
+        self._front = Front.of(bundle)
         spec = manifest.engines[0]
         core = ov.Core()
         model = core.read_model(bundle.read(spec.file), bundle.read(spec.extra_files[0]))
@@ -139,7 +136,7 @@ class _OpenVinoSide:
         )
 
     def features(self, given: str) -> Features:
-        return (features_of(self._pipeline, self._modality, given),)
+        return self._front.features(given)[0]
 
     def tensors(self, features: Features) -> Tensors:
         feeds = {
@@ -163,7 +160,7 @@ class _ReferenceSide:
         graph = Trace(card, variant).finish(weights.tensors)
         self.name = f"{variant.name} (PyTorch)"
         self.precision: Precision = "fp32"
-        self._pipeline, self._modality = card.pipeline(variant), card.file.input.modality
+        self._front = front_of(card, variant)
         self._modules = graph.modules
         outputs = [output.name for output in card.engine_outputs(variant)]
         self._reference = Reference(build_reference(card, variant, weights.tensors), outputs)
@@ -174,7 +171,7 @@ class _ReferenceSide:
         }
 
     def features(self, given: str) -> Features:
-        return (features_of(self._pipeline, self._modality, given),)
+        return self._front.features(given)[0]
 
     def tensors(self, features: Features) -> Tensors:
         modules = self._reference.modules(features)
@@ -204,7 +201,7 @@ def open_side(path: Path) -> Side:
     engine = manifest.engines[0]
     if engine.kind == "onnxruntime":
         model = onnx.load_model_from_string(bundle.read(engine.file))
-        return _OnnxSide(str(path), manifest.precision, bundle.pipeline(), manifest.input.modality, model)
+        return _OnnxSide(str(path), manifest.precision, Front.of(bundle), model)
     if engine.kind == "openvino":
         return _OpenVinoSide(bundle)
     raise TargetError(

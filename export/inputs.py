@@ -4,47 +4,28 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zoo import ops
-from zoo.data import Dataset, Item, Source
+from zoo.data import Dataset, Item
 from zoo.errors import DataError, ZooError
+from zoo.runtime.modality import Features as Features
+from zoo.runtime.modality import Front, golden_file, modality
+from zoo.runtime.modality import Raw as Raw
+from zoo.runtime.modality.audio import to_int16 as to_int16
+from zoo.specs import curves
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
-    from zoo.pipeline import Pipeline
 
-#: What the engine takes for one raw input: one array for each engine input, without the batch dimension.
-Features = tuple[NDArray[Any], ...]
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
 
 #: Bytes of features that a preprocessor remembers; what comes after is computed again when it is asked for.
 _REMEMBERED = 256 << 20
-
-
-@dataclass(frozen=True)
-class Raw:
-    """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. Text: its UTF-8 bytes,
-    uint8 (n,), and rate 0. Image: its pixels, uint8 (h, w) or (h, w, 3), and rate 0. Film: frames, uint8 (n, height, width, 3), a
-    rate a second, and perhaps its sound.
-    """
-
-    samples: NDArray[Any]
-    rate: int
-    sound: Raw | None = None
-
-    @property
-    def text(self) -> str:
-        """The text of a text input."""
-        return self.samples.tobytes().decode()
 
 
 @dataclass(frozen=True)
@@ -66,52 +47,35 @@ class Preprocessor:
     """
 
     def __init__(self, card: Card, variant: Variant) -> None:
-        self._sources = [branch.source for branch in card.branches(variant)]
-        if len(card.file.engine_inputs) != len(self._sources):
+        self._front = front_of(card, variant)
+        several = self._front.branches
+        if len(card.file.engine_inputs) != len(several):
             raise ZooError(
                 f"{variant.name}: the card has {len(card.file.engine_inputs)} engine inputs, pipeline and branches fill "
-                f"{len(self._sources)}"
+                f"{len(several)}"
             )
-        self._pipelines = card.pipelines(variant)
-        self._pipeline = self._pipelines[0]
-        self._modality = card.file.input.modality
-        self._name = variant.name
-        files = card.pipeline_files(variant).items()
+        files = self._front.files.items()
         contents = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files]
-        branches = [repr(branch) for branch in card.branches(variant)[1:]]
+        branches = [repr(branch) for branch in several[1:]]
         self.description = "\n".join([repr(variant.pipeline), *branches, *contents])
-        self._known: dict[str, Features] = {}
+        self._known: dict[Hashable, Features] = {}
         self._left = _REMEMBERED
 
     def raw(self, raw: Raw) -> Features:
         """Features of a raw input; of several branches as many rows as the shortest has."""
-        if len(self._pipelines) > 1:
-            return self._branches(raw)
-        if raw.rate:
-            return (self._pipeline.run(raw.samples, raw.rate),)
-        return (self._pipeline.run(raw.text if self._modality == "text" else raw.samples),)
-
-    def _branches(self, raw: Raw) -> Features:
-        arrays = []
-        for source, pipeline in zip(self._sources, self._pipelines, strict=True):
-            given = raw.sound if source == "sound" and raw.samples.dtype == np.uint8 else raw
-            if given is None:
-                raise ZooError(f"{self._name}: an input without sound; one of the branches needs it")
-            arrays.append(pipeline.run(given.samples, given.rate))
-        rows = min(map(len, arrays))
-        return tuple(array[:rows] for array in arrays)
+        return self._front.raw(raw)
 
     def item(self, item: Item) -> Features:
         """Features of a data set item; computed once as long as they fit into the limit."""
-        if item.id in self._known:
-            return self._known[item.id]
-        if len(self._pipelines) > 1:
-            raise ZooError(f"{self._name}: items of data sets with several branches cannot be read yet")
-        features: Features = (features_of(self._pipeline, self._modality, item.source),)
+        # Pixels have no hash; their items are told apart by their ids.
+        known = item.source if isinstance(item.source, Hashable) else item.id
+        if known in self._known:
+            return self._known[known]
+        features = self._front.features(item.source)[0]
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
-            self._known[item.id] = features
+            self._known[known] = features
         return features
 
     def items(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Features, ...]:
@@ -124,59 +88,33 @@ class Preprocessor:
         return tuple(found)
 
 
-def features_of(pipeline: Pipeline, modality: str, source: Source) -> NDArray[Any]:
-    """What a pipeline makes of the source of a data set item: of a text, of pixels, or of the file that a path (str too,
-    unless the model takes texts) names.
-    """
-    if modality == "text":
-        return pipeline.run(source)
-    if modality == "image":
-        return pipeline.run(ops.read_pixels(source))
-    return pipeline.run_file(source)[0]  # type: ignore[arg-type]
+def front_of(card: Card, variant: Variant) -> Front:
+    """The way of a variant's inputs to its engine, as the bundle will have it."""
+    return Front(
+        variant.name,
+        card.file.input,
+        card.branches(variant),
+        card.pipeline_files(variant),
+        along=bool(curves(card.decode(variant))),
+    )
 
 
 def golden_inputs(card: Card) -> list[Raw]:
-    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end, image files as pixels, films (npz)
-    as they are.
-
-    The npz of a film has ``frames``, uint8 (n, height, width, 3), and ``rate``, and where it has sound ``sound``, int16, and
-    ``sound_rate``.
+    """The card's golden inputs: audio files as int16, EEG files in the model's channels, text files (UTF-8) without the line
+    end, image files as pixels, films (npz) as they are.
 
     Raises
     ------
     DataError
         A file is missing or unreadable.
-    ZooError
-        The card's modality has no golden reader yet.
     """
-    if card.file.input.modality == "text":
-        return [_text(_read_text(card.path(name))) for name in card.file.golden]
-    if card.file.input.modality == "video":
-        return [_film(card.path(name)) for name in card.file.golden]
-    if card.file.input.modality == "image":
-        return [Raw(ops.read_image(card.path(name)), 0) for name in card.file.golden]
-    if card.file.input.modality != "audio":
-        raise ZooError(
-            f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
-        )
-    clips = []
-    for name in card.file.golden:
-        samples, rate = ops.read_audio(card.path(name))
-        clips.append(Raw(to_int16(samples), int(rate)))
-    return clips
-
-
-def to_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
-    """Samples in [-1, 1] or int16 as int16; exact for what was decoded from 16 bits."""
-    array = np.asarray(samples)
-    if array.dtype == np.int16:
-        return array
-    return np.clip(np.rint(array.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+    spec = card.file.input
+    return [golden_file(card.path(name), spec, card.file.model) for name in card.file.golden]
 
 
 def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     """At least ``count`` distinct inputs made from a few, the same in every run: clips shifted, cut and scaled, texts
-    with other words in front and fewer of them, images mirrored, cut and darkened.
+    with other words in front and fewer of them, images mirrored, cut and darkened, EEG begun later and scaled.
 
     The inputs themselves come first; then, in turn for each, one made from it.
     """
@@ -185,11 +123,7 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     step = 0
     while len(made) < count:
         for raw in raws:
-            if raw.samples.dtype == np.uint8 and raw.rate:
-                cut = _cut_film
-            else:
-                cut = _cut_clip if raw.rate else _cut_text if raw.samples.ndim == 1 else _cut_image
-            candidate = cut(raw, step)
+            candidate = modality(raw.modality).altered(raw, step)
             if _digest(candidate) not in seen:
                 seen.add(_digest(candidate))
                 made.append(candidate)
@@ -200,66 +134,6 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
                 "larger images"
             )
     return made[:count]
-
-
-def _cut_clip(clip: Raw, step: int) -> Raw:
-    n = len(clip.samples)
-    start = (step * 7919) % max(1, n // 2)
-    length = max(1, n - start - (step * 104729) % max(1, n // 3))
-    level = 10 ** (-(step % 7) * 3 / 20)
-    part = clip.samples[start : start + length].astype(np.float64) * level
-    return Raw(np.rint(part).astype(np.int16), clip.rate)
-
-
-def _cut_film(film: Raw, step: int) -> Raw:
-    """Two thirds of its length, from another moment on, darker, and quieter."""
-    n = len(film.samples)
-    start, length = (step * 7919) % (n // 3 + 1), n - n // 3
-    level = 1 - (step % 23) / 46
-    frames = np.rint(film.samples[start : start + length] * level).astype(np.uint8)
-    sound = film.sound
-    if sound is not None:
-        first, last = (at * sound.rate // film.rate for at in (start, start + length))
-        sound = Raw(np.rint(sound.samples[first:last] * level).astype(np.int16), sound.rate)
-    return Raw(frames, film.rate, sound)
-
-
-def _film(path: Path) -> Raw:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            sound = None
-            if "sound" in arrays:
-                sound = Raw(arrays["sound"], int(arrays["sound_rate"]))
-            film = Raw(arrays["frames"], int(arrays["rate"]), sound)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable golden film (npz): {error}") from error
-    return film
-def _cut_image(image: Raw, step: int) -> Raw:
-    height, width = image.samples.shape[:2]
-    top, left = (step * 7919) % max(1, height // 4), (step * 104729) % max(1, width // 4)
-    part = image.samples[top:, left:]
-    if step % 2:
-        part = part[:, ::-1]
-    level = 1 - (step % 7) / 14
-    return Raw(np.rint(part * level).astype(np.uint8), 0)
-
-
-def _cut_text(text: Raw, step: int) -> Raw:
-    words = text.text.split()
-    turn, start = divmod(step, max(1, len(words)))
-    kept = max(1, len(words) - turn)
-    return _text(" ".join((words[start:] + words[:start])[:kept]))
-
-
-def _text(text: str) -> Raw:
-    return Raw(np.frombuffer(text.encode(), np.uint8), 0)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable UTF-8 text: {error}") from error
 
 
 def parity_inputs(card: Card, preprocessor: Preprocessor, dataset: Dataset | None, count: int) -> InputSet:

@@ -186,8 +186,6 @@ class StepRunner:
         for spec, branch in zip(engine.inputs, manifest.all_branches(), strict=True):
             files = {name: bundle.read(name) for name in op_files(branch.pipeline)}
             self._rows.append((spec.name, branch.source, Rows(branch.pipeline, files, source=branch.source)))
-        #: What it needs of a film, ``sound`` and ``pictures``.
-        self.sources = frozenset(source for _, source, _ in self._rows)
         self._context = max(curve.context for curve in curves(manifest.decode))
         steps = engine.inputs[0].shape[1]
         most = manifest.key.profile.get(steps, (1, 1, STEPS))[2] if isinstance(steps, str) else steps
@@ -213,7 +211,7 @@ class StepRunner:
         sources = []
         for name, kind, rows in self._rows:
             decoding, preparing = clocks[name]
-            sources.append(preparing.each(rows.of(_timed(film.source(kind), decoding))))
+            sources.append(preparing.each(rows.of(timed(film.source(kind), decoding))))
         found: list[list[NDArray[Any]]] = [[] for _ in self._engine.outputs]
         for blocks, lead in windows(together(sources), self._steps, self._context):
             features = [np.ascontiguousarray(block[None]) for block in blocks]
@@ -228,5 +226,6 @@ class StepRunner:
         return outputs, seconds | {"engine": engine.seconds}
 
 
-def _timed(source: Sound | Pictures, clock: Clock) -> Sound | Pictures:
+def timed(source: Sound | Pictures, clock: Clock) -> Sound | Pictures:
+    """The same source, the time to decode it added to a clock."""
     return replace(source, blocks=lambda: clock.each(source.blocks()))

@@ -6,30 +6,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
-from zoo.media import Film, of_frames, of_samples, open_pictures, open_sound
-from zoo.ops import read_pixels
-from zoo.pipeline import Vocab
 from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
+from zoo.runtime.modality import Features, Front, Given, Raw
+from zoo.runtime.modality.text import read_text
+from zoo.runtime.modality.video import film_of
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
-from zoo.runtime.stream import AudioWindows
 from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Image: a path of a
-#: file, or pixels. Models that give curves also take a ``zoo.media.Film``, whose sound and pictures come from anywhere.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], NDArray[np.uint8], Film]
+    from zoo.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,10 @@ class Model:
     ----------
     name, labels, manifest, bundle
         What was opened.
-    pipeline : Pipeline
+    front : Front
         Raw input to features.
+    pipeline : Pipeline
+        The front's, of the first engine input.
     engine : Engine
         Features to tensors.
 
@@ -78,17 +76,15 @@ class Model:
         self.manifest = manifest
         self.name = manifest.name
         self.labels = manifest.labels
-        self.pipeline = bundle.pipeline()
+        self.front = Front.of(bundle)
+        self.pipeline = self.front.pipeline
         self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
-        last = manifest.pipeline[-1] if manifest.pipeline else None
-        #: Whether features are numbers of tokens, of which 0 is padding.
-        self._numbered = isinstance(last, Vocab)
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
         self._steps = StepRunner(bundle, self.engine) if curves(manifest.decode) else None
 
-    def __call__(self, raw: Raw) -> Prediction:
+    def __call__(self, raw: Given) -> Prediction:
         """Predict one input.
 
         Parameters
@@ -96,6 +92,8 @@ class Model:
         raw : path, or (samples, rate), or str
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
+            For models that take EEG: a file, a :class:`zoo.recording.Recording`, or samples (n, channels) in microvolts, in
+            the model's channel order, at its rate; the answer is that of the last window.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
             Models that give curves take films: any file with sound or pictures (other than WAV and FLAC through PyAV) of
             any length, and a :class:`zoo.media.Film`.
@@ -107,28 +105,16 @@ class Model:
         InputError
             Unreadable, empty or non-finite input; a text without a token.
         ProviderUnavailable
-            The file needs PyAV or Pillow, which is not installed.
+            The file needs PyAV, Pillow or MNE, which is not installed.
         """
         if self._steps is not None:
             return self._along(self._steps, raw)
         start = perf_counter()
         features, decode_ms = self._features(raw)
         preprocessed = perf_counter()
-        arrays = self.engine.run([features[None]])
-        done = perf_counter()
-        outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
-        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
-        end = perf_counter()
-        timing = Timing(
-            decode_input=decode_ms,
-            preprocess=(preprocessed - start) * 1e3 - decode_ms,
-            engine=(done - preprocessed) * 1e3,
-            decode=(end - done) * 1e3,
-            total=(end - start) * 1e3,
-        )
-        return self._prediction(raw, answer, heads, outputs, timing)
+        return self._answered(raw, features, decode_ms, (preprocessed - start) * 1e3 - decode_ms)
 
-    def batch(self, raws: Sequence[Raw]) -> list[Prediction]:
+    def batch(self, raws: Sequence[Given]) -> list[Prediction]:
         """Predict several inputs, as many at a time as the bundle's tuning chose, else as the engine's profile allows.
 
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
@@ -158,9 +144,12 @@ class Model:
         return [prediction for prediction in predictions if prediction is not None]
 
     def stream(
-        self, chunks: Iterable[NDArray[Any]], *, rate: int | None = None, hop: float = 0.5
+        self, chunks: Iterable[NDArray[Any] | Recording], *, rate: int | None = None, hop: float | None = None
     ) -> Iterator[Prediction]:
         """Predict sliding windows of a live signal.
+
+        EEG: windows and hop are those of the pipeline, whose filters run on over all chunks, (n, channels) in the model's
+        order at its rate, or recordings. What follows is about audio.
 
         A window is as long as the pipeline's ``fit`` length; the first prediction comes once one window is
         full, the next ones every ``hop`` seconds. Each equals ``model((window, rate))``, whatever the
@@ -172,18 +161,13 @@ class Model:
             Samples as in ``__call__``, any lengths.
         rate : int or None
             Rate of the chunks in Hz; None means the model's own.
-        hop : float
-            Seconds between predictions.
+        hop : float or None
+            Seconds between predictions; None means 0.5, of EEG the pipeline's own, which alone it can have.
         """
-        rate = rate or self.manifest.input.rate
-        if rate is None:
-            raise InputError(f"{self.name}: give the rate of the stream")
-        window = self.pipeline.window_seconds(rate)
-        if window is None:
-            raise InputError(f"{self.name}: its pipeline fixes no window length, so it cannot stream")
-        for samples, start, end in AudioWindows(rate, window, hop).cut(chunks):
-            prediction = self((samples, rate))
-            yield replace(prediction, start=start, end=end)
+        for window in self.front.modality.windows(self.front, chunks, rate, hop):
+            features = self._checked(window.features)
+            prediction = self._answered("", features, window.decode_ms, window.preprocess_ms)
+            yield replace(prediction, start=window.start, end=window.end)
 
     def selftest(self) -> SelftestReport:
         """Run the bundle's golden raw inputs and compare every engine output with the reference's."""
@@ -196,18 +180,11 @@ class Model:
         tolerance = self.manifest.golden.tolerance
         return SelftestReport(tuple(errors), tolerance, all(error <= tolerance for error in errors))
 
-    def _golden(self, case: Mapping[str, Any]) -> Raw:
-        if self.manifest.input.modality == "text":
-            return str(case["input"].tobytes().decode())
-        if self.manifest.input.modality == "video":
-            sound = of_samples(case["sound"], case["sound_rate"]) if "sound" in case else None
-            return Film(sound, of_frames(case["input"], case["rate"]))
-        if self.manifest.input.modality == "image":
-            pixels: NDArray[np.uint8] = case["input"]
-            return pixels
-        return case["input"], case["rate"]
+    def _golden(self, case: Mapping[str, Any]) -> Given:
+        sound = Raw(case["sound"], case["sound_rate"]) if "sound" in case else None
+        return self.front.modality.given(Raw(case["input"], case["rate"], sound))
 
-    def features(self, raw: Raw) -> NDArray[Any]:
+    def features(self, raw: Given) -> NDArray[Any]:
         """What the pipeline hands to the engine for ``raw``, without the batch dimension."""
         return self._features(raw)[0]
 
@@ -223,30 +200,16 @@ class Model:
         """Memory figures that the engine knows, in bytes."""
         return self.engine.memory()
 
-    def _features(self, raw: Raw) -> tuple[NDArray[Any], float]:
-        if self.manifest.input.modality == "text":
-            start = perf_counter()
-            text = self._text(raw)
-            decode_ms = (perf_counter() - start) * 1e3
-            features = self.pipeline.run(text)
-            if self._numbered and not (features.size and features[0]):
-                raise InputError(
-                    f"{self.name}: the text has no token to judge by; give at least one word, mark or emoji"
-                )
-        elif self.manifest.input.modality == "image":
-            start = perf_counter()
-            pixels = read_pixels(raw)
-            decode_ms = (perf_counter() - start) * 1e3
-            features = self.pipeline.run(pixels)
-        elif isinstance(raw, (str, os.PathLike)):
-            features, timing = self.pipeline.run_file(raw)
-            decode_ms = timing["decode"]
-        elif isinstance(raw, tuple) and len(raw) == 2:
-            features, decode_ms = self.pipeline.run(*raw), 0.0
-        else:
-            raise InputError(
-                f"{self.name}: input is {type(raw).__name__}; give a file path, or a tuple (samples, rate)"
-            )
+    def _features(self, raw: Given) -> tuple[NDArray[Any], float]:
+        features, decode_ms = self.front.features(raw)
+        return self._checked(features), decode_ms
+
+    def _checked(self, found: Features) -> NDArray[Any]:
+        """The features of the one engine input, if the engine takes them."""
+        reason = self.front.modality.unfit(self.front, found)
+        if reason is not None:
+            raise InputError(f"{self.name}: {reason}")
+        features = found[0]
         for have, want in zip(features.shape, self._feature_shape, strict=True):
             if isinstance(want, int) and have != want:
                 raise InputError(
@@ -259,11 +222,29 @@ class Model:
                     raise InputError(
                         f"{self.name}: the input is too {long}: it gives {have} {want}, the engine takes {low} to {high}"
                     )
-        return features, decode_ms
+        return features
 
-    def _along(self, steps: StepRunner, raw: Raw) -> Prediction:
+    def _answered(
+        self, raw: Given, features: NDArray[Any], decode_ms: float, preprocess_ms: float
+    ) -> Prediction:
         start = perf_counter()
-        outputs, seconds = steps.run(self._film(steps, raw))
+        arrays = self.engine.run([features[None]])
+        done = perf_counter()
+        outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
+        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
+        end = perf_counter()
+        timing = Timing(
+            decode_input=decode_ms,
+            preprocess=preprocess_ms,
+            engine=(done - start) * 1e3,
+            decode=(end - done) * 1e3,
+            total=decode_ms + preprocess_ms + (end - start) * 1e3,
+        )
+        return self._prediction(raw, answer, heads, outputs, timing)
+
+    def _along(self, steps: StepRunner, raw: Given) -> Prediction:
+        start = perf_counter()
+        outputs, seconds = steps.run(film_of(self.front, raw))
         done = perf_counter()
         answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
         end = perf_counter()
@@ -277,36 +258,9 @@ class Model:
         )
         return self._prediction(raw, answer, heads, outputs, timing)
 
-    def _film(self, steps: StepRunner, raw: Raw) -> Film:
-        if isinstance(raw, Film):
-            return raw
-        if isinstance(raw, (str, os.PathLike)):
-            rate = self.manifest.input.rate or 1
-            return Film(
-                open_sound(raw) if "sound" in steps.sources else None,
-                open_pictures(raw, rate) if "pictures" in steps.sources else None,
-            )
-        if isinstance(raw, tuple) and len(raw) == 2:
-            return Film(of_samples(*raw))
-        raise InputError(
-            f"{self.name}: input is {type(raw).__name__}; give a file path, a tuple (samples, rate), or a Film"
-        )
-
-    def _text(self, raw: Raw) -> str:
-        if isinstance(raw, str):
-            return raw
-        if not isinstance(raw, os.PathLike):
-            raise InputError(
-                f"{self.name}: input is {type(raw).__name__}; give a text (str), or a file's Path"
-            )
-        try:
-            return Path(raw).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{raw}: not a readable UTF-8 text: {error}") from error
-
     def _prediction(
         self,
-        raw: Raw,
+        raw: Given,
         answer: Answer,
         heads: Mapping[str, Answer],
         outputs: Mapping[str, NDArray[np.generic]],
@@ -325,19 +279,19 @@ class Model:
         )
 
     def _attention(
-        self, raw: Raw, outputs: Mapping[str, NDArray[np.generic]]
+        self, raw: Given, outputs: Mapping[str, NDArray[np.generic]]
     ) -> tuple[tuple[str, float], ...]:
         name = attention_output(self.manifest.decode)
         if name is None:
             return ()
         weights: list[float] = outputs[name].ravel().tolist()
-        return tuple(zip(self.pipeline.tokens(self._text(raw)), weights, strict=False))
+        return tuple(zip(self.pipeline.tokens(read_text(raw, self.name)), weights, strict=False))
 
     def _flush(
         self,
         group: list[tuple[int, NDArray[Any], float, float]],
         predictions: list[Prediction | None],
-        raws: Sequence[Raw],
+        raws: Sequence[Given],
     ) -> None:
         start = perf_counter()
         arrays = self.engine.run([np.stack([features for _, features, _, _ in group])])
@@ -401,4 +355,4 @@ def _max_error(found: NDArray[np.generic], expected: NDArray[np.generic]) -> flo
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-__all__ = ["Model", "Raw", "SelftestReport", "load"]
+__all__ = ["Given", "Model", "SelftestReport", "load"]

@@ -32,7 +32,7 @@ class AudioWindows:
         self.window = round(window * rate)
         self.hop = round(hop * rate)
 
-    def cut(self, chunks: Iterable[NDArray[Any]]) -> Iterator[tuple[NDArray[Any], float, float]]:
+    def cut(self, chunks: Iterable[Any]) -> Iterator[tuple[NDArray[Any], float, float]]:
         """Yield (samples, start second, end second); samples are valid until the next step."""
         buffer: NDArray[Any] | None = None
         filled = 0  # samples held in the buffer

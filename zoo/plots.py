@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 #: Points of a curve that are drawn at most; a longer one is thinned out, each point the mean of its steps.
 _POINTS = 4000
+#: Windows that a strip of topomaps shows at most.
+STRIP = 12
 
 
 def draw_curves(
@@ -47,6 +49,63 @@ def draw_curves(
         axis.axhline((low + high) / 2, color="0.5", linewidth=0.5)
         axis.set_ylabel(name)
     axes[-1].set_xlabel("seconds")
+    figure.suptitle(title)
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def draw_topomaps(
+    maps: NDArray[np.float32], bands: Sequence[str], captions: Sequence[str], *, title: str
+) -> bytes:
+    """A strip of topomaps: a column for each window, a row for each band, the nose up.
+
+    Parameters
+    ----------
+    maps : float32, shape (windows, bands, size, size)
+        0 outside the head. Each band has a colour scale of its own, from its lowest to its highest value drawn.
+    bands, captions : sequence of str
+        Names of the rows, and what stands above the columns.
+    title : str
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle, Polygon
+
+    columns, rows, size, _ = maps.shape
+    figure = Figure(figsize=(1.1 * columns + 1.8, 1.15 * rows + 1.0), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    edge = 1 - 1 / size
+    centres = np.linspace(-edge, edge, size)
+    head = np.hypot(*np.meshgrid(centres, centres)) <= 1
+    for row, band in enumerate(bands):
+        inside = maps[:, row][:, head]
+        low, high = float(inside.min()), float(inside.max())
+        for column, caption in enumerate(captions):
+            axis = axes[row, column]
+            axis.axis("off")
+            shown = axis.imshow(
+                np.where(head, maps[column, row], np.nan),
+                extent=(-1, 1, -1, 1),
+                vmin=low,
+                vmax=high,
+                cmap="RdBu_r",
+                interpolation="bilinear",
+            )
+            axis.add_patch(Polygon([(-0.12, 0.99), (0, 1.14), (0.12, 0.99)], fill=False, clip_on=False))
+            axis.add_patch(Circle((0, 0), 1, fill=False, clip_on=False))
+            axis.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.17))
+            if row == 0:
+                axis.set_title(caption, fontsize=8)
+            if column == 0:
+                axis.text(-1.25, 0, band, ha="right", va="center", fontsize=8)
+        figure.colorbar(shown, ax=axes[row, :].tolist(), fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
     figure.suptitle(title)
     stream = io.BytesIO()
     FigureCanvasAgg(figure)

@@ -56,7 +56,7 @@ class RawInput(Spec, frozen=True):
     """What the user hands in, before the pipeline.
 
     ``rate`` is the rate (Hz) that the model was made for; other rates are resampled by the pipeline.
-    ``range`` is that of float samples or pixels.
+    ``range`` is that of float samples or pixels. ``names``: of EEG, the electrodes in the order of the columns.
     """
 
     modality: Literal["audio", "image", "video", "eeg", "text"]
@@ -66,6 +66,7 @@ class RawInput(Spec, frozen=True):
     shape: tuple[Dim, ...] = ()
     dtype: DType = "float32"
     range: tuple[float, float] = (-1.0, 1.0)
+    names: tuple[str, ...] = ()
 
 
 class Softmax(Spec, frozen=True, tag_field="type", tag="softmax"):

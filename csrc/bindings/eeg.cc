@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/common.h"
+#include "zoo/rows.h"
 
 namespace zoo::python {
 namespace {
@@ -46,6 +47,22 @@ void BindEeg(nb::module_& m) {
       nb::sig("def filter_coefficients(rate: float, kind: int, design: int, freqs: Sequence[float], order: int, q: float, "
               "taps: int, window: int) -> numpy.typing.NDArray[numpy.float64]"),
       "Sections [n, 6] or taps [n, 1] of a filter; kind, design and window are indices into the op's choices.");
+  m.def(
+      "parse_rows",
+      [](const nb::bytes& text, int64_t columns, const std::vector<int64_t>& wanted, const std::string& separator, int64_t first_line) {
+        RowsOptions o;
+        o.columns = columns;
+        o.wanted = wanted;
+        if (separator.size() != 1 || wanted.empty()) Check(InvalidArgument("rows: separator must be one character, and a column be wanted"));
+        o.separator = separator[0];
+        o.first_line = first_line;
+        const std::vector<double> values = Take(ParseRows(text.c_str(), text.size(), o));
+        return Matrix(values, static_cast<int64_t>(wanted.size()));
+      },
+      nb::arg("text"), nb::arg("columns"), nb::arg("wanted"), nb::arg("separator") = ",", nb::arg("first_line") = 1,
+      nb::sig("def parse_rows(text: bytes, columns: int, wanted: Sequence[int], separator: str = ',', first_line: int = 1) -> "
+              "numpy.typing.NDArray[numpy.float64]"),
+      "The wanted columns, float64 [rows, len(wanted)], of lines of numbers.");
 }
 
 }  // namespace zoo::python

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // EEG ops of the pipeline: one table with their parameters, one adapter class each.
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -183,6 +184,38 @@ class DemeanOp final : public Op {
 
 Result<std::unique_ptr<Op>> MakeDemean(const Params&, const OpContext& c) { return std::unique_ptr<Op>(new DemeanOp(c.input)); }
 
+class DespikeOp final : public Op {
+ public:
+  DespikeOp(double limit, PortType in) : limit_(limit), in_(std::move(in)) {}
+  PortType output() const override { return in_; }
+  Status Infer(const Extent& in, Extent* out) const override {
+    *out = in;
+    return Status::Ok();
+  }
+  bool ranged() const override { return true; }
+  bool streams() const override { return true; }
+  Range Needed(const Extent& in, Range out) const override {
+    // the three rows at either end look at each other
+    return {std::max<int64_t>(0, std::min(out.begin - 1, in.dim[0] - 3)), std::min(in.dim[0], std::max<int64_t>(out.end + 1, 3))};
+  }
+  int64_t Ready(const Extent&, int64_t rows) const override { return rows < 3 ? 0 : rows - 1; }
+  Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
+    Despike(in.as<double>(), in.range, in.extent.dim[0], in.extent.row(), limit_, rows, static_cast<double*>(out));
+    return Status::Ok();
+  }
+
+ private:
+  double limit_;
+  PortType in_;
+};
+
+Result<std::unique_ptr<Op>> MakeDespike(const Params& p, const OpContext& c) {
+  DespikeOptions o;
+  o.limit = p.Float("limit");
+  ZOO_RETURN_IF_ERROR(o.Validate());
+  return std::unique_ptr<Op>(new DespikeOp(o.limit, c.input));
+}
+
 // ------------------------------------------------------------------------------------------------------- bandpower
 
 class BandPowerOp final : public Op {
@@ -261,6 +294,10 @@ class TopomapOp final : public Op {
     return {PortKind::kTensor, 0, shape};
   }
   Status Infer(const Extent& in, Extent* out) const override {
+    if (in.dim[in.rank - 1] != core_.channels()) {
+      return InvalidSignal("topomap: positions has " + std::to_string(core_.channels()) + " electrodes, the input has " +
+                           std::to_string(in.dim[in.rank - 1]) + " channels");
+    }
     *out = in;
     out->rank = in.rank + 1;
     out->dim[in.rank - 1] = out->dim[in.rank] = core_.options().size;
@@ -293,8 +330,7 @@ Result<std::unique_ptr<Op>> MakeTopomap(const Params& p, const OpContext& c) {
   auto core = Topomap::Create(o, c.isa);
   if (!core.ok()) return core.status();
   const int64_t channels = c.input.shape[rank - 1];
-  if (channels < 0) return InvalidPipeline("the number of channels must be fixed: give the pipeline the shape (-1, " + std::to_string(core.value().channels()) + ")");
-  if (channels != core.value().channels()) {
+  if (channels >= 0 && channels != core.value().channels()) {
     return InvalidPipeline("positions has " + std::to_string(core.value().channels()) + " electrodes, the input has " + std::to_string(channels) + " channels");
   }
   return std::unique_ptr<Op>(new TopomapOp(std::move(core.value()), c.input));
@@ -318,6 +354,8 @@ const std::vector<OpSpec>& EegOpSpecs() {
           {"initial", ParamType::kChoice, S("zero"), false, 0, 0, {"zero", "steady"}, "causal: what came before, nothing or the first sample for ever"},
           {"pad", ParamType::kChoice, S("odd"), false, 0, 0, {"odd", "even", "constant", "none"}, "zero phase: how the signal goes on beyond its ends"}}, MakeFilter},
         {"demean", eeg, eeg, "subtracts each channel's mean over the recording", {}, MakeDemean},
+        {"despike", eeg, eeg, "a single sample far from its neighbours takes the median of the three",
+         {{"limit", ParamType::kFloat, F(200.0), false, 1e-9, 1e12, {}, "distance from that median, in the unit of the signal"}}, MakeDespike},
         {"bandpower", eeg, tensor, "power of frequency bands in windows, [windows, bands, channels]",
          {{"bands", ParamType::kFloatList, std::vector<double>{4, 8, 8, 14, 14, 31, 31, 45}, false, 0, 0, {}, "Hz: low and high edge of each band"},
           {"window_length", ParamType::kInt, I(128), false, 2, kIntMax, {}, "samples of a window"},

@@ -36,7 +36,7 @@ def test_selftest_passes(model: zoo.Model) -> None:
 def test_selftest_notices_a_wrong_pipeline(model: zoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     original = model.pipeline.run
     monkeypatch.setattr(
-        model, "pipeline", type("Off", (), {"run": staticmethod(lambda x, r: original(x, r) + 1)})()
+        model.front, "pipeline", type("Off", (), {"run": staticmethod(lambda x, r: original(x, r) + 1)})()
     )
     assert not model.selftest().passed
 

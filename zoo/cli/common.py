@@ -36,6 +36,13 @@ smooth_option = click.option(
     help="Length of the moving mean of curves, in place of the model's own.",
 )
 
+rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HZ",
+    help="Rate of EEG files that do not say theirs (CSV, ARFF).",
+)
+
 #: Called with (stage, done, total); total 0 means unknown.
 Progress = Callable[[str, int, int], None]
 

@@ -17,12 +17,20 @@ import click
 
 from zoo.cli import faces as photos
 from zoo.cli import similar
-from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option
+from zoo.cli.common import (
+    emit_json,
+    emit_table,
+    json_option,
+    rate_option,
+    series_of,
+    smooth_option,
+)
 from zoo.errors import InputError
 from zoo.specs import curves
 
 if TYPE_CHECKING:
     from zoo.runtime import Model
+    from zoo.runtime.modality import Modality
     from zoo.runtime.prediction import Answer, Prediction
 
 #: Characters of a text in the table of results.
@@ -42,6 +50,7 @@ _SHOWN = 60
     type=click.FloatRange(min=0, min_open=True),
     help="Predict sliding windows, one every HOP seconds.",
 )
+@rate_option
 @click.option(
     "--csv",
     "csv_path",
@@ -59,6 +68,7 @@ def run_command(
     precision: str | None,
     threads: int | None,
     hop: float | None,
+    rate: float | None,
     csv_path: Path | None,
     smooth: float | None,
     faces: bool,
@@ -71,7 +81,8 @@ def run_command(
     With --faces, image files are photos: every face in them is found and cut out. Models that give embeddings tell how alike
     several inputs are (cosines).
 
-    Models that give curves take audio and video files of any kind and length.
+    Models that give curves take audio and video files of any kind and length. Models of EEG take CSV, ARFF, EDF, BDF and
+    EEGLAB files, and give an answer for every window.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
     probabilities. Models that weigh the tokens of a text show them, the heavier the brighter. An input that cannot be
@@ -82,6 +93,7 @@ def run_command(
     """
     import zoo
     from zoo.bundle import check_output, write_output
+    from zoo.runtime.modality import modality
     from zoo.runtime.prediction import smoothed
 
     started = time.perf_counter()
@@ -89,17 +101,19 @@ def run_command(
     load_ms = (time.perf_counter() - started) * 1e3
     results: list[dict[str, Any]] = []
     predictions: list[tuple[str, Prediction]] = []
-    modality = loaded.manifest.input.modality
-    text = modality == "text"
-    if hop and modality in ("text", "image"):
-        raise click.UsageError(f"--hop cuts audio into windows; this model takes {modality}s")
-    if not text and "-" in inputs:
-        raise click.UsageError(f"- reads texts from standard input; this model takes {modality} files")
+    kind = modality(loaded.manifest.input.modality)
+    text = kind.literal
     along = bool(curves(loaded.manifest.decode))
     if hop and along:
         raise click.UsageError(
             "--hop cuts audio into windows; this model gives a curve with steps of its own"
         )
+    if hop and not kind.hops:
+        raise click.UsageError(f"--hop cuts audio into windows; this model takes {kind.takes}")
+    if rate and not kind.windowed:
+        raise click.UsageError("--rate is for EEG files that do not say theirs")
+    if not text and "-" in inputs:
+        raise click.UsageError(f"- reads texts from standard input; this model takes {kind.files}")
     if (csv_path or smooth) and not along:
         raise click.UsageError("--csv and --smooth are for curves; this model gives none")
     if csv_path is not None:
@@ -116,7 +130,7 @@ def run_command(
             )
         try:
             for number, (name, raw, face) in enumerate(photos.inputs_of(finder, given, readable), 1):
-                for prediction in _predictions(loaded, raw, hop, text=text):
+                for prediction in _predictions(loaded, kind, raw, hop, rate):
                     if smooth is not None:
                         prediction = smoothed(prediction, loaded.manifest.decode, smooth)
                     predictions.append((name, prediction))
@@ -140,14 +154,16 @@ def run_command(
                 result["cosines"] = {name: matrix[row] for name, matrix in alike.items()}
         emit_json(results)
     elif predictions:
-        _show(loaded, predictions, load_ms, text=text, windows=hop is not None)
+        _show(loaded, predictions, load_ms, text=text, windows=hop is not None or kind.windowed)
         if alike:
             similar.show([_shortened(name) if text else name for name, _ in predictions], alike)
     if failed:
         raise click.exceptions.Exit(InputError.exit_code)
 
 
-def _predictions(loaded: Model, given: Any, hop: float | None, *, text: bool) -> Iterator[Prediction]:
+def _predictions(
+    loaded: Model, kind: Modality, given: Any, hop: float | None, rate: float | None
+) -> Iterator[Prediction]:
     """Predictions of one input.
 
     Raises
@@ -155,12 +171,13 @@ def _predictions(loaded: Model, given: Any, hop: float | None, *, text: bool) ->
     InputError
         It cannot be processed.
     """
-    if text and _readable(given) != given:
+    if kind.literal and _readable(given) != given:
         raise InputError(
             f"{loaded.name}: the text is not UTF-8: {_readable(given)[:60]!r}; convert it, with iconv for example"
         )
-    if hop:
-        yield from _windows(loaded, Path(given), hop)
+    if hop or kind.windowed:
+        chunks, chunk_rate = kind.chunks(Path(given), loaded.manifest.input, rate)
+        yield from loaded.stream(chunks, rate=chunk_rate, hop=hop)
     else:
         yield loaded(given)
 
@@ -252,19 +269,6 @@ def _weighed(prediction: Prediction) -> str:
         )
         parts.append(f"{shown} {100 * weight:.0f}")
     return "  ".join(parts)
-
-
-def _windows(model: Any, path: Path, hop: float) -> Any:
-    from zoo import ops
-
-    info = ops.audio_info(path)
-    block = 10 * info.rate
-
-    def chunks() -> Any:
-        for start in range(0, info.frames, block):
-            yield ops.read_audio(path, start=start, frames=min(block, info.frames - start))[0]
-
-    return model.stream(chunks(), rate=info.rate, hop=hop)
 
 
 def _answer(answer: Prediction | Answer) -> dict[str, Any]:

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError
+from zoo.recording import Recording
 
 if TYPE_CHECKING:
     from zoo.card import Card, DataSpec
 
 
-#: A file of the raw input, the text itself, or the pixels of an image: uint8 (h, w) or (h, w, 3).
-Source = Path | str | NDArray[np.uint8]
+#: A file of the raw input, the text itself, the pixels of an image: uint8 (h, w) or (h, w, 3), or the EEG itself.
+Source = Path | str | NDArray[np.uint8] | Recording
 #: The truth of an item: index of its class, one 0 or 1 for each label, or one number for each label.
 Truth = int | tuple[int, ...] | tuple[float, ...]
 #: That of a data set with several heads: by the head's name; a head may be missing.
@@ -86,11 +87,13 @@ class Dataset:
         return _in_words(self.labels, item.label)
 
     def source_sha256(self, item: Item) -> str:
-        """SHA-256 of an item's file (read once), text, or shape and pixels."""
+        """SHA-256 of an item's file (read once), text, shape and pixels, or EEG."""
         if isinstance(item.source, str):
             return hashlib.sha256(item.source.encode()).hexdigest()
         if isinstance(item.source, np.ndarray):
             return hashlib.sha256(f"{item.source.shape}".encode() + item.source.tobytes()).hexdigest()
+        if isinstance(item.source, Recording):
+            return item.source.sha256()
         if item.id not in self._fingerprints:
             self._fingerprints[item.id] = hashlib.sha256(item.source.read_bytes()).hexdigest()
         return self._fingerprints[item.id]

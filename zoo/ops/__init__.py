@@ -21,7 +21,7 @@ from zoo.ops.audio import (
     standardize,
     stft,
 )
-from zoo.ops.eeg import bandpower, demean, filter, filter_coefficients, project_positions, topomap
+from zoo.ops.eeg import bandpower, demean, despike, filter, filter_coefficients, project_positions, topomap
 from zoo.ops.flow import flow_dis, flow_farneback, flow_tvl1, optical_flow
 from zoo.ops.functionals import FUNCTIONAL_NAMES, functionals, sliding_functionals
 from zoo.ops.image import (
@@ -70,6 +70,7 @@ __all__ = [
     "dct",
     "deepspeech_mfcc",
     "demean",
+    "despike",
     "face_align",
     "filter",
     "filter_coefficients",

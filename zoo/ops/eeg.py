@@ -175,6 +175,34 @@ def demean(eeg: ArrayLike) -> NDArray[np.float64]:
     return run("demean", eeg, 1.0)
 
 
+def despike(eeg: ArrayLike, *, limit: float = 200.0) -> NDArray[np.float64]:
+    """Replace single samples far from both neighbours, as transmission errors are.
+
+    Parameters
+    ----------
+    eeg : float64, float32, int16 or int32, shape (n, channels) or (n,)
+    limit : float
+        A sample further than this from the median of itself and its two neighbours takes that median; in the unit of
+        `eeg`, 1e-9 to 1e12. All else stays as it is. At either end the median is that of the first
+        or last three.
+
+    Returns
+    -------
+    float64, shape (n, channels); (n, 1) for (n,)
+
+    Raises
+    ------
+    InputError
+        No samples, a NaN or Inf, a limit outside its range.
+
+    Notes
+    -----
+    Our choice: a recursive filter would ring for seconds after a spike of thousands of microvolts. On streams it is one
+    sample late, with the same bits.
+    """
+    return run("despike", eeg, 1.0, limit=limit)
+
+
 def bandpower(
     eeg: ArrayLike,
     rate: float,

@@ -31,7 +31,7 @@ from zoo.pipeline.audio import (
     Standardize,
     Stft,
 )
-from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
+from zoo.pipeline.eeg import Bandpower, Demean, Despike, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
 from zoo.pipeline.image import (
@@ -288,16 +288,24 @@ class Pipeline:
         return self._native.input_range(total, rate)
 
     def window_seconds(self, rate: int | None = None) -> float | None:
-        """Seconds of signal that one output covers: length of the first ``fit`` over its rate; None without one.
+        """Seconds of signal that one output covers: length of the first ``fit``, or of the windows of ``bandpower``, over
+        its rate; None without one.
 
-        ``rate`` is the raw input's in Hz, for pipelines that do not resample before ``fit``.
+        ``rate`` is the raw input's in Hz, for pipelines that do not resample before.
         """
         for op in self.describe():
             if op["op"] == "resample":
                 rate = op["rate"]
             elif op["op"] == "fit":
                 return op["length"] / rate if rate else None
+            elif op["op"] == "bandpower":
+                return op["window_length"] / rate if rate else None
         return None
+
+    def hop_seconds(self, rate: int) -> float | None:
+        """Seconds between the windows of ``bandpower``, of a signal at ``rate`` Hz; None without that op."""
+        hops = [op["hop_length"] / rate for op in self.describe() if op["op"] == "bandpower"]
+        return hops[0] if hops else None
 
     @property
     def isa(self) -> str:
@@ -323,6 +331,7 @@ __all__ = [
     "Dct",
     "DeepspeechMfcc",
     "Demean",
+    "Despike",
     "FaceAlign",
     "Filter",
     "Fit",

@@ -32,6 +32,12 @@ class Demean(BaseOp, frozen=True, kw_only=True, tag="demean"):
     """Subtract each channel's mean over the recording; see :func:`zoo.ops.demean`."""
 
 
+class Despike(BaseOp, frozen=True, kw_only=True, tag="despike"):
+    """A single sample far from its neighbours takes the median of the three; see :func:`zoo.ops.despike`."""
+
+    limit: Annotated[float, Meta(ge=1e-9, le=1e12)] = 200.0
+
+
 class Bandpower(BaseOp, frozen=True, kw_only=True, tag="bandpower"):
     """Power of frequency bands, [windows, bands, channels]; see :func:`zoo.ops.bandpower`."""
 
@@ -58,4 +64,4 @@ class Topomap(BaseOp, frozen=True, kw_only=True, tag="topomap"):
     spacing: Spacing | None = None
 
 
-EegOp: TypeAlias = Filter | Demean | Bandpower | Topomap
+EegOp: TypeAlias = Filter | Demean | Despike | Bandpower | Topomap

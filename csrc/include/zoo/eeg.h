@@ -91,6 +91,18 @@ class Filter {
 // x - mean of each channel over the recording. mean: scratch, a value each channel.
 void RemoveMean(Span<const double> in, int64_t channels, double* mean, Span<double> out) noexcept;
 
+// A single sample further than `limit` from the median of itself and its two neighbours takes that median: transmission errors go,
+// all else stays as it is.
+struct DespikeOptions {
+  double limit = 200;  // in the unit of the signal
+  Status Validate() const;
+};
+
+// At either end the median is that of the first or last three samples; a signal of one or two stays as it is.
+// in: rows `held` of a signal of `total`: one more than `out` on either side where there is one, and all of the first or last
+// three with the first or last one. to: out.size() * channels.
+void Despike(Span<const double> in, Range held, int64_t total, int64_t channels, double limit, Range out, double* to) noexcept;
+
 // ------------------------------------------------------------------------------------------------------- band power
 
 enum class Taper : int32_t { kHann, kHamming, kBoxcar };  // periodic

@@ -64,7 +64,7 @@ def test_a_file_and_its_pixels_give_the_same_numbers(model: zoo.Model) -> None:
 def test_selftest_notices_pixels_that_changed(model: zoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     original = model.pipeline.run
     monkeypatch.setattr(
-        model, "pipeline", type("Off", (), {"run": staticmethod(lambda x: original(255 - x))})()
+        model.front, "pipeline", type("Off", (), {"run": staticmethod(lambda x: original(255 - x))})()
     )
     assert not model.selftest().passed
 

@@ -144,6 +144,6 @@ def test_prototypes_come_with_what_they_are_made_of(tmp_path: Path) -> None:
 
 def test_the_shipped_prototypes_are_marked_synthetic() -> None:
     folder = Path(losses.__file__).parent / "prototypes"
-    found = losses.read_prototypes(folder / "synthetic_5x5.npz")
+    found = losses.read_prototypes(folder / "eye_state_5x5_synthetic.npz")
     assert found.synthetic
     assert found.vectors.shape == (25, 512)

@@ -209,7 +209,7 @@ def test_all_four_parts_of_the_loss_train(
     monkeypatch.setattr(trainer, "weights_file", lambda folder, name: file)
     parts = {
         "kd": {"teacher": "neurogaze-distill-small"},
-        "proto": {"file": "prototypes/synthetic_5x5.npz"},
+        "proto": {},
         "geo": {"start": 0.0, "end": 1.0},
     }
     found = {}

@@ -72,9 +72,9 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class PrototypeDistillation(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
-    """Proto-KD: ``file`` of prototypes in the model's folder."""
+    """Proto-KD: ``file`` of prototypes in the model's folder; the default ones are synthetic (:mod:`.prototypes`)."""
 
-    file: str
+    file: str = "prototypes/eye_state_5x5_synthetic.npz"
     weight: float = 0.12
     tau: float = 0.9
 

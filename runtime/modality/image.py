@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images: PNG and JPEG files, or pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.ops import read_image, read_pixels
+from zoo.runtime.modality.base import Features, Given, Modality, Raw
+
+if TYPE_CHECKING:
+    from zoo.runtime.modality.front import Front
+    from zoo.specs import RawInput
+
+
+class Image(Modality):
+    """Pixels uint8, (height, width) for grey or (height, width, 3) for RGB."""
+
+    takes, files = "images", "image files"
+
+    def features(self, front: Front, given: Given) -> tuple[Features, float]:
+        start = perf_counter()
+        pixels = read_pixels(given)
+        decode_ms = (perf_counter() - start) * 1e3
+        return (front.pipeline.run(pixels),), decode_ms
+
+    def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
+        return Raw(read_image(path), 0)
+
+    def given(self, raw: Raw) -> Given:
+        return raw.samples
+
+    def altered(self, raw: Raw, step: int) -> Raw:
+        """Cut, mirrored and darkened."""
+        height, width = raw.samples.shape[:2]
+        top, left = (step * 7919) % max(1, height // 4), (step * 104729) % max(1, width // 4)
+        part = raw.samples[top:, left:]
+        if step % 2:
+            part = part[:, ::-1]
+        level = 1 - (step % 7) / 14
+        return Raw(np.rint(part * level).astype(np.uint8), 0)
