@@ -20,7 +20,7 @@ from zoo.models.neurogaze_distill.model import build  # noqa: E402
         ({"arch": "resnet50", "classes": 8}, 23_524_424, 2048),
         # The 3x3 stem has 64 * 3 * (49 - 9) fewer.
         ({"arch": "resnet18", "classes": 8, "stem": "3x3"}, 11_180_616 - 7680, 512),
-        ({"arch": "small", "classes": 8}, 1_434_072, 512),
+        ({"arch": "resnet18", "classes": 8, "stem": "3x3", "base": 28}, 2_142_372, 224),
     ],
 )
 def test_the_sheets_numbers_of_parameters(config: dict, parameters: int, width: int) -> None:
@@ -117,7 +117,8 @@ def test_a_basic_block_is_two_convolutions_beside_a_shortcut() -> None:
     [
         {"arch": "resnet18"},
         {"arch": "resnet34", "classes": 8},
-        {"arch": "small", "classes": 8, "stem": "3x3"},
+        {"arch": "resnet18", "classes": 8, "base": 2},
+        {"arch": "resnet18", "classes": 8, "base": True},
         {"arch": "resnet18", "classes": 8, "stem": "5x5"},
         {"arch": "resnet18", "classes": True},
         {"arch": "resnet18", "classes": 8, "dropout": 1.0},

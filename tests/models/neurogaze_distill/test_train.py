@@ -21,7 +21,7 @@ from safetensors.numpy import load_file  # noqa: E402
 
 from zoo import registry  # noqa: E402
 from zoo.models.neurogaze_distill import train as trainer  # noqa: E402
-from zoo.models.neurogaze_distill.model import Student  # noqa: E402
+from zoo.models.neurogaze_distill.model import Student, build  # noqa: E402
 from zoo.models.neurogaze_distill.train import Augment, Recipe, rate, training_corpus, views  # noqa: E402
 
 STILL = Augment(flip=False, rotate_deg=0, scale=(1, 1), shift=0, brightness=0, contrast=0)
@@ -213,11 +213,26 @@ def test_all_four_parts_of_the_loss_train(
         "geo": {"start": 0.0, "end": 1.0},
     }
     found = {}
-    for name, chosen in {"ce": {}, "kd": {"kd": parts["kd"]}, "full": parts}.items():
+    still = {"kd": {**parts["kd"], "sees": "face"}}
+    for name, chosen in {"ce": {}, "kd": {"kd": parts["kd"]}, "still": still, "full": parts}.items():
         report = trainer.train(variant(epochs=2, **chosen), data=data, out=tmp_path / name)
         found[name] = json.loads((tmp_path / name / report.result).read_text())["losses"]
     assert found["ce"][0] < found["kd"][0] < found["full"][0]  # each part adds to the loss
-    assert len(set(map(tuple, found.values()))) == 3
+    assert found["ce"][0] < found["still"][0]
+    assert len(set(map(tuple, found.values()))) == 4
+
+
+def test_a_teacher_is_heard_on_a_face_and_its_mirror_image(data: Path) -> None:
+    torch.manual_seed(5)
+    net = build(VARIANT.config).eval()
+    pipeline = Pipeline(VARIANT.pipeline)
+    faces = ferplus.faces(data, "train").images[:3]
+    found = trainer.taught(net, pipeline, faces)
+    both = np.stack([pipeline.run(image) for face in faces for image in (face, face[:, ::-1].copy())])
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(both))[0].reshape(3, 2, -1).mean(dim=1)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    assert not np.allclose(found, trainer.taught(net, pipeline, faces[:, ::-1, ::-1].copy()), atol=1e-3)
 
 
 def test_what_cannot_be_trained_is_told(data: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The students: ResNet-18 and ResNet-50 of the sheet, and a small one of inverted residuals (fact sheet 09).
+"""The students: ResNet-18 and ResNet-50 of the sheet, and narrow ones of the same kind (fact sheet 09).
 
 Parameters of the ResNets are named as torchvision's. Besides the classes every net gives the pooled features f(x).
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from zoo.errors import ZooError
 
-_KEYS = frozenset({"arch", "classes", "stem", "dropout"})
+_KEYS = frozenset({"arch", "classes", "stem", "dropout", "base"})
 
 
 class BasicBlock(nn.Module):
@@ -155,71 +155,11 @@ class ResNet(Student):
         return x.mean(dim=(2, 3))
 
 
-class InvertedResidual(nn.Module):
-    """1x1 that widens, 3x3 on each channel, 1x1 that narrows; a shortcut where the shape stays."""
-
-    def __init__(self, before: int, after: int, stride: int, widen: int) -> None:
-        super().__init__()
-        inner = before * widen
-        parts: list[nn.Module] = []
-        if widen > 1:
-            parts += [nn.Conv2d(before, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
-        parts += [
-            nn.Conv2d(inner, inner, 3, stride, 1, groups=inner, bias=False),
-            nn.BatchNorm2d(inner),
-            nn.ReLU(),
-            nn.Conv2d(inner, after, 1, bias=False),
-            nn.BatchNorm2d(after),
-        ]
-        self.body = nn.Sequential(*parts)
-        self.keeps = stride == 1 and before == after
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``x`` (B, before, H, W) to (B, after, H / stride, W / stride)."""
-        y: Tensor = self.body(x)
-        return x + y if self.keeps else y
-
-
-#: Stages of the small student: factor of widening, channels, blocks, stride of the first one.
-_SMALL = ((1, 16, 1, 1), (4, 24, 2, 1), (4, 40, 3, 2), (4, 80, 4, 2), (4, 112, 3, 1), (6, 160, 3, 2))
-
-#: Its features: as wide as ResNet-18's, and as the EEG prototypes.
-_SMALL_WIDTH = 512
-
-
-class SmallStudent(Student):
-    """MobileNetV2's building blocks for faces of 48 pixels: fewer strides, fewer layers; features of 512."""
-
-    def __init__(self, classes: int, *, dropout: float = 0.0) -> None:
-        super().__init__()
-        parts: list[nn.Module] = [nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
-        before = 32
-        for widen, width, count, stride in _SMALL:
-            for i in range(count):
-                parts.append(InvertedResidual(before, width, stride if i == 0 else 1, widen))
-                before = width
-        parts += [
-            nn.Conv2d(before, _SMALL_WIDTH, 1, bias=False),
-            nn.BatchNorm2d(_SMALL_WIDTH),
-            nn.ReLU(),
-        ]
-        self.body = nn.Sequential(*parts)
-        self._head(_SMALL_WIDTH, classes, dropout)
-        _start(self)
-
-    def features(self, image: Tensor) -> Tensor:
-        """Pooled features (B, 512) of ``image`` (B, 3, H, W)."""
-        x: Tensor = self.body(image)
-        return x.mean(dim=(2, 3))
-
-
 def _start(net: nn.Module) -> None:
     """Fresh weights: He's normal ones for the convolutions, by their outputs; the last norm of a block starts at 0."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            # PyTorch's own kaiming_normal_ forgets the groups, and the signal of untrained depthwise layers would vanish.
-            fan = module.weight[0, 0].numel() * module.out_channels // module.groups
-            nn.init.normal_(module.weight, std=(2 / fan) ** 0.5)
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     for module in net.modules():
         if isinstance(module, BasicBlock):
             nn.init.zeros_(module.bn2.weight)
@@ -230,8 +170,8 @@ def _start(net: nn.Module) -> None:
 def build(config: Mapping[str, object]) -> Student:
     """The network for a card's ``config``.
 
-    Keys: ``arch`` (resnet18, resnet50 or small) and ``classes``; ``stem`` (7x7 or 3x3, of the ResNets) and ``dropout``
-    may be given.
+    Keys: ``arch`` (resnet18 or resnet50) and ``classes``; ``stem`` (7x7 or 3x3), ``dropout`` and ``base`` (channels of the
+    stem, 64 where it is not given) may be given.
 
     Raises
     ------
@@ -239,25 +179,24 @@ def build(config: Mapping[str, object]) -> Student:
         An unknown key or value, or a required one is missing.
     """
     arch, classes = config.get("arch"), config.get("classes")
-    stem, dropout = config.get("stem", "7x7"), config.get("dropout", 0.0)
+    stem, dropout, base = config.get("stem", "7x7"), config.get("dropout", 0.0), config.get("base", 64)
     if (
         set(config) - _KEYS
-        or arch not in ("resnet18", "resnet50", "small")
-        or (arch == "small" and "stem" in config)
+        or arch not in ("resnet18", "resnet50")
         or not isinstance(classes, int)
         or isinstance(classes, bool)
         or classes < 2
+        or not isinstance(base, int)
+        or isinstance(base, bool)
+        or not 4 <= base <= 256
         or stem not in ("7x7", "3x3")
         or isinstance(dropout, bool)
         or not isinstance(dropout, (int, float))
         or not 0 <= dropout < 1
     ):
         raise ZooError(
-            f"neurogaze_distill: config is {dict(config)}; it needs arch (resnet18, resnet50 or small) and classes >= 2, "
-            "and may have dropout in [0, 1) and, of a resnet, stem (7x7 or 3x3)"
+            f"neurogaze_distill: config is {dict(config)}; it needs arch (resnet18 or resnet50) and classes >= 2, "
+            "and may have dropout in [0, 1), stem (7x7 or 3x3) and base (4 to 256)"
         )
-    if arch == "small":
-        return SmallStudent(classes, dropout=float(dropout))
-    if arch == "resnet50":
-        return ResNet(Bottleneck, (3, 4, 6, 3), classes, stem=str(stem), dropout=float(dropout))
-    return ResNet(BasicBlock, (2, 2, 2, 2), classes, stem=str(stem), dropout=float(dropout))
+    block, counts = (Bottleneck, (3, 4, 6, 3)) if arch == "resnet50" else (BasicBlock, (2, 2, 2, 2))
+    return ResNet(block, counts, classes, stem=str(stem), dropout=float(dropout), base=base)

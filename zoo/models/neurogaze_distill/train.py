@@ -61,12 +61,17 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """KD: ``teacher`` is the variant whose logits are learned, with its own weights of the folder."""
+    """KD: ``teacher`` is the variant whose logits are learned, with its own weights of the folder.
+
+    ``sees``: the ``view`` that the student sees, or the ``face`` and its mirror image as they are, once for all epochs:
+    cheaper by most of a step where the teacher is many times the student's size (our choice).
+    """
 
     teacher: str
     weight: float = 0.3
     temperature: float = 5.0
     mode: Literal["mse", "kl"] = "mse"
+    sees: Literal["view", "face"] = "view"
 
 
 class PrototypeDistillation(
@@ -281,11 +286,13 @@ class Objective:
         Of all faces: the class weights come from them.
     folder : Path
         Holds the prototypes.
-    teacher : Student or None
-        Needed with ``recipe.kd``; never trained.
+    teacher : Student or float32, shape (n, classes), or None
+        Needed with ``recipe.kd``: the net, never trained, or its logits of all faces.
     """
 
-    def __init__(self, recipe: Recipe, targets: Tensor, folder: Path, teacher: Student | None) -> None:
+    def __init__(
+        self, recipe: Recipe, targets: Tensor, folder: Path, teacher: Student | Tensor | None
+    ) -> None:
         self.recipe, self.teacher = recipe, teacher
         self.weights = (
             torch.from_numpy(losses.class_weights(targets.numpy(), recipe.class_power))
@@ -311,15 +318,21 @@ class Objective:
         projection: nn.Linear | None,
         targets: Tensor,
         labels: Tensor,
+        rows: Tensor,
         epoch: float,
     ) -> Tensor:
-        """Loss of a batch, of float32 logits and features; ``epoch`` counts from 0, with its fraction done."""
+        """Loss of a batch, of float32 logits and features of the faces ``rows``; ``epoch`` counts from 0, with its
+        fraction done.
+        """
         recipe = self.recipe
         loss = losses.classification(logits, targets, smoothing=recipe.label_smoothing, weights=self.weights)
         if recipe.kd is not None:
             assert self.teacher is not None
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                wanted = self.teacher(image)[0].float()
+            if isinstance(self.teacher, Tensor):
+                wanted = self.teacher[rows]
+            else:
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                    wanted = self.teacher(image)[0].float()
             loss = loss + recipe.kd.weight * losses.distillation(
                 logits, wanted, temperature=recipe.kd.temperature, mode=recipe.kd.mode
             )
@@ -421,6 +434,14 @@ def outputs(
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
+def taught(net: Student, pipeline: Pipeline, images: NDArray[np.uint8], *, bfloat16: bool = False) -> F32:
+    """Logits (n, classes) of faces (n, H, W): the mean over each face and its mirror image."""
+    both = (images, np.ascontiguousarray(images[:, :, ::-1]))
+    seen = [outputs(net, pipeline, faces, bfloat16=bfloat16)[0] for faces in both]
+    mean: F32 = (seen[0] + seen[1]) * np.float32(0.5)
+    return mean
+
+
 # ---- zoo train -----------------------------------------------------------------------------------------------------
 
 
@@ -503,7 +524,12 @@ def _train(
     faces = ferplus.faces(data, "train")
     corpus = training_corpus(faces, recipe)
     jury = Jury(data)
-    teacher = None if recipe.kd is None else trained(recipe.kd.teacher, folder, build)
+    teacher: Student | Tensor | None = None
+    if recipe.kd is not None:
+        teacher = trained(recipe.kd.teacher, folder, build)
+        if recipe.kd.sees == "face":
+            faces_seen = corpus.images[:, 0].numpy()
+            teacher = torch.from_numpy(taught(teacher, pipeline, faces_seen, bfloat16=recipe.bfloat16))
     torch.manual_seed(recipe.seed)
     net = channels_last(build(variant.config))
     width = net.fc.in_features
@@ -532,6 +558,7 @@ def _train(
             projection,
             corpus.targets[rows],
             corpus.labels[rows],
+            rows,
             epoch,
         )
 
