@@ -13,7 +13,6 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.bundle import Manifest
     from zoo.faces import Face, FaceFinder
-    from zoo.runtime.model import Raw
 
 faces_option = click.option(
     "--faces",
@@ -43,7 +42,7 @@ def finder_for(manifest: Manifest, wanted: bool) -> FaceFinder | None:
     return FaceFinder()
 
 
-def inputs_of(finder: FaceFinder | None, given: Any, shown: str) -> Iterator[tuple[str, Raw, Face | None]]:
+def inputs_of(finder: FaceFinder | None, given: Any, shown: str) -> Iterator[tuple[str, Any, Face | None]]:
     """What is run for one argument: itself, or each face of the photo; with a name for people.
 
     Raises

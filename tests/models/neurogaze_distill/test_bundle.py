@@ -55,7 +55,7 @@ def test_a_file_and_its_pixels_give_the_same_numbers(model: zoo.Model) -> None:
         assert set(from_file.scores) == set(ferplus.LABELS)
         assert from_file.label == max(from_file.scores, key=lambda name: from_file.scores[name])
         assert from_file.timing.decode_input > 0
-        assert from_file.outputs["embedding"].shape == (512,)
+        assert from_file.outputs["embedding"].shape == (224,)
     together = model.batch([str(path) for path in GOLDEN])
     for path, found in zip(GOLDEN, together, strict=True):
         assert found.outputs["logits"] == pytest.approx(model(path).outputs["logits"], abs=1e-4)
