@@ -124,6 +124,16 @@ def test_a_single_file_is_a_split_of_its_own(tmp_path: Path) -> None:
     assert ferplus.read(write_npz(tmp_path / "ferplus_test.npz", images=images)).fingerprint() != before
 
 
+def test_of_a_model_with_heads_the_classes_belong_to_one(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "ferplus_test.npz")
+    dataset = ferplus.read(path, head="expression")
+    assert (dataset.labels, dataset.heads) == (("expression",), {"expression": ferplus.LABELS})
+    assert [item.label for item in dataset.items] == [{"expression": label} for label in (1, 6, 7)]
+    plain = ferplus.read(path)
+    assert [item.label for item in dataset.head("expression").items] == [item.label for item in plain.items]
+    assert dataset.truth(dataset.items[0]) == "expression: happiness"
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
