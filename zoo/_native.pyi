@@ -41,6 +41,9 @@ def filter_coefficients(rate: float, kind: int, design: int, freqs: Sequence[flo
     Sections [n, 6] or taps [n, 1] of a filter; kind, design and window are indices into the op's choices.
     """
 
+def parse_rows(text: bytes, columns: int, wanted: Sequence[int], separator: str = ',', first_line: int = 1) -> numpy.typing.NDArray[numpy.float64]:
+    """The wanted columns, float64 [rows, len(wanted)], of lines of numbers."""
+
 def op_specs() -> list[dict[str, Any]]:
     """The table of ops that pipelines are validated with."""
 

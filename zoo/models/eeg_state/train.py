@@ -37,7 +37,6 @@ from zoo.crossval import (
     Trained,
     TrainReport,
     check_protocol,
-    read_recipe,
     run_folds,
     splits,
     write_report,
@@ -47,6 +46,7 @@ from zoo.data.eye_state import CHANNELS
 from zoo.data.trials import Trial
 from zoo.errors import DataError, InputError, ZooError
 from zoo.models.eeg_state.model import TopomapNet, build
+from zoo.models.training import one_thread, settle
 from zoo.pipeline import Pipeline
 from zoo.recording import Recording, last_window
 
@@ -359,21 +359,13 @@ def train(
         The data set is not as expected, a fold does not exist, or values are to be split at random.
     """
     check_protocol(variant, protocol)
-    recipe = read_recipe(variant, Recipe)
-    command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
-    if epochs is not None and epochs != recipe.epochs:
-        recipe = msgspec.structs.replace(recipe, epochs=epochs)
-        command += f" --epochs {epochs}"
-    if seed is not None and seed != recipe.seed:
-        recipe = msgspec.structs.replace(recipe, seed=seed)
-        command += f" --seed {seed}"
-    inner = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        task = _train_values if variant.config.get("values") else _train_classes
+    recipe, seed, command = settle(
+        variant, Recipe, [f"--protocol {protocol}"], epochs=epochs, seed=seed, folds=folds
+    )
+    recipe = msgspec.structs.replace(recipe, seed=seed)
+    task = _train_values if variant.config.get("values") else _train_classes
+    with one_thread():
         return task(variant, data, out, protocol, recipe, command, folds, threads, progress, exclude)
-    finally:
-        torch.set_num_threads(inner)
 
 
 def _train_classes(

@@ -37,6 +37,7 @@ from zoo.evaluation import judge
 from zoo.models.neurogaze_distill import losses
 from zoo.models.neurogaze_distill.model import Student, build
 from zoo.pipeline import Normalize, Pipeline
+from zoo.settings import command_of
 from zoo.specs import Softmax
 
 F32 = NDArray[np.float32]
@@ -659,7 +660,7 @@ def finish(
             "trained_on": trained_on,
             "sha256": ferplus.read(data, splits=("train",)).fingerprint(),
         },
-        "command": f"zoo train {variant.name} --data DIR --seed {recipe.seed} --epochs {recipe.epochs}",
+        "command": command_of(variant, f"--seed {recipe.seed}", f"--epochs {recipe.epochs}"),
         "environment": {
             "bfloat16": recipe.bfloat16,
             "isa": _native.isa(),
