@@ -27,7 +27,7 @@ from zoo.models.neurogaze_distill import train as shared  # noqa: E402
 VARIANT = registry.find("deepfever")[1]
 CONFIG = {"base": 8, "blocks": [1, 1, 1, 1], "classes": 8}
 RECIPE = {
-    "epochs": 6, "batch": 24, "optimizer": "adamw", "lr": 5e-3, "sizes": [[0, 40]], "bfloat16": False,
+    "epochs": 6, "batch": 24, "optimizer": "adamw", "lr": 5e-3, "sizes": [[0, 32]], "bfloat16": False,
     "augment": {"flip": False, "rotate_deg": 2.0}, "triplets": {},
 }  # fmt: skip
 
