@@ -135,7 +135,7 @@ def test_teacher_and_student_learn_and_resuming_gives_the_same_weights(
         "trained",
         lambda name, folder, build: shared.trained(name, folder, lambda config: build(CONFIG)),
     )
-    student = variant(teacher={"variant": "deepfever-teacher"}, epochs=3)
+    student = variant(teacher={"variant": "deepfever-teacher"}, epochs=8)
     whole = trainer.train(student, data=data, out=tmp_path / "whole")
     assert whole.metrics["WAR"] > 0.8
     document = json.loads((tmp_path / "whole" / whole.result).read_text())
