@@ -79,7 +79,7 @@ def run_command(
     cropped face), or texts.
 
     With --faces, image files are photos: every face in them is found and cut out. Models that give embeddings tell how alike
-    several inputs are (cosines).
+    several inputs are (cosines of up to 512).
 
     Models that give curves take audio and video files of any kind and length. Models of EEG take CSV, ARFF, EDF, BDF and
     EEGLAB files, and give an answer for every window.
@@ -144,13 +144,10 @@ def run_command(
             click.echo(f"zoo: {which}{error}", err=True)
     if csv_path is not None:
         write_output(csv_path, _table(predictions))
-    alike = {}
-    if len(predictions) > 1:
-        vectors = similar.embeddings(loaded.manifest.decode, [one for _, one in predictions])
-        alike = {name: similar.cosines(rows) for name, rows in vectors.items()}
+    alike = {} if hop else similar.alike(loaded.manifest.decode, [one for _, one in predictions])
     if as_json:
-        for row, result in enumerate([result for result in results if "error" not in result]):
-            if alike:
+        if alike:
+            for row, result in enumerate([result for result in results if "error" not in result]):
                 result["cosines"] = {name: matrix[row] for name, matrix in alike.items()}
         emit_json(results)
     elif predictions:

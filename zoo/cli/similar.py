@@ -16,8 +16,8 @@ from zoo.specs import Decode, Embedding, Heads
 if TYPE_CHECKING:
     from zoo.runtime.prediction import Prediction
 
-#: Inputs whose pairs are shown as a table.
-_SHOWN = 12
+#: Inputs whose pairs are shown as a table; inputs that are compared at all: the matrix has their number squared.
+_SHOWN, _MOST = 12, 512
 
 
 def embeddings(decode: Decode, predictions: Sequence[Prediction]) -> dict[str, NDArray[np.float32]]:
@@ -39,6 +39,13 @@ def cosines(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     unit = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
     found: NDArray[np.float64] = np.clip(unit @ unit.T, -1.0, 1.0)
     return found
+
+
+def alike(decode: Decode, predictions: Sequence[Prediction]) -> dict[str, NDArray[np.float64]]:
+    """Cosines (n, n) of n inputs by embedding; empty for one input, for too many, and for models without embeddings."""
+    if not 1 < len(predictions) <= _MOST:
+        return {}
+    return {name: cosines(rows) for name, rows in embeddings(decode, predictions).items()}
 
 
 def show(names: Sequence[str], found: Mapping[str, NDArray[np.float64]]) -> None:

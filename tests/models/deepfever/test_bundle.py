@@ -149,3 +149,18 @@ def test_a_held_back_file_is_scored_by_its_expression(bundle: Path, tmp_path: Pa
     scored = json.loads(run("eval", bundle, "--data", tmp_path / "ferplus_test.npz", "--json"))
     assert (scored["n"], scored["metric"]) == (24, "heads-mean")
     assert scored["metrics"]["expression/WAR"] == scored["metrics"]["heads-mean"]
+
+
+def test_cosines_of_many_and_of_none() -> None:
+    from zoo.cli import similar
+    from zoo.runtime.prediction import Prediction, Timing
+    from zoo.specs import Embedding, Softmax
+
+    def prediction(vector: list[float]) -> Prediction:
+        return Prediction(None, (), {}, np.array(vector, np.float32), {}, Timing(0, 0, 0, 0, 0))
+
+    decode = Embedding(output="e")
+    rows = [prediction([3, 4]), prediction([-6, -8]), prediction([0, 0]), prediction([4, -3])]
+    assert similar.alike(decode, rows)["embedding"][0].tolist() == pytest.approx([1, -1, 0, 0], abs=1e-12)
+    assert similar.alike(decode, rows[:1]) == similar.alike(Softmax(output="p"), rows) == {}
+    assert similar.alike(decode, rows * 200) == {}

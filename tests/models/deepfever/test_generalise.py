@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from zoo import registry
+from zoo.pipeline import Pipeline
 
 pytest.importorskip("torch", reason="torch is not installed")
 
 from zoo.models.deepfever import generalise
+from zoo.models.deepfever.model import build
+from zoo.models.neurogaze_distill.train import Jury, trained
 
 
 def test_a_subject_stays_in_one_fold_and_folds_are_about_equal() -> None:
@@ -75,3 +83,18 @@ def test_triplets_of_the_votes_themselves_are_all_right_and_of_noise_a_third() -
     noise = generalise.triplet_figures(rng.normal(size=(300, 16)).astype(np.float32), votes)
     assert noise["interval"][0] < noise["accuracy"] < noise["interval"][1]
     assert noise["accuracy"] == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_committed_weights_give_the_committed_figures(data_root: Path) -> None:
+    card, _ = registry.find("deepfever")
+    pipeline = Pipeline(card.file.variants[0].pipeline)
+    jury = Jury(data_root)
+    figures = json.loads((card.folder / "results" / "generalisation.json").read_text())["nets"]
+    for variant in card.file.variants:
+        net = trained(variant.name, card.folder, build)
+        own = json.loads((card.folder / "results" / f"{variant.name}.1.json").read_text())
+        # Other CPUs round otherwise: a face or three may change sides.
+        found = jury.score(net, pipeline)
+        assert found == pytest.approx(own["metrics"]["WAR"], abs=0.001)
+        assert found == pytest.approx(figures[variant.name]["valid_accuracy"], abs=0.001)
+        assert {q.metric: q.value for q in variant.quality}["heads-mean"] == pytest.approx(found, abs=0.001)

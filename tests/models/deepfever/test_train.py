@@ -27,7 +27,7 @@ from zoo.models.neurogaze_distill import train as shared  # noqa: E402
 VARIANT = registry.find("deepfever")[1]
 CONFIG = {"base": 8, "blocks": [1, 1, 1, 1], "classes": 8}
 RECIPE = {
-    "epochs": 6, "batch": 24, "optimizer": "adamw", "lr": 5e-3, "sizes": [[0, 40]], "bfloat16": False,
+    "epochs": 6, "batch": 24, "optimizer": "adamw", "lr": 5e-3, "sizes": [[0, 32]], "bfloat16": False,
     "augment": {"flip": False, "rotate_deg": 2.0}, "triplets": {},
 }  # fmt: skip
 
@@ -135,7 +135,7 @@ def test_teacher_and_student_learn_and_resuming_gives_the_same_weights(
         "trained",
         lambda name, folder, build: shared.trained(name, folder, lambda config: build(CONFIG)),
     )
-    student = variant(teacher={"variant": "deepfever-teacher"}, epochs=3)
+    student = variant(teacher={"variant": "deepfever-teacher"}, epochs=8)
     whole = trainer.train(student, data=data, out=tmp_path / "whole")
     assert whole.metrics["WAR"] > 0.8
     document = json.loads((tmp_path / "whole" / whole.result).read_text())
