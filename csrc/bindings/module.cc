@@ -16,7 +16,7 @@ struct ErrorMapping {
   int32_t group;
   const char* name;
 };
-constexpr ErrorMapping kErrors[] = {{1, "InputError"}, {2, "ProviderUnavailable"}, {9, "ZooError"}};
+constexpr ErrorMapping kErrors[] = {{1, "InputError"}, {2, "ProviderUnavailable"}, {3, "BundleError"}, {4, "CheckFailed"}, {9, "ZooError"}};
 
 nb::object Numpy(const char* name) { return nb::module_::import_("numpy").attr(name); }
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# libzoo: the device runtime. JSON, zip and inflate are Debian's nlohmann-json3-dev, libminizip-dev and zlib1g-dev; the last two are
+# linked in, so that a device needs nothing but libzoo and its engine. Engines are loaded at run time: only their headers are needed here.
+find_package(nlohmann_json 3.9 REQUIRED)
+find_path(ZOO_MINIZIP_INCLUDE_DIR minizip/unzip.h REQUIRED)
+find_library(ZOO_MINIZIP_LIBRARY NAMES libminizip.a minizip REQUIRED)
+find_library(ZOO_ZLIB_LIBRARY NAMES libz.a z REQUIRED)
+
+# the manifest's one schema, as a string in the library
+set(ZOO_SCHEMA ${CMAKE_CURRENT_SOURCE_DIR}/zoo/manifest.schema.json)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ZOO_SCHEMA})
+file(READ ${ZOO_SCHEMA} ZOO_SCHEMA_TEXT)
+configure_file(csrc/bundle/schema.cc.in ${CMAKE_CURRENT_BINARY_DIR}/schema.cc @ONLY)
+
+file(GLOB ZOO_RUNTIME_SOURCES CONFIGURE_DEPENDS csrc/bundle/*.cc csrc/runtime/engine.cc csrc/runtime/library.cc csrc/runtime/decode.cc csrc/runtime/model.cc)
+add_library(zoo_runtime STATIC ${ZOO_RUNTIME_SOURCES} ${CMAKE_CURRENT_BINARY_DIR}/schema.cc)
+target_include_directories(zoo_runtime PRIVATE csrc SYSTEM PRIVATE ${ZOO_MINIZIP_INCLUDE_DIR})
+target_compile_options(zoo_runtime PRIVATE ${ZOO_WARNINGS})
+target_link_libraries(zoo_runtime PUBLIC zoo_core nlohmann_json::nlohmann_json PRIVATE ${ZOO_MINIZIP_LIBRARY} ${ZOO_ZLIB_LIBRARY} ${CMAKE_DL_LIBS})
+
+# --- engines -----------------------------------------------------------------------------------------------------
+find_package(OpenVINO QUIET COMPONENTS Runtime)
+if(OpenVINO_FOUND)
+  target_sources(zoo_runtime PRIVATE csrc/runtime/openvino.cc)
+  get_target_property(ZOO_OPENVINO_INCLUDE openvino::runtime::c INTERFACE_INCLUDE_DIRECTORIES)
+  get_target_property(ZOO_OPENVINO_FILE openvino::runtime::c IMPORTED_LOCATION_RELEASE)
+  get_filename_component(ZOO_OPENVINO_SONAME "${ZOO_OPENVINO_FILE}" NAME)
+  target_include_directories(zoo_runtime SYSTEM PRIVATE ${ZOO_OPENVINO_INCLUDE})
+  target_compile_definitions(zoo_runtime PRIVATE ZOO_HAVE_OPENVINO=1)
+  set_source_files_properties(csrc/runtime/openvino.cc PROPERTIES COMPILE_DEFINITIONS
+                              "ZOO_OPENVINO_SONAME=\"${ZOO_OPENVINO_SONAME}\";ZOO_OPENVINO_VERSION=\"${OpenVINO_VERSION}\"")
+endif()
+message(STATUS "libzoo: OpenVINO ${OpenVINO_VERSION} ${OpenVINO_DIR}")
+
+# --- the library -------------------------------------------------------------------------------------------------
+add_library(zoo SHARED csrc/c_api/zoo.cc)
+target_include_directories(zoo PRIVATE csrc INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:include>)
+target_compile_definitions(zoo PRIVATE ZOO_BUILDING=1)
+target_compile_options(zoo PRIVATE ${ZOO_WARNINGS})
+target_link_libraries(zoo PRIVATE zoo_runtime)
+target_link_options(zoo PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/csrc/c_api/zoo.map -Wl,--gc-sections)
+set_target_properties(zoo PROPERTIES VERSION 1.0.0 SOVERSION 1 LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/c_api/zoo.map)
