@@ -14,7 +14,7 @@ from zoo import metrics
 from zoo.bundle import Gate
 from zoo.data import Dataset, Item
 from zoo.errors import CheckFailed, DataError
-from zoo.evaluation import judge
+from zoo.evaluation import judge, scores_of
 from zoo.export import calibrate, placement, quantize
 from zoo.export.graph import Graph
 from zoo.export.inputs import Progress, stratified
@@ -133,7 +133,7 @@ class Scorer:
         self._judge = judge(decode, variant.labels)
         self.metric = self._judge.function(variant.metric)
         self.protocol = variant.protocol
-        self._output, self._preprocessor, self._progress = decode.output, recipe.preprocessor, progress
+        self._decode, self._preprocessor, self._progress = decode, recipe.preprocessor, progress
         self._dataset = dataset
         self._folds = make_folds(recipe, dataset, weights, tuned)
         self._rankings: dict[tuple[str, tuple[str, ...]], list[str]] = {}
@@ -197,7 +197,7 @@ class Scorer:
         return recipe.runner(lowered)
 
     def _decide(self, run: Run, fold: Fold) -> NDArray[Any]:
-        scores = [run(self._preprocessor.item(item))[self._output][0] for item in fold.items]
+        scores = [scores_of(self._decode, run(self._preprocessor.item(item))) for item in fold.items]
         return self._judge.decide(np.stack(scores))
 
     def _prepared(self, recipe: Recipe, fold: Fold) -> tuple[Graph, dict[str, float]]:

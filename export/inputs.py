@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +216,8 @@ def stratified(dataset: Dataset, items: Sequence[Item], count: int) -> list[Item
 
 def _strata(items: Sequence[Item]) -> list[int]:
     """A small whole number for each item, equal where they should be spread alike."""
+    if any(isinstance(item.label, Mapping) for item in items):
+        return _strata_of_heads(items)
     labels = [item.label for item in items]
     if all(isinstance(label, int) for label in labels):
         return [label for label in labels if isinstance(label, int)]
@@ -228,6 +230,25 @@ def _strata(items: Sequence[Item]) -> list[int]:
         ]
     ranks = np.argsort(np.argsort(table[:, 0], kind="stable"), kind="stable")
     return [int(rank) for rank in ranks * 5 // len(items)]
+
+
+def _strata_of_heads(items: Sequence[Item]) -> list[int]:
+    """Those of the first head that an item has a truth for, apart from the other heads' strata."""
+    by_head: dict[str, list[tuple[int, Item]]] = {}
+    for place, item in enumerate(items):
+        assert isinstance(item.label, Mapping)
+        first = next(iter(sorted(item.label)), "")
+        own = replace(item, label=item.label[first]) if first else replace(item, label=0)
+        by_head.setdefault(first, []).append((place, own))
+    strata = [0] * len(items)
+    base = 0
+    for head in sorted(by_head):
+        found = _strata([item for _, item in by_head[head]])
+        least = min(found)
+        for (place, _), stratum in zip(by_head[head], found, strict=True):
+            strata[place] = base + stratum - least
+        base += max(found) - least + 1
+    return strata
 
 
 def _digest(raw: Raw) -> bytes:

@@ -40,7 +40,7 @@ from zoo.export.recipe import Recipe
 from zoo.export.session import Session
 from zoo.export.targets import find_target
 from zoo.export.weights import Tuned
-from zoo.specs import Decode, Embedding, Regression, Sigmoid, Softmax
+from zoo.specs import Decode, Embedding, Heads, Regression, Sigmoid, Softmax, read_outputs
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -255,9 +255,10 @@ class Tuner:
             self._card, variant, self._teacher, self._graph, self._limits, self._features([0])[0]
         )
         self._check(net, self._graph, self._limits)
-        wanted = torch.cat(
-            [self._forward(net, part, quantized=False) for part in self._batches(range(len(self._items)))]
-        )
+        targets = [
+            self._forward(net, part, quantized=False) for part in self._batches(range(len(self._items)))
+        ]
+        wanted = {name: torch.cat([each[name] for each in targets]) for name in targets[0]}
         weights, ranges = net.parameters(), net.log_limits
         for value in ranges.values():
             value.requires_grad_()
@@ -279,7 +280,7 @@ class Tuner:
                 for group, rate in zip(adam.param_groups, (options.lr, options.limit_lr), strict=True):
                     group["lr"] = rate * (1 + math.cos(math.pi * share)) / 2
                 adam.zero_grad()
-                loss = distillation(decode, self._forward(net, part), wanted[part])
+                loss = distillation(decode, self._forward(net, part), _rows(wanted, part))
                 if not math.isfinite(loss.item()):
                     raise ZooError(f"{variant.name}: {stage}: the loss is not finite in epoch {epoch + 1}")
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -310,18 +311,22 @@ class Tuner:
             parts[-1].append(i)
         return parts
 
-    def _forward(self, net: FakeQuantized, part: Sequence[int], *, quantized: bool = True) -> Tensor:
+    def _forward(
+        self, net: FakeQuantized, part: Sequence[int], *, quantized: bool = True
+    ) -> dict[str, Tensor]:
+        """The outputs that are decoded."""
         columns = zip(*self._features(part), strict=True)
         inputs = [torch.from_numpy(np.stack(arrays)) for arrays in columns]
         with torch.set_grad_enabled(quantized):
-            return net.forward(inputs, quantized=quantized)[self._card.decode(self._recipe.variant).output]
+            outputs = net.forward(inputs, quantized=quantized)
+        return {name: outputs[name] for name in read_outputs(self._card.decode(self._recipe.variant))}
 
-    def _loss(self, net: FakeQuantized, wanted: Tensor) -> float:
+    def _loss(self, net: FakeQuantized, wanted: Mapping[str, Tensor]) -> float:
         total = 0.0
         with torch.no_grad():
             for part in self._batches(range(len(self._items))):
                 loss = distillation(
-                    self._card.decode(self._recipe.variant), self._forward(net, part).detach(), wanted[part]
+                    self._card.decode(self._recipe.variant), self._forward(net, part), _rows(wanted, part)
                 )
                 total += loss.item() * len(part)
         return total / len(self._items)
@@ -329,13 +334,16 @@ class Tuner:
     def _check(self, net: FakeQuantized, graph: Graph, limits: Mapping[str, float]) -> float:
         """How far the student is from the INT8 graph; ZooError where it computes something else."""
         session = Session(quantize.quantize(graph.model, limits), optimize=False)
-        output = self._card.decode(self._recipe.variant).output
         part = list(range(min(_CHECKED, len(self._items))))
-        expected = np.stack([session.run(features)[output][0] for features in self._features(part)])
-        found = np.stack([self._forward(net, [i]).detach().numpy()[0] for i in part])
-        span = max(float(np.ptp(expected)), _TINY)
-        errors = np.abs(found - expected).reshape(len(part), -1).max(1) / span
-        difference = float(np.median(errors))
+        expected = [session.run(features) for features in self._features(part)]
+        found = [self._forward(net, [i]) for i in part]
+        difference = 0.0
+        for output in found[0]:
+            wanted = np.stack([each[output][0] for each in expected])
+            given = np.stack([each[output].detach().numpy()[0] for each in found])
+            span = max(float(np.ptp(wanted)), _TINY)
+            errors = np.abs(given - wanted).reshape(len(part), -1).max(1) / span
+            difference = max(difference, float(np.median(errors)))
         if not difference <= _CLOSE:
             raise ZooError(
                 f"{self._recipe.variant.name}: the model to tune differs from its INT8 graph by {difference:.1e} of "
@@ -344,12 +352,28 @@ class Tuner:
         return difference
 
 
-def distillation(decode: Decode, student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean loss of a batch of decoded outputs against the teacher's; zero where they are equal.
+def _rows(outputs: Mapping[str, Tensor], part: Sequence[int]) -> dict[str, Tensor]:
+    return {name: values[part] for name, values in outputs.items()}
 
-    Softmax: Kullback-Leibler divergence. Sigmoid: that of every label's two outcomes. Regression: squared error in
+
+def distillation(decode: Decode, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+    """Mean loss of a batch of engine outputs against the teacher's; zero where they are equal.
+
+    Heads: the sum of theirs. Softmax: Kullback-Leibler divergence. Sigmoid: that of every label's two outcomes. Regression: squared error in
     units of the range. Embedding: one minus cosine, plus squared error relative to the teacher's power.
     """
+    if isinstance(decode, Heads):
+        losses = [_distillation(head.decode, student, teacher) for head in decode.heads]
+        return torch.stack(losses).sum()
+    return _distillation(decode, student, teacher)
+
+
+def _distillation(
+    decode: Softmax | Sigmoid | Regression | Embedding,
+    outputs: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+) -> Tensor:
+    student, teacher = outputs[decode.output], targets[decode.output]
     if isinstance(decode, Softmax):
         # The floor is float32's own: a higher one would leave confident mistakes without a gradient.
         rows = _divergence(student, teacher, torch.finfo(torch.float32).tiny).flatten(1).sum(1)
@@ -360,7 +384,6 @@ def distillation(decode: Decode, student: Tensor, teacher: Tensor) -> Tensor:
         low, high = decode.range
         rows = ((student - teacher) / (high - low)).square().flatten(1).mean(1)
     else:
-        assert isinstance(decode, Embedding)
         power = teacher.flatten(1).square().mean(1).clamp_min(_TINY)
         rows = 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1))
         rows = rows + (student - teacher).flatten(1).square().mean(1) / power

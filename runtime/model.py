@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
-from zoo.runtime.prediction import Prediction, Timing, decode_outputs
+from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
+from zoo.specs import attention_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,7 @@ class Model:
         arrays = self.engine.run([features[None]])
         done = perf_counter()
         outputs = {name: array[0] for name, array in zip(self._output_names, arrays, strict=True)}
-        label, labels, scores, values = decode_outputs(self.manifest.decode, self.labels, outputs)
+        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
         end = perf_counter()
         timing = Timing(
             decode_input=decode_ms,
@@ -108,9 +109,7 @@ class Model:
             decode=(end - done) * 1e3,
             total=(end - start) * 1e3,
         )
-        return Prediction(
-            label, labels, scores, values, outputs, timing, attention=self._attention(raw, outputs)
-        )
+        return self._prediction(raw, answer, heads, outputs, timing)
 
     def batch(self, raws: Sequence[Raw]) -> list[Prediction]:
         """Predict several inputs, as many at a time as the bundle's tuning chose, else as the engine's profile allows.
@@ -225,10 +224,29 @@ class Model:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{raw}: not a readable UTF-8 text: {error}") from error
 
+    def _prediction(
+        self,
+        raw: Raw,
+        answer: Answer,
+        heads: Mapping[str, Answer],
+        outputs: Mapping[str, NDArray[np.generic]],
+        timing: Timing,
+    ) -> Prediction:
+        return Prediction(
+            answer.label,
+            answer.labels,
+            answer.scores,
+            answer.values,
+            outputs,
+            timing,
+            attention=self._attention(raw, outputs),
+            heads=heads,
+        )
+
     def _attention(
         self, raw: Raw, outputs: Mapping[str, NDArray[np.generic]]
     ) -> tuple[tuple[str, float], ...]:
-        name = getattr(self.manifest.decode, "attention", None)
+        name = attention_output(self.manifest.decode)
         if name is None:
             return ()
         weights: list[float] = outputs[name].ravel().tolist()
@@ -246,15 +264,12 @@ class Model:
         for row, (index, _, decode_ms, features_ms) in enumerate(group):
             began = perf_counter()
             outputs = {name: array[row] for name, array in zip(self._output_names, arrays, strict=True)}
-            label, labels, scores, values = decode_outputs(self.manifest.decode, self.labels, outputs)
+            answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
             spent = (perf_counter() - began) * 1e3
             timing = Timing(
                 decode_ms, features_ms - decode_ms, engine_ms, spent, features_ms + engine_ms + spent
             )
-            attention = self._attention(raws[index], outputs)
-            predictions[index] = Prediction(
-                label, labels, scores, values, outputs, timing, attention=attention
-            )
+            predictions[index] = self._prediction(raws[index], answer, heads, outputs, timing)
 
 
 def load(

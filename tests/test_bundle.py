@@ -154,6 +154,7 @@ def test_truncated_engine_and_missing_file_are_named(bundle_copy: Path) -> None:
         (lambda m: m["engines"][0].update(file="other.onnx"), "other.onnx"),
         (lambda m: m["decode"].update(output="nothing"), "nothing"),
         (lambda m: m["decode"].update(type="oracle"), "oracle"),
+        (lambda m: m["labels"].append(m["labels"][0]), "a label twice"),
         (lambda m: m["key"].update(engine="openvino"), r"key\.engine"),
         (lambda m: m["key"].update(target="jetson"), r"key\.target"),
         (lambda m: m["key"].update(onnx_sha256="0" * 64), r"key\.onnx_sha256"),

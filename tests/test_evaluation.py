@@ -10,8 +10,8 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from zoo.data import Dataset, Item
 from zoo.errors import DataError, ZooError
-from zoo.evaluation import evaluate, judge
-from zoo.specs import Embedding, Regression, Sigmoid, Softmax
+from zoo.evaluation import evaluate, judge, scores_of
+from zoo.specs import Embedding, Head, Heads, Regression, Sigmoid, Softmax, decode_problem
 
 RNG = np.random.default_rng(0)
 
@@ -94,3 +94,81 @@ def test_what_does_not_go_together_is_refused() -> None:
         evaluate(
             lambda text: [0.0], dataset(("a",), []), decode=Softmax(output="p"), labels=("a",), metric="UAR"
         )
+
+
+HEADS = Heads(
+    heads=(
+        Head(name="mood", labels=("bad", "good"), metric="UAR", decode=Softmax(output="p")),
+        Head(
+            name="age",
+            labels=("age",),
+            metric="inverse-MAE",
+            decode=Regression(output="v", range=(0.0, 99.0)),
+        ),
+        Head(name="vector", decode=Embedding(output="e")),
+        Head(
+            name="tags",
+            labels=("a", "b"),
+            metric="Jaccard",
+            decode=Sigmoid(output="t", thresholds=(0.5, 0.5)),
+        ),
+    )
+)
+
+
+def test_each_head_is_scored_on_the_items_that_have_its_truth() -> None:
+    moods, ages = RNG.integers(0, 2, 40), RNG.uniform(20, 60, 40)
+    tags = RNG.integers(0, 2, (40, 2))
+    scores = np.column_stack([RNG.random((40, 2)), ages + RNG.normal(0, 3, 40), RNG.random((40, 2))])
+    items = []
+    for i in range(40):
+        truth = {"age": (float(ages[i]),), "tags": tuple(tags[i].tolist())}
+        if i % 3:  # the data set's classes stand in another order
+            truth["mood"] = 1 - int(moods[i])
+        items.append(Item(str(i), str(i), truth, f"g{i % 4}"))
+    labels = {"age": ("age",), "mood": ("good", "bad"), "tags": ("a", "b")}
+    data = Dataset("d", tuple(labels), tuple(items), "CC0-1.0", heads=labels)
+    names = tuple(head.name for head in HEADS.heads)
+    result = evaluate(
+        lambda text: scores[int(text)], data, decode=HEADS, labels=names, metric="heads-harmonic-mean"
+    )
+    some = np.arange(40) % 3 > 0
+    recalls = [np.mean(scores[some & (moods == c), :2].argmax(1) == c) for c in (0, 1)]
+    mae = np.abs(ages - scores[:, 2]).mean()
+    assert result.metrics["mood/UAR"] == pytest.approx(np.mean(recalls))
+    assert result.metrics["age/inverse-MAE"] == pytest.approx(1 / mae)
+    expected = jaccard_score(tags, scores[:, 3:] >= 0.5, average="samples", zero_division=1.0)
+    assert result.metrics["tags/Jaccard"] == pytest.approx(expected)
+    assert result.metrics["heads-mean"] == pytest.approx((np.mean(recalls) + 1 / mae + expected) / 3)
+    harmonic = 3 / (1 / np.mean(recalls) + mae + 1 / expected)
+    assert result.metrics["heads-harmonic-mean"] == pytest.approx(harmonic)
+    assert result.interval[0] <= harmonic <= result.interval[1]
+    assert set(result.predicted[0]) == {"mood", "age", "tags"}
+    assert data.truth(items[1]).startswith(f"age: age={float(ages[1])!r}; mood: ")
+    other = Dataset("d", ("x",), (Item("0", "0", {"x": 0}, "g"),), "CC0-1.0", heads={"x": ("u", "v")})
+    with pytest.raises(DataError, match="no truth for any head"):
+        judge(HEADS, names).truth(other)
+
+
+def test_scores_of_heads_stand_side_by_side_without_the_embedding() -> None:
+    outputs = {"p": np.array([0.1, 0.9]), "v": np.array([[30.0]]), "e": np.ones(4), "t": np.array([0.2, 0.3])}
+    assert scores_of(HEADS, outputs).tolist() == [0.1, 0.9, 30.0, 0.2, 0.3]
+    assert scores_of(Softmax(output="p"), outputs).tolist() == [0.1, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("labels", "decode", "problem"),
+    [
+        (("mood",), HEADS, "they are the heads' names"),
+        (("a", "b"), Sigmoid(output="p", thresholds=(0.5,)), "1 thresholds for 2 labels"),
+        (("a", "a"), Softmax(output="p"), "a label twice"),
+        (("a",), Regression(output="p", range=(1.0, 1.0)), "is empty"),
+        (
+            ("x",),
+            Heads(heads=(Head(name="x", labels=("a",), decode=Sigmoid(output="p", thresholds=())),)),
+            "head x: 0 thresholds",
+        ),
+    ],
+)
+def test_labels_and_decoding_that_contradict_each_other(labels, decode, problem: str) -> None:
+    assert problem in (decode_problem(decode, labels) or "")

@@ -41,6 +41,9 @@ from zoo.specs import (
     Spec,
     TensorSpec,
     WeightsStatus,
+    attention_output,
+    decode_problem,
+    read_outputs,
 )
 
 SCHEMA_VERSION = 1
@@ -378,16 +381,19 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     except InputError as error:
         raise BundleError(f"{where}: {MANIFEST}: pipeline: {error}") from error
     outputs = {spec.name for spec in manifest.engines[-1].outputs}
-    attention = getattr(manifest.decode, "attention", None)
+    attention = attention_output(manifest.decode)
     if attention is not None and attention not in outputs:
         raise BundleError(
             f"{where}: {MANIFEST}: decode.attention {attention!r} is not an engine output ({', '.join(sorted(outputs))})"
         )
-    if manifest.decode.output not in outputs:
-        raise BundleError(
-            f"{where}: {MANIFEST}: decode.output {manifest.decode.output!r} is not an engine output "
-            f"({', '.join(sorted(outputs))})"
-        )
+    for output in read_outputs(manifest.decode):
+        if output not in outputs:
+            raise BundleError(
+                f"{where}: {MANIFEST}: decode.output {output!r} is not an engine output ({', '.join(sorted(outputs))})"
+            )
+    problem = decode_problem(manifest.decode, manifest.labels)
+    if problem:
+        raise BundleError(f"{where}: {MANIFEST}: decode: {problem}")
     _check_key_is_consistent(manifest, where)
     return manifest
 

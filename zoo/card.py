@@ -28,6 +28,7 @@ from zoo.specs import (
     Spec,
     TensorSpec,
     WeightsStatus,
+    decode_problem,
 )
 
 if sys.version_info >= (3, 11):
@@ -157,6 +158,10 @@ class Card:
             self.file = msgspec.convert(tomllib.loads(path.read_text("utf-8")), CardFile)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise ZooError(f"{path}: not a valid model card: {error}") from error
+        for variant in self.file.variants:
+            problem = decode_problem(self.decode(variant), variant.labels)
+            if problem:
+                raise ZooError(f"{path}: not a valid model card: {variant.name}: {problem}")
 
     def variant(self, name: str) -> Variant:
         """The variant called ``name``; KeyError if there is none."""

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from zoo import metrics, ops
 from zoo.bundle import write_file
-from zoo.data import Dataset
 from zoo.errors import DataError, ZooError
 from zoo.pipeline import Pipeline
 
@@ -143,7 +142,7 @@ def read_corpus(
         )
     if exclude:
         kept = tuple(item for item in dataset.items if item.group not in exclude)
-        dataset = Dataset(dataset.name, dataset.labels, kept, dataset.license, dataset.notes)
+        dataset = replace(dataset, items=kept)
     pipeline = Pipeline(variant.pipeline)
     order = [variant.labels.index(label) for label in dataset.labels]
     copies = 1 + (augment.copies if augment else 0)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from zoo import metrics
 from zoo.data import Dataset, Item, Source
 from zoo.errors import DataError, ZooError
-from zoo.specs import Decode, Metric, Regression, Sigmoid, Softmax
+from zoo.specs import Decode, Head, Heads, Metric, Regression, Sigmoid, Softmax
 
 _Function = Callable[..., float]
 
@@ -22,12 +22,13 @@ _Function = Callable[..., float]
 class Judge:
     """How a kind of model is scored: what it decides, and the metrics of such decisions.
 
-    Decisions and truth have one row an item: class indices (n,), 0/1 (n, labels), or values (n, labels).
+    Decisions and truth have one row an item: class indices (n,), 0/1 (n, labels), or values (n, labels). Those of
+    heads stand side by side, float64, a class in one column; NaN where an item has no truth for a head.
     """
 
     labels: tuple[str, ...]
     decide: Callable[[NDArray[Any]], NDArray[Any]]
-    """Scores (n, labels), as the decoded engine output holds them, to decisions."""
+    """Scores (n, labels), as :func:`scores_of` gives them, to decisions."""
     metrics: Mapping[str, _Function]
     kind: str
 
@@ -71,7 +72,127 @@ class Judge:
         return rows[:, order].astype(np.int64) if self.kind == _LABELS else rows[:, order]
 
 
-_CLASSES, _LABELS, _VALUES = "classes", "labels", "values"
+_CLASSES, _LABELS, _VALUES, _HEADS = "classes", "labels", "values", "heads"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A scored head: its judge and metric, and its columns among the scores and among the decisions."""
+
+    head: Head
+    judge: Judge
+    metric: _Function
+    scores: slice
+    columns: slice
+
+    def of(self, rows: NDArray[np.float64]) -> NDArray[Any]:
+        """Its columns of truth or decisions, in the form that its own metric takes."""
+        own = rows[:, self.columns]
+        if self.judge.kind == _CLASSES:
+            return own[:, 0].astype(np.int64)
+        return own.astype(np.int64) if self.judge.kind == _LABELS else own
+
+
+@dataclass(frozen=True)
+class _HeadsJudge(Judge):
+    parts: tuple[_Part, ...] = ()
+
+    def truth(self, dataset: Dataset, items: Sequence[Item] | None = None) -> NDArray[Any]:
+        items = dataset.items if items is None else items
+        rows = np.full((len(items), self.parts[-1].columns.stop), np.nan)
+        index = {item.id: row for row, item in enumerate(items)}
+        found = False
+        for part in self.parts:
+            if part.head.name not in dataset.heads:
+                continue
+            found = True
+            own = replace(dataset, items=tuple(items)).head(part.head.name)
+            if own.items:
+                given = part.judge.truth(own).reshape(len(own.items), -1)
+                rows[[index[item.id] for item in own.items], part.columns] = given
+        if not found:
+            raise DataError(
+                f"data set {dataset.name} has no truth for any head of the model "
+                f"({', '.join(part.head.name for part in self.parts)})"
+            )
+        return rows
+
+    def by_head(self, truth: NDArray[Any], found: NDArray[Any]) -> dict[str, dict[str, float]]:
+        """Every metric of each head that has a truth."""
+        return {
+            part.head.name: {
+                name: float(compute(*pair))
+                for name, compute in part.judge.metrics.items()
+                if part.judge.kind != _CLASSES or name != "Pearson" or part.head.metric == "Pearson"
+            }
+            for part, pair in _present(self.parts, truth, found)
+        }
+
+
+def _present(
+    parts: Sequence[_Part], truth: NDArray[Any], found: NDArray[Any]
+) -> list[tuple[_Part, tuple[NDArray[Any], NDArray[Any]]]]:
+    """Heads with truth and decisions of the items that have a truth for them; heads without any are left out."""
+    pairs = []
+    for part in parts:
+        rows = ~np.isnan(truth[:, part.columns.start])
+        if rows.any():
+            pairs.append((part, (part.of(truth[rows]), part.of(found[rows]))))
+    return pairs
+
+
+def _heads_judge(decode: Heads, names: tuple[str, ...]) -> Judge:
+    parts: list[_Part] = []
+    scores = columns = 0
+    for head in decode.heads:
+        if head.metric is None:
+            continue
+        by = judge(head.decode, head.labels)
+        width = 1 if by.kind == _CLASSES else len(head.labels)
+        parts.append(
+            _Part(
+                head,
+                by,
+                by.function(head.metric),
+                slice(scores, scores + len(head.labels)),
+                slice(columns, columns + width),
+            )
+        )
+        scores, columns = scores + len(head.labels), columns + width
+    if not parts:
+        raise ZooError(f"none of the heads {', '.join(names)} names a metric: there is no accuracy to score")
+
+    def decide(rows: NDArray[Any]) -> NDArray[Any]:
+        decided = [part.judge.decide(rows[:, part.scores]).reshape(len(rows), -1) for part in parts]
+        return np.concatenate(decided, axis=1).astype(np.float64)
+
+    def each(truth: NDArray[Any], found: NDArray[Any]) -> list[float]:
+        return [part.metric(*pair) for part, pair in _present(parts, truth, found)]
+
+    return _HeadsJudge(
+        names,
+        decide,
+        {
+            "heads-mean": lambda truth, found: float(np.mean(each(truth, found))),
+            # Not above 0 in one head: no harmonic mean, and no use either.
+            "heads-harmonic-mean": lambda truth, found: float(
+                np.nan_to_num(metrics.harmonic_mean(each(truth, found)), nan=0.0)
+            ),
+        },
+        _HEADS,
+        tuple(parts),
+    )
+
+
+def scores_of(decode: Decode, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """What :meth:`Judge.decide` takes, of one item: its engine outputs (without a batch, or one of 1), flat.
+
+    Of heads, the outputs of those that are scored, one after the other.
+    """
+    if not isinstance(decode, Heads):
+        return np.asarray(outputs[decode.output]).ravel()
+    scored = [head.decode.output for head in decode.heads if head.metric is not None]
+    return np.concatenate([np.asarray(outputs[name]).ravel() for name in scored])
 
 
 def judge(decode: Decode, labels: Sequence[str]) -> Judge:
@@ -83,6 +204,8 @@ def judge(decode: Decode, labels: Sequence[str]) -> Judge:
         Embeddings have no truth to compare with.
     """
     names = tuple(labels)
+    if isinstance(decode, Heads):
+        return _heads_judge(decode, names)
     if isinstance(decode, Softmax):
         return Judge(
             names,
@@ -115,6 +238,8 @@ def judge(decode: Decode, labels: Sequence[str]) -> Judge:
             {
                 "Pearson": _mean_over_columns(metrics.pearson),
                 "Pearson-some": _mean_over_columns(metrics.pearson_some),
+                "CCC": _mean_over_columns(metrics.ccc),
+                "inverse-MAE": metrics.inverse_mae,
             },
             _VALUES,
         )
@@ -123,11 +248,11 @@ def judge(decode: Decode, labels: Sequence[str]) -> Judge:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over one data set. ``interval`` is the headline metric's 95 % bootstrap interval over items;
+    """Figures over one data set; those of a head are called ``<head>/<metric>``. ``interval`` is the headline metric's 95 % bootstrap interval over items;
     ``group_interval`` resamples whole groups (speakers), or None where there are fewer than three.
 
-    ``confusion`` is that of classes, empty for labels and values. ``predicted`` holds a class, several labels or
-    several values for each item.
+    ``confusion`` is that of classes, empty for labels, values and heads. ``predicted`` holds a class, several labels or
+    several values for each item; of heads, these by the head's name.
     """
 
     metric: Metric
@@ -155,7 +280,7 @@ def evaluate(
     Parameters
     ----------
     predict : callable
-        Raw input to the decoded output: one number for each of ``labels``, in that order.
+        Raw input to what :func:`scores_of` gives: one number for each of ``labels``, in that order.
     dataset : Dataset
         Its label names must be those of the model, in any order.
     metric : str
@@ -191,16 +316,21 @@ def evaluate(
         if by.kind != _CLASSES or name != "Pearson" or metric == "Pearson"
     }
     confusion: list[list[int]] = []
-    predicted: tuple[Any, ...] = tuple(found.tolist())
+    predicted: tuple[Any, ...]
     if by.kind == _CLASSES:
         matrix = metrics.confusion(truth, found, len(labels))
         confusion = matrix.tolist()
         figures |= {
             f"recall/{labels[i]}": float(matrix[i, i] / matrix[i].sum()) for i in sorted(set(truth.tolist()))
         }
-        predicted = tuple(labels[int(i)] for i in found)
-    elif by.kind == _LABELS:
-        predicted = tuple([name for name, given in zip(labels, row, strict=True) if given] for row in found)
+        predicted = tuple(_in_words(by, found))
+    elif isinstance(by, _HeadsJudge):
+        heads = [(part, _in_words(part.judge, part.of(found))) for part in by.parts]
+        predicted = tuple({part.head.name: words[i] for part, words in heads} for i in range(len(found)))
+        for name, own in by.by_head(truth, found).items():
+            figures |= {f"{name}/{each}": value for each, value in own.items()}
+    else:
+        predicted = tuple(_in_words(by, found))
     return Evaluation(
         metric=metric,
         metrics=figures,
@@ -212,6 +342,15 @@ def evaluate(
         predicted=predicted,
         ids=tuple(item.id for item in dataset.items),
     )
+
+
+def _in_words(by: Judge, found: NDArray[Any]) -> list[Any]:
+    """Decisions as classes' names, lists of labels, or lists of values."""
+    if by.kind == _CLASSES:
+        return [by.labels[int(i)] for i in found]
+    if by.kind == _LABELS:
+        return [[name for name, given in zip(by.labels, row, strict=True) if given] for row in found]
+    return list(found.tolist())
 
 
 def _mean_over_columns(function: _Function) -> _Function:

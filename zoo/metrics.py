@@ -70,12 +70,82 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
     DataError
         Lengths differ or n < 2.
     """
-    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if a.ndim != 1 or a.shape != b.shape or a.size < 2:
-        raise DataError(f"two series of one length >= 2 are needed, found shapes {a.shape} and {b.shape}")
+    a, b = _series(x, y)
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt(np.dot(a, a) * np.dot(b, b)))
     return float(np.dot(a, b)) / scale if scale > 0 else float("nan")
+
+
+def ccc(truth: ArrayLike, predicted: ArrayLike, *, decimals: int | None = None) -> float:
+    """Concordance correlation coefficient of two real series, shape (n,), n >= 2.
+
+    ``2 cov / (var(truth) + var(predicted) + (mean(truth) - mean(predicted))^2)``, with ``cov`` divided by n but each
+    ``var`` by n - 1: that is how the results of ExVo 2022 were scored, so a perfect prediction scores just (n - 1) / n.
+
+    Parameters
+    ----------
+    decimals : int or None
+        Digits after the point that the result is rounded to; the published figures have 4. None: not rounded.
+
+    Returns
+    -------
+    float
+        In (-1, 1); NaN if both series are constant and equal.
+
+    Raises
+    ------
+    DataError
+        Lengths differ or n < 2.
+
+    Notes
+    -----
+    Source: fact sheet 7, section 5.
+    """
+    y, p = _series(truth, predicted)
+    between = float(np.mean((y - y.mean()) * (p - p.mean())))
+    scale = float(y.var(ddof=1) + p.var(ddof=1) + (y.mean() - p.mean()) ** 2)
+    value = 2.0 * between / scale if scale > 0 else float("nan")
+    return value if decimals is None else round(value, decimals)
+
+
+def mae(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean absolute error, in the unit of the values; any shape, all values alike.
+
+    Raises
+    ------
+    DataError
+        Shapes differ, or there are no values.
+    """
+    y, p = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    if y.shape != p.shape or y.size == 0:
+        raise DataError(
+            f"truth and predictions must have one shape and a value at least, found {y.shape} and {p.shape}"
+        )
+    return float(np.mean(np.abs(y - p)))
+
+
+def inverse_mae(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """1 / :func:`mae`, a score that grows with quality as the others do; infinite where nothing is wrong."""
+    error = mae(truth, predicted)
+    return 1.0 / error if error > 0 else float("inf")
+
+
+def harmonic_mean(scores: ArrayLike) -> float:
+    """Harmonic mean of positive scores, shape (n,); NaN if one of them is NaN or not above 0.
+
+    Of (mean CCC, UAR, 1 / MAE) it is the score S_MTL of ExVo 2022's multitask track: ``3 / (1/C + 1/U + MAE)``.
+
+    Raises
+    ------
+    DataError
+        There are no scores.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise DataError(f"a list of scores is needed, found shape {values.shape}")
+    if not bool(np.all(values > 0)):  # false for NaN
+        return float("nan")
+    return float(np.max(values)) if np.all(np.isinf(values)) else float(values.size / np.sum(1.0 / values))
 
 
 def jaccard(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -204,6 +274,13 @@ def _pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.int64], ND
             f"truth and predictions must be two lists of one length >= 1, found shapes {y.shape}, {p.shape}"
         )
     return y.astype(np.int64), p.astype(np.int64)
+
+
+def _series(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if a.ndim != 1 or a.shape != b.shape or a.size < 2:
+        raise DataError(f"two series of one length >= 2 are needed, found shapes {a.shape} and {b.shape}")
+    return a, b
 
 
 def _sets(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

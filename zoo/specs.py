@@ -21,8 +21,21 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weight
 QuantizeOption = Literal["equalize", "smooth", "bias-correct", "per-tensor"]
 WeightsStatus = Literal["trained", "official", "random"]
 #: Headline metrics. UAR, WAR, macro-F1: one class of several. Jaccard, micro-F1, macro-F1: several labels. Pearson:
-#: values, and classes in an order. Pearson-some: over the items whose true value is at least 0.5.
-Metric = Literal["UAR", "WAR", "macro-F1", "Jaccard", "micro-F1", "Pearson", "Pearson-some"]
+#: values, and classes in an order. Pearson-some: over the items whose true value is at least 0.5. CCC, inverse-MAE:
+#: values. heads-mean, heads-harmonic-mean: several heads, each by its own metric.
+Metric = Literal[
+    "UAR",
+    "WAR",
+    "macro-F1",
+    "Jaccard",
+    "micro-F1",
+    "Pearson",
+    "Pearson-some",
+    "CCC",
+    "inverse-MAE",
+    "heads-mean",
+    "heads-harmonic-mean",
+]
 #: Least, usual and greatest size of a dynamic dimension.
 Range3 = tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
 
@@ -88,7 +101,59 @@ class Embedding(Spec, frozen=True, tag_field="type", tag="embedding"):
     normalize: bool = False
 
 
-Decode = Softmax | Sigmoid | Regression | Embedding
+class Head(Spec, frozen=True):
+    """One of several answers: its own labels, way of decoding, and metric (none where it is not scored)."""
+
+    name: Name
+    decode: Softmax | Sigmoid | Regression | Embedding
+    labels: tuple[str, ...] = ()
+    metric: Metric | None = None
+
+
+class Heads(Spec, frozen=True, tag_field="type", tag="heads"):
+    """Several answers to one input. The model's ``labels`` are the heads' names, in this order."""
+
+    heads: Annotated[tuple[Head, ...], Meta(min_length=1)]
+    attention: str | None = None
+
+
+Decode = Softmax | Sigmoid | Regression | Embedding | Heads
+
+
+def read_outputs(decode: Decode) -> tuple[str, ...]:
+    """The engine outputs that ``decode`` reads, attention left out; one for each head."""
+    if isinstance(decode, Heads):
+        return tuple(head.decode.output for head in decode.heads)
+    return (decode.output,)
+
+
+def attention_output(decode: Decode) -> str | None:
+    """The engine output with one weight for each token, or None."""
+    return None if isinstance(decode, Embedding) else decode.attention
+
+
+def decode_problem(decode: Decode, labels: tuple[str, ...]) -> str | None:
+    """Why ``decode`` and ``labels`` do not go together, in words; None where they do."""
+    if isinstance(decode, Heads):
+        names = tuple(head.name for head in decode.heads)
+        if len(set(names)) != len(names):
+            return f"heads of one name twice: {', '.join(names)}"
+        if labels != names:
+            return f"labels are {', '.join(labels)}; of a model with heads they are the heads' names, {', '.join(names)}"
+        for head in decode.heads:
+            problem = decode_problem(head.decode, head.labels)
+            if problem:
+                return f"head {head.name}: {problem}"
+            if getattr(head.decode, "attention", None) is not None:
+                return f"head {head.name}: attention belongs to all heads; give it beside them"
+        return None
+    if len(set(labels)) != len(labels):
+        return f"a label twice: {', '.join(labels)}"
+    if isinstance(decode, Sigmoid) and len(decode.thresholds) != len(labels):
+        return f"{len(decode.thresholds)} thresholds for {len(labels)} labels"
+    if isinstance(decode, Regression) and not decode.range[0] < decode.range[1]:
+        return f"range {decode.range} is empty"
+    return None
 
 
 class License(Spec, frozen=True):

@@ -38,7 +38,7 @@ from zoo.bundle import Bundle, Manifest, write_bundle
 from zoo.card import Card, Variant
 from zoo.data import Dataset, default_root, open_dataset
 from zoo.errors import CheckFailed, ZooError
-from zoo.evaluation import judge
+from zoo.evaluation import judge, scores_of
 from zoo.export import calibrate
 from zoo.export.exporter import DEFAULT_BUDGET, DEFAULT_CALIBRATION, Cell, Exporter, code_version
 from zoo.export.gate import Fold, make_folds
@@ -165,7 +165,7 @@ class Bench:
         self, card: Card, variant: Variant, target: Target, dataset: Dataset, work: Path, progress: Progress
     ) -> None:
         decode = card.decode(variant)
-        self._output, self._judge = decode.output, judge(decode, variant.labels)
+        self._decode, self._judge = decode, judge(decode, variant.labels)
         self._work, self._dataset, self._progress = work, dataset, progress
         self.variant, self.target = variant, target
         self.metric = self._judge.function(variant.metric)
@@ -231,7 +231,7 @@ class Bench:
         for done, fold in enumerate(self.folds):
             self._progress(f"{name}: held-out groups", done, len(self.folds))
             run, features = make(fold), self.session.preprocessor.items(fold.items)
-            scores += [run(item)[self._output][0] for item in features]
+            scores += [scores_of(self._decode, run(item)) for item in features]
         return self._judge.decide(np.stack(scores))
 
     def _peer_run(self, quantizer: Quantizer, fold: Fold) -> Run:

@@ -101,11 +101,11 @@ class BundleSubject:
         return self._row(outputs, 0)
 
     def _row(self, outputs: Any, row: int) -> Outcome:
-        from zoo.runtime.prediction import decode_outputs
+        from zoo.runtime.prediction import decode_outputs, numbers
 
         one = {name: array[row] for name, array in zip(self._names, outputs, strict=True)}
-        label, _, scores, values = decode_outputs(self.model.manifest.decode, self.model.labels, one)
-        return Outcome(label, scores or _named(values))
+        answer, heads = decode_outputs(self.model.manifest.decode, self.model.labels, one)
+        return Outcome(answer.label, numbers(answer, heads))
 
     def versions(self) -> Mapping[str, str]:
         """Version of the engine."""
@@ -140,14 +140,8 @@ class BatchSubject:
         return [self._one._row(outputs, row) for row in range(len(outputs[0]))]
 
 
-def _named(values: Any) -> dict[str, float]:
-    if isinstance(values, Mapping):
-        return {str(name): float(value) for name, value in values.items()}
-    return {str(i): float(value) for i, value in enumerate(values)}
-
-
 def result_of(answer: Answer) -> Result:
-    """Copy out what is compared: label, and scores or, where there are none, values.
+    """Copy out what is compared: label, and scores or, where there are none, values, of each head.
 
     Those of a batch are joined, each name with the place of its input in front.
     """
@@ -155,11 +149,13 @@ def result_of(answer: Answer) -> Result:
         parts = [result_of(each) for each in answer]
         joined = {f"{i}/{name}": value for i, (_, named) in enumerate(parts) for name, value in named.items()}
         return "|".join(str(label) for label, _ in parts), joined
-    scored = answer
-    scores = scored.scores
-    if not scores:
-        return scored.label, _named(getattr(scored, "values", {}))
-    return scored.label, {str(name): float(value) for name, value in scores.items()}
+    if isinstance(answer, Outcome):
+        return answer.label, dict(answer.scores)
+    from zoo.runtime.prediction import Prediction, numbers
+
+    if isinstance(answer, Prediction):
+        return answer.label, numbers(answer, answer.heads)
+    return answer.label, {str(name): float(value) for name, value in answer.scores.items()}
 
 
 def timing_of(answer: Answer) -> Timing | None:

@@ -21,7 +21,7 @@ from zoo.export.qat import Options, QatReport, Tuner, distillation, train_qat
 from zoo.export.session import Session
 from zoo.export.targets import find_target
 from zoo.export.weights import Tuned, load_folds, load_weights
-from zoo.specs import Embedding, Regression, Sigmoid, Softmax
+from zoo.specs import Embedding, Head, Heads, Regression, Sigmoid, Softmax
 
 QUICK = Options(epochs=2)
 
@@ -190,28 +190,35 @@ def test_what_cannot_be_tuned_is_refused(toy_models: Path, toy, outlier: Exporte
         Sigmoid(output="y", thresholds=(0.5, 0.5, 0.5)),
         Regression(output="y", range=(-1.0, 3.0)),
         Embedding(output="y"),
+        Heads(
+            heads=(
+                Head(name="a", labels=("u", "v", "w"), decode=Sigmoid(output="y", thresholds=(0.5,) * 3)),
+                Head(name="b", labels=("x", "y", "z"), decode=Regression(output="y", range=(0.0, 1.0))),
+            )
+        ),
     ],
 )
 def test_losses_are_least_where_both_agree(decode) -> None:
     teacher = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
-    assert abs(float(distillation(decode, teacher, teacher))) < 1e-6
+    assert abs(float(distillation(decode, {"y": teacher}, {"y": teacher}))) < 1e-6
     for seed in range(5):
         noise = 0.05 * torch.randn(2, 3, generator=torch.Generator().manual_seed(seed))
         student = (teacher + noise).clamp(0.01, 0.99)
         if isinstance(decode, Softmax):
             student = student / student.sum(1, keepdim=True)
         student.requires_grad_()
-        loss = distillation(decode, student, teacher)
+        loss = distillation(decode, {"y": student}, {"y": teacher})
         loss.backward()
         assert loss.item() > 0
         assert student.grad is not None
         nearer = student.detach() + 0.1 * (teacher - student.detach())
-        assert float(distillation(decode, nearer, teacher)) < loss.item()
+        assert float(distillation(decode, {"y": nearer}, {"y": teacher})) < loss.item()
 
 
 def test_a_confident_mistake_still_has_a_gradient() -> None:
     logits = torch.tensor([[60.0, 0.0]], requires_grad=True)
-    loss = distillation(Softmax(output="y"), torch.softmax(logits, 1), torch.tensor([[0.0, 1.0]]))
+    probs = torch.softmax(logits, 1)
+    loss = distillation(Softmax(output="y"), {"y": probs}, {"y": torch.tensor([[0.0, 1.0]])})
     loss.backward()
     assert loss.item() == pytest.approx(60, abs=1e-3)
     assert logits.grad is not None

@@ -29,19 +29,19 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
     import zoo
     from zoo import registry
     from zoo.data import open_dataset
-    from zoo.evaluation import evaluate
+    from zoo.evaluation import evaluate, scores_of
 
     model = zoo.load(bundle, threads=threads)
     card, variant = registry.find(model.name)
     dataset = open_dataset(card, variant.data, data)
     if any(item.group in variant.held_out for item in dataset.items):
         dataset = dataset.only(variant.held_out)
-    output = model.manifest.decode.output
+    decode = model.manifest.decode
     with progress() as report:
         result = evaluate(
-            lambda source: model(source).outputs[output],
+            lambda source: scores_of(decode, model(source).outputs),
             dataset,
-            decode=model.manifest.decode,
+            decode=decode,
             labels=model.labels,
             metric=variant.metric,
             progress=report,

@@ -14,7 +14,7 @@ import click
 from zoo.cli.common import emit_json, emit_table, json_option
 
 if TYPE_CHECKING:
-    from zoo.runtime import Prediction
+    from zoo.runtime.prediction import Answer, Prediction
 
 
 @click.command("run")
@@ -70,20 +70,31 @@ def run_command(
     if loaded.manifest.provenance.weights == "random":
         click.echo("zoo: this bundle has random weights: the labels mean nothing", err=True)
     show_window = hop is not None
+    heads = any(prediction.heads for _, prediction in predictions)
     rows = []
     for given, prediction in predictions:
-        numbers = prediction.scores or _values(prediction)
-        best = sorted(numbers.items(), key=lambda pair: -pair[1])
-        rows.append(
-            (
-                given,
-                *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if show_window else ()),
-                prediction.label or ", ".join(prediction.labels) or "-",
-                ", ".join(f"{name} {value:.3f}" for name, value in best),
-                f"{prediction.timing.total:.2f}",
+        for head, answer in prediction.heads.items() or (("", prediction),):
+            rows.append(
+                (
+                    given,
+                    *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if show_window else ()),
+                    *((head,) if heads else ()),
+                    answer.label or ", ".join(answer.labels) or "-",
+                    _numbers(answer),
+                    f"{prediction.timing.total:.2f}",
+                )
             )
-        )
-    emit_table(("input", *(("seconds",) if show_window else ()), "label", "scores", "ms"), rows)
+    emit_table(
+        (
+            "input",
+            *(("seconds",) if show_window else ()),
+            *(("head",) if heads else ()),
+            "label",
+            "scores",
+            "ms",
+        ),
+        rows,
+    )
     for _, prediction in predictions:
         if prediction.attention:
             click.echo(_weighed(prediction))
@@ -101,9 +112,13 @@ def _lines(inputs: tuple[str, ...]) -> list[str]:
     return texts
 
 
-def _values(prediction: Prediction) -> dict[str, float]:
-    """Regression values by name; an embedding has none."""
-    return prediction.values if isinstance(prediction.values, dict) else {}
+def _numbers(answer: Prediction | Answer) -> str:
+    """Scores or regression values, the highest first; of an embedding its size."""
+    found = answer.scores or answer.values
+    if not isinstance(found, dict):
+        return f"{len(found)} numbers (--json shows them)"
+    best = sorted(found.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name} {value:.3f}" for name, value in best)
 
 
 def _weighed(prediction: Prediction) -> str:
@@ -132,14 +147,20 @@ def _windows(model: Any, path: Path, hop: float) -> Any:
     return model.stream(chunks(), rate=info.rate, hop=hop)
 
 
+def _answer(answer: Prediction | Answer) -> dict[str, Any]:
+    return {
+        "label": answer.label,
+        "labels": answer.labels,
+        "scores": answer.scores,
+        "values": answer.values,
+    }
+
+
 def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]:
     timing = prediction.timing
     result: dict[str, Any] = {
         "input": given,
-        "label": prediction.label,
-        "labels": prediction.labels,
-        "scores": prediction.scores,
-        "values": prediction.values,
+        **_answer(prediction),
         "weights": weights,
         "timing_ms": {
             "decode": timing.decode_input,
@@ -148,6 +169,8 @@ def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]
             "total": timing.total,
         },
     }
+    if prediction.heads:
+        result["heads"] = {name: _answer(answer) for name, answer in prediction.heads.items()}
     if prediction.attention:
         result["attention"] = [{"token": token, "weight": weight} for token, weight in prediction.attention]
     if not math.isnan(prediction.end):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 #: A file of the raw input, or the text itself.
 Source = Path | str
 #: The truth of an item: index of its class, one 0 or 1 for each label, or one number for each label.
-Label = int | tuple[int, ...] | tuple[float, ...]
+Truth = int | tuple[int, ...] | tuple[float, ...]
+#: That of a data set with several heads: by the head's name; a head may be missing.
+Label = Truth | Mapping[str, Truth]
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Items in a fixed order, and the names that ``Item.label`` indexes (class) or goes along (labels, values)."""
+    """Items in a fixed order, and the names that ``Item.label`` indexes (class) or goes along (labels, values).
+
+    ``heads``: where each item has several truths, the labels of each; ``labels`` are then the heads' names.
+    """
 
     name: str
     labels: tuple[str, ...]
     items: tuple[Item, ...]
     license: str
     notes: str = ""
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def only(self, groups: Collection[str]) -> Dataset:
@@ -57,14 +63,24 @@ class Dataset:
                 digest.update(f"{item.id}\t{self.truth(item)}\t{self.source_sha256(item)}\n".encode())
         return digest.hexdigest()
 
+    def head(self, name: str) -> Dataset:
+        """The items that have a truth for the head ``name``, as a data set of that head alone."""
+        items = tuple(
+            replace(item, label=item.label[name])
+            for item in self.items
+            if isinstance(item.label, Mapping) and name in item.label
+        )
+        return Dataset(self.name, self.heads[name], items, self.license, self.notes)
+
     def truth(self, item: Item) -> str:
-        """The truth of an item in words: its class, its labels, or its values."""
-        if isinstance(item.label, int):
-            return self.labels[item.label]
-        pairs = zip(self.labels, item.label, strict=True)
-        if all(isinstance(value, int) for value in item.label):
-            return "+".join(name for name, value in pairs if value)
-        return " ".join(f"{name}={value!r}" for name, value in pairs)
+        """The truth of an item in words: its class, its labels, or its values; of several heads, each of them."""
+        if isinstance(item.label, Mapping):
+            return "; ".join(
+                f"{head}: {_in_words(self.heads[head], item.label[head])}"
+                for head in self.heads
+                if head in item.label
+            )
+        return _in_words(self.labels, item.label)
 
     def source_sha256(self, item: Item) -> str:
         """SHA-256 of an item's file (read once) or text."""
@@ -73,6 +89,15 @@ class Dataset:
         if item.id not in self._fingerprints:
             self._fingerprints[item.id] = hashlib.sha256(item.source.read_bytes()).hexdigest()
         return self._fingerprints[item.id]
+
+
+def _in_words(labels: tuple[str, ...], truth: Truth) -> str:
+    if isinstance(truth, int):
+        return labels[truth]
+    pairs = zip(labels, truth, strict=True)
+    if all(isinstance(value, int) for value in truth):
+        return "+".join(name for name, value in pairs if value)
+    return " ".join(f"{name}={value!r}" for name, value in pairs)
 
 
 def default_root() -> Path | None:
