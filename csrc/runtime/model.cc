@@ -59,10 +59,10 @@ Result<std::shared_ptr<const Model>> Model::Open(Result<Bundle> opened, const Mo
   for (size_t i = 0; i <= model->pipeline_->size(); ++i) {
     if (model->pipeline_->port(i).kind == PortKind::kTokens) model->tokens_port_ = i;
   }
-  ZOO_RETURN_IF_ERROR(model->Check());
   auto engine = OpenEngine(*model->bundle_, {options.threads > 0 ? options.threads : m.threads, options.library});
   if (!engine.ok()) return engine.status();
   model->engine_ = std::move(engine.value());
+  ZOO_RETURN_IF_ERROR(model->Check());
   return std::shared_ptr<const Model>(std::move(model));
 }
 

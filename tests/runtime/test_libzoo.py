@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libzoo gives what the Python runtime gives: the same bundles taken and refused, the same numbers, windows and labels."""
+
+from __future__ import annotations
+
+import ctypes as c
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import openvino
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import zoo
+from zoo.bundle import MANIFEST, Bundle, FileSpec, load_golden, open_bundle, write_bundle
+from zoo.errors import BundleError
+from zoo.specs import Embedding, Head, Heads, Regression, Sigmoid, Softmax
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, NO_RESULT = 0, 2, 3, 4, 5, 6, 7
+BUFFER_TOO_SMALL = 9
+DTYPES = {"float32": 0, "float64": 1, "int16": 2, "int32": 3, "uint8": 4, "int64": 5}
+ARRAY, TEXT, FILE, FEATURES = range(4)
+
+
+class Options(c.Structure):
+    _fields_ = [
+        ("abi_version", c.c_uint32),
+        ("threads", c.c_int32),
+        ("batch", c.c_int32),
+        ("engine_library", c.c_char_p),
+        ("isa", c.c_char_p),
+    ]
+
+
+class Input(c.Structure):
+    _fields_ = [
+        ("kind", c.c_int32),
+        ("dtype", c.c_int32),
+        ("rank", c.c_int32),
+        ("shape", c.c_int64 * 4),
+        ("rate", c.c_double),
+        ("data", c.c_void_p),
+    ]
+
+
+class Result(c.Structure):
+    _fields_ = [
+        ("values", c.POINTER(c.c_float)),
+        ("values_capacity", c.c_size_t),
+        ("values_count", c.c_size_t),
+        ("given", c.POINTER(c.c_uint8)),
+        ("given_capacity", c.c_size_t),
+        ("best", c.POINTER(c.c_int32)),
+        ("best_capacity", c.c_size_t),
+        ("best_count", c.c_size_t),
+        ("attention", c.POINTER(c.c_float)),
+        ("attention_capacity", c.c_size_t),
+        ("attention_count", c.c_size_t),
+        ("start", c.c_double),
+        ("end", c.c_double),
+        ("timing", c.c_double * 5),
+    ]
+
+
+class Tensor(c.Structure):
+    _fields_ = [("dtype", c.c_int32), ("rank", c.c_int32), ("shape", c.c_int64 * 8), ("bytes", c.c_size_t)]
+
+
+class ZooFailure(Exception):
+    """A status that is not ok."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class LibZoo:
+    """The C interface, as a device program sees it."""
+
+    def __init__(self, path: Path) -> None:
+        self.lib = c.CDLL(str(path))
+        for name in ("zoo_last_error", "zoo_label", "zoo_status_name"):
+            getattr(self.lib, name).restype = c.c_char_p
+        self.lib.zoo_label.argtypes = [c.c_void_p, c.c_size_t, c.c_size_t]
+        self.lib.zoo_head_count.restype = c.c_size_t
+        self.lib.zoo_head_count.argtypes = [c.c_void_p]
+        self.lib.zoo_stream_session.restype = c.c_void_p
+        self.lib.zoo_stream_session.argtypes = [c.c_void_p]
+        text = [c.c_char_p, c.c_size_t, c.POINTER(c.c_size_t)]
+        arguments: Mapping[str, list[Any]] = {
+            "zoo_open": [c.c_char_p, c.POINTER(Options), c.POINTER(c.c_void_p)],
+            "zoo_open_memory": [c.c_void_p, c.c_size_t, c.POINTER(Options), c.POINTER(c.c_void_p)],
+            "zoo_describe": [c.c_void_p, *text],
+            "zoo_engines": [c.POINTER(Options), *text],
+            "zoo_session_open": [c.c_void_p, c.POINTER(c.c_void_p)],
+            "zoo_run": [c.c_void_p, c.POINTER(Input), c.c_size_t, c.POINTER(Result)],
+            "zoo_result_read": [c.c_void_p, c.c_size_t, c.POINTER(Result)],
+            "zoo_result_json": [c.c_void_p, c.c_size_t, *text],
+            "zoo_output": [c.c_void_p, c.c_size_t, c.c_char_p, c.c_void_p, c.c_size_t, c.POINTER(Tensor)],
+            "zoo_selftest": [c.c_void_p, c.POINTER(c.c_double), c.POINTER(c.c_double)],
+            "zoo_stream_open": [c.c_void_p, c.c_double, c.c_int32, c.c_int32, c.c_double, c.POINTER(c.c_void_p)],
+            "zoo_stream_push": [c.c_void_p, c.c_void_p, c.c_size_t, c.POINTER(c.c_size_t)],
+            "zoo_stream_end": [c.c_void_p],
+            "zoo_stream_pop": [c.c_void_p, c.POINTER(Result)],
+        }
+        for name, types in arguments.items():
+            getattr(self.lib, name).argtypes = types
+        for name in ("zoo_close", "zoo_session_close", "zoo_stream_close"):
+            getattr(self.lib, name).argtypes, getattr(self.lib, name).restype = [c.c_void_p], None
+
+    def call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self.lib, name)(*arguments)
+        if status != OK:
+            raise ZooFailure(status, self.lib.zoo_last_error().decode())
+
+    def text(self, name: str, *arguments: Any) -> Any:
+        size = c.c_size_t()
+        assert getattr(self.lib, name)(*arguments, None, 0, c.byref(size)) == BUFFER_TOO_SMALL
+        buffer = c.create_string_buffer(size.value)
+        self.call(name, *arguments, buffer, size.value, c.byref(size))
+        assert len(buffer.value) == size.value - 1
+        return json.loads(buffer.value)
+
+    def options(self, **fields: Any) -> Options:
+        library = str(Path(openvino.__file__).parent / "libs").encode()
+        return Options(**{"abi_version": 1, "engine_library": library, **fields})
+
+    def open(self, bundle: Path | bytes, **fields: Any) -> CModel:
+        handle = c.c_void_p(1)
+        options = self.options(**fields)
+        try:
+            if isinstance(bundle, bytes):
+                self.call("zoo_open_memory", bundle, len(bundle), options, c.byref(handle))
+            else:
+                self.call("zoo_open", os.fsencode(bundle), options, c.byref(handle))
+        except ZooFailure:
+            assert handle.value is None
+            raise
+        return CModel(self, handle, bundle)
+
+
+@dataclass
+class CPrediction:
+    """What :class:`zoo.runtime.Prediction` has, from C."""
+
+    json: Any
+    outputs: dict[str, np.ndarray[Any, Any]]
+    values: list[float]
+    start: float
+    end: float
+
+
+class CModel:
+    """A model with one session."""
+
+    def __init__(self, lib: LibZoo, handle: c.c_void_p, keep: Any) -> None:
+        self.lib, self.handle, self.keep = lib, handle, keep
+        self.alive: list[Any] = []  # data of the last inputs
+        self.session = c.c_void_p()
+        lib.call("zoo_session_open", handle, c.byref(self.session))
+        self.about = lib.text("zoo_describe", handle)
+
+    def close(self) -> None:
+        """The model first: the session keeps it."""
+        self.lib.lib.zoo_close(self.handle)
+        self.lib.lib.zoo_session_close(self.session)
+
+    def run(self, *raws: Any) -> list[CPrediction]:
+        self.alive.clear()
+        inputs = (Input * len(raws))(*(self._input(raw) for raw in raws))
+        self.lib.call("zoo_run", self.session, inputs, len(raws), None)
+        return [self.read(self.session, i) for i in range(len(raws))]
+
+    def __call__(self, raw: Any) -> CPrediction:
+        return self.run(raw)[0]
+
+    def read(self, session: Any, item: int) -> CPrediction:
+        result = Result()
+        self.lib.call("zoo_result_read", session, item, result)
+        values = (c.c_float * result.values_count)()
+        result.values, result.values_capacity = values, len(values)
+        self.lib.call("zoo_result_read", session, item, result)
+        outputs = {}
+        for spec in self.about["outputs"]:
+            tensor = Tensor()
+            self.lib.call("zoo_output", session, item, spec["name"].encode(), None, 0, tensor)
+            array = np.empty(tuple(tensor.shape[: tensor.rank]), np.float32)
+            assert array.nbytes == tensor.bytes and tensor.dtype == DTYPES["float32"]
+            self.lib.call("zoo_output", session, item, spec["name"].encode(), array.ctypes.data, array.nbytes, tensor)
+            outputs[spec["name"]] = array
+        return CPrediction(
+            self.lib.text("zoo_result_json", session, item), outputs, list(values), result.start, result.end
+        )
+
+    def _input(self, raw: Any) -> Input:
+        if isinstance(raw, str):
+            data = raw.encode()
+            return self._keep(Input(kind=TEXT, shape=(len(data), 0, 0, 0)), data)
+        if isinstance(raw, Path):
+            return self._keep(Input(kind=FILE), os.fsencode(raw) + b"\0")
+        array, rate = raw if isinstance(raw, tuple) else (raw, None)
+        array = np.ascontiguousarray(array)
+        kind = FEATURES if rate is None else ARRAY
+        shape = (*array.shape, 0, 0, 0, 0)[:4]
+        given = Input(kind=kind, dtype=DTYPES[str(array.dtype)], rank=array.ndim, shape=shape, rate=rate or 0.0)
+        return self._keep(given, array)
+
+    def _keep(self, given: Input, data: Any) -> Input:
+        given.data = data.ctypes.data if isinstance(data, np.ndarray) else c.cast(data, c.c_void_p).value
+        self.alive.append(data)
+        return given
+
+
+@pytest.fixture(scope="session")
+def libzoo() -> LibZoo:
+    """The shared library: ``ZOO_LIBRARY``, or what ``make runtime`` built."""
+    path = Path(os.environ.get("ZOO_LIBRARY") or REPOSITORY / "build" / "runtime" / "libzoo.so")
+    if not path.is_file():
+        pytest.skip(f"{path} is not built; make runtime, or set ZOO_LIBRARY")
+    return LibZoo(path)
+
+
+def contents(bundle: Bundle) -> dict[str, bytes]:
+    return {file.path: bundle.read(file.path) for file in bundle.manifest.files}
+
+
+def twin(source: Path, out: Path, *, kind: str = "openvino", version: str = ">=2024.0", **changes: Any) -> Path:
+    """The same bundle for another engine (OpenVINO reads ONNX), and perhaps another way to decode."""
+    bundle = open_bundle(source)
+    manifest = bundle.manifest
+    engine = msgspec.structs.replace(manifest.engines[0], kind=kind)
+    key = msgspec.structs.replace(manifest.key, engine=kind, engine_version=version, flags={})
+    changed = msgspec.structs.replace(manifest, engines=(engine,), key=key, **changes)
+    return write_bundle(out, changed, contents(bundle))
+
+
+def ready_bundles() -> list[Path]:
+    return sorted(Path(zoo.__path__[0]).glob("models/*/bundles/*"))
+
+
+@pytest.fixture(scope="session")
+def openvino_bundle(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return twin(ready_bundle, tmp_path_factory.mktemp("openvino") / "tim-net.zoo")
+
+
+@pytest.fixture(scope="session")
+def model(libzoo: LibZoo, openvino_bundle: Path) -> CModel:
+    return libzoo.open(openvino_bundle)
+
+
+def same(found: CPrediction, expected: Any) -> None:
+    """Every number equal; those that are computed after the engine to float32's rounding."""
+    for name, array in expected.outputs.items():
+        np.testing.assert_array_equal(found.outputs[name], array)
+    answers = found.json.get("heads", {"": found.json})
+    for name, answer in (expected.heads or {"": expected}).items():
+        given = answers[name]
+        assert given["label"] == answer.label and tuple(given["labels"]) == answer.labels
+        assert given["scores"] == pytest.approx(answer.scores, abs=1e-7)
+        if isinstance(answer.values, dict):
+            assert given["values"] == pytest.approx(answer.values, abs=1e-7)
+        else:
+            np.testing.assert_allclose(given["values"], answer.values, rtol=1e-6)
+    assert [token for token, _ in found.json.get("attention", [])] == [token for token, _ in expected.attention]
+    assert [w for _, w in found.json.get("attention", [])] == [w for _, w in expected.attention]
+
+
+@pytest.mark.parametrize("path", ready_bundles(), ids=lambda path: path.name)
+def test_golden_inputs_give_the_bits_of_the_python_runtime(libzoo: LibZoo, path: Path, tmp_path: Path) -> None:
+    bundle = twin(path, tmp_path / "twin")
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    for case in load_golden(open_bundle(bundle)):
+        same(device((case["input"], case["rate"])), python((case["input"], case["rate"])))
+    report = python.selftest()
+    worst, tolerance = c.c_double(), c.c_double()
+    libzoo.call("zoo_selftest", device.session, worst, tolerance)
+    assert (worst.value, tolerance.value) == (max(report.errors), report.tolerance)
+    device.close()
+
+
+def test_files_arrays_and_batches(model: CModel, openvino_bundle: Path, golden_folder: Path) -> None:
+    python = zoo.load(openvino_bundle)
+    clips = [path for path in sorted(golden_folder.iterdir()) if path.suffix in (".flac", ".wav")]
+    for clip in clips:
+        found = model(clip)
+        same(found, python(clip))
+        assert found.json["timing"]["decode_input"] > 0
+    for got, expected in zip(model.run(*clips), python.batch(clips), strict=True):
+        same(got, expected)
+    stereo = np.random.default_rng(1).normal(0, 0.1, (30000, 2))
+    for samples in (stereo, stereo.astype(np.float32), (stereo * 1e4).astype(np.int16), (stereo * 1e9).astype(np.int32)):
+        same(model((samples, 44100)), python((samples, 44100)))
+    features = python.features(clips[0])
+    np.testing.assert_array_equal(model(features).outputs["probs"], model(clips[0]).outputs["probs"])
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        Sigmoid(output="probs", thresholds=(0.1, 0.2, 0.5, 0.01, 0.9, 0.0, 1.0)),
+        Regression(output="logits", range=(-0.3, 0.7)),
+        Embedding(output="logits", normalize=True),
+        Embedding(output="logits"),
+    ],
+)
+def test_other_ways_to_decode(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path, decode: Any) -> None:
+    bundle = twin(ready_bundle, tmp_path / "twin", decode=decode)
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    case = load_golden(open_bundle(bundle))[0]
+    same(device((case["input"], case["rate"])), python((case["input"], case["rate"])))
+
+
+def test_heads(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
+    labels = open_bundle(ready_bundle).manifest.labels
+    heads = (
+        Head(name="emotion", decode=Softmax(output="probs"), labels=labels),
+        Head(name="vector", decode=Embedding(output="logits")),
+        Head(name="values", decode=Regression(output="logits", range=(0.0, 1.0)), labels=labels),
+    )
+    bundle = twin(
+        ready_bundle, tmp_path / "twin", decode=Heads(heads=heads), labels=("emotion", "vector", "values")
+    )
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    case = load_golden(open_bundle(bundle))[0]
+    found = device((case["input"], case["rate"]))
+    same(found, python((case["input"], case["rate"])))
+    assert len(found.values) == 3 * len(labels)
+    assert libzoo.lib.zoo_head_count(device.handle) == 3
+    assert libzoo.lib.zoo_label(device.handle, 0, 0).decode() == labels[0]
+    assert libzoo.lib.zoo_label(device.handle, 1, 0) is None
+
+
+@pytest.mark.parametrize("hop", [0.25, 0.7, 9.3])
+@pytest.mark.parametrize("chunk", [1000, 30001, 500_000])
+def test_streams_give_the_same_windows(libzoo: LibZoo, model: CModel, openvino_bundle: Path, hop: float, chunk: int) -> None:
+    rate, channels = 16000, 2
+    signal = np.random.default_rng(2).normal(0, 0.1, (rate * 13 // 2, channels)).astype(np.float32)
+    expected = zoo.load(openvino_bundle).stream(np.array_split(signal, range(chunk, len(signal), chunk)), rate=rate, hop=hop)
+    found = list(c_stream(libzoo, model, signal, rate, hop, chunk))
+    wanted = list(expected)
+    assert len(found) == len(wanted) > 0
+    for got, want in zip(found, wanted, strict=True):
+        same(got, want)
+        assert (got.start, got.end) == (want.start, want.end)
+
+
+def c_stream(
+    libzoo: LibZoo, model: CModel, signal: np.ndarray[Any, Any], rate: int, hop: float, chunk: int
+) -> Iterator[CPrediction]:
+    stream, taken = c.c_void_p(), c.c_size_t()
+    channels = signal.shape[1] if signal.ndim == 2 else 1
+    libzoo.call("zoo_stream_open", model.handle, rate, channels, DTYPES[str(signal.dtype)], hop, c.byref(stream))
+
+    def results() -> Iterator[CPrediction]:
+        while (status := libzoo.lib.zoo_stream_pop(stream, None)) == OK:
+            yield model.read(libzoo.lib.zoo_stream_session(stream), 0)
+        assert status == NO_RESULT
+
+    try:
+        for at in range(0, len(signal), chunk):
+            part = np.ascontiguousarray(signal[at : at + chunk])
+            while len(part):
+                libzoo.call("zoo_stream_push", stream, part.ctypes.data, len(part), taken)
+                part = part[taken.value :]
+                yield from results()
+        libzoo.call("zoo_stream_end", stream)
+        yield from results()
+    finally:
+        libzoo.lib.zoo_stream_close(stream)
+
+
+def test_a_stream_shorter_than_a_window_gives_one_result(libzoo: LibZoo, model: CModel, openvino_bundle: Path) -> None:
+    signal = np.random.default_rng(3).normal(0, 0.1, 9000).astype(np.float32)
+    (found,) = c_stream(libzoo, model, signal, 16000, 0.5, 700)
+    (expected,) = zoo.load(openvino_bundle).stream([signal], rate=16000)
+    same(found, expected)
+    assert (found.start, found.end) == (0, 9000 / 16000)
+
+
+def test_a_bundle_in_memory_and_as_a_directory(libzoo: LibZoo, model: CModel, ready_bundle: Path, tmp_path: Path, openvino_bundle: Path) -> None:
+    case = load_golden(open_bundle(ready_bundle))[1]
+    raw = (case["input"], case["rate"])
+    expected = model(raw).outputs["probs"]
+    for other in (libzoo.open(openvino_bundle.read_bytes()), libzoo.open(twin(ready_bundle, tmp_path / "folder"))):
+        np.testing.assert_array_equal(other(raw).outputs["probs"], expected)
+        other.close()
+
+
+def test_one_model_serves_many_threads(libzoo: LibZoo, openvino_bundle: Path) -> None:
+    shared = libzoo.open(openvino_bundle)
+    cases = [(case["input"], case["rate"]) for case in load_golden(open_bundle(openvino_bundle))]
+    expected = [shared(case).outputs["probs"] for case in cases]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        mine = CModel(libzoo, shared.handle, None)
+        for i in range(8):
+            if not np.array_equal(mine(cases[(i + k) % len(cases)]).outputs["probs"], expected[(i + k) % len(cases)]):
+                wrong.append(k)
+        libzoo.lib.zoo_session_close(mine.session)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    shared.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ((np.array([], np.float32), 16000), "sample"),
+        ((np.array([0, np.nan, 0], np.float32), 16000), "sample 1 is not finite"),
+        ((np.zeros(100, np.float32), 0.5), "rate is 0.5 Hz"),
+        ((np.zeros((2, 2, 2), np.float32), 16000), "3 dimensions"),
+        ((np.zeros(100, np.uint8), 16000), "float32, float64, int16 or int32"),
+        ("a text", "not text"),
+        (Path("/nowhere/clip.wav"), "/nowhere/clip.wav"),
+        (np.zeros((3, 39), np.float32), "features of shape"),
+        (np.zeros((3, 39), np.int64), "features must be float32"),
+    ],
+)
+def test_input_that_cannot_be_processed(model: CModel, raw: Any, message: str) -> None:
+    with pytest.raises(ZooFailure, match=re.escape(message)) as failure:
+        model(raw)
+    assert failure.value.status == INPUT_ERROR
+
+
+def test_what_is_missing_is_named(libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZooFailure, match="pip install openvino") as failure:
+        libzoo.open(openvino_bundle, engine_library=b"/nowhere")
+    assert failure.value.status == PROVIDER_UNAVAILABLE
+    with pytest.raises(ZooFailure, match="tensorrt is not built into this libzoo") as failure:
+        libzoo.open(twin(ready_bundle, tmp_path / "tensorrt", kind="tensorrt"))
+    assert failure.value.status == PROVIDER_UNAVAILABLE
+    with pytest.raises(ZooFailure, match=r"key.engine_version is >=3000, this machine has 20.*zoo export") as failure:
+        libzoo.open(twin(ready_bundle, tmp_path / "later", version=">=3000"))
+    assert failure.value.status == BUNDLE_ERROR
+    with pytest.raises(ZooFailure, match="abi_version") as failure:
+        libzoo.open(openvino_bundle, abi_version=99)
+    assert failure.value.status == USAGE_ERROR
+    with pytest.raises(ZooFailure, match="instruction set") as failure:
+        libzoo.open(openvino_bundle, isa=b"mmx")
+    assert failure.value.status == PROVIDER_UNAVAILABLE
+    engines = {engine["kind"]: engine for engine in libzoo.text("zoo_engines", libzoo.options())}
+    assert engines["openvino"]["version"] == openvino.__version__.split("-")[0]
+    assert "CPU" in engines["openvino"]["devices"] and not engines["tensorrt"]["built"]
