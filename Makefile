@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
 # make test  - set everything up and run the whole suite
+# make runtime - build libzoo, the device runtime for C and C++, in build/runtime
 PYTHON ?= python3
 PIP_ARGS ?=
 CLIP ?= zoo/models/tim_net/golden/calm_22050.flac
@@ -8,7 +9,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint sanitize bench bench-quantization bundles clean
+.PHONY: demo test lint runtime sanitize bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,15 +47,27 @@ lint: $(TEST)/installed
 	cd $(TEST) && bin/mypy --config-file $(CURDIR)/pyproject.toml -p zoo
 	cd $(TEST) && bin/lint-imports --config $(CURDIR)/pyproject.toml
 
+# Where the installed wheel of OpenVINO has its CMake package.
+OPENVINO = $$($(TEST)/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")/openvino
+RUNTIME_PACKAGES = nlohmann-json3-dev libminizip-dev zlib1g-dev
+
+runtime: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
+	    -DOpenVINO_DIR="$(OPENVINO)/cmake" >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime
+
 # The kernels' C++ drivers under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/sanitize -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_TESTS=ON \
-	    -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
+	    -DZOO_BUILD_RUNTIME=ON -DOpenVINO_DIR="$(OPENVINO)/cmake" -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/sanitize
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/sanitize --output-on-failure
 
 test: $(TEST)/installed
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory runtime
 	@$(MAKE) --no-print-directory sanitize
 	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" $(TEST)/bin/pytest -q --durations=15
 

@@ -22,6 +22,8 @@ Status ParseJson(std::string_view text, Json* out) {
   };
   try {
     *out = Json::parse(text.begin(), text.end(), guard);
+  } catch (const Json::parse_error& error) {
+    return InvalidBundle("it is not JSON at byte " + std::to_string(error.byte));  // its own words quote bytes that may be no UTF-8
   } catch (const Json::exception& error) {
     return InvalidBundle(error.what());
   }

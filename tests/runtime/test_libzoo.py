@@ -25,12 +25,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import zoo
-from zoo.bundle import MANIFEST, Bundle, FileSpec, load_golden, open_bundle, write_bundle
+import zoo.pipeline
+from zoo.bundle import MANIFEST, Bundle, load_golden, open_bundle, write_bundle
 from zoo.errors import BundleError
 from zoo.specs import Embedding, Head, Heads, Regression, Sigmoid, Softmax
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, NO_RESULT = 0, 2, 3, 4, 5, 6, 7
+OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, NO_RESULT = (
+    0,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+)
 BUFFER_TOO_SMALL = 9
 DTYPES = {"float32": 0, "float64": 1, "int16": 2, "int32": 3, "uint8": 4, "int64": 5}
 ARRAY, TEXT, FILE, FEATURES = range(4)
@@ -112,7 +121,14 @@ class LibZoo:
             "zoo_result_json": [c.c_void_p, c.c_size_t, *text],
             "zoo_output": [c.c_void_p, c.c_size_t, c.c_char_p, c.c_void_p, c.c_size_t, c.POINTER(Tensor)],
             "zoo_selftest": [c.c_void_p, c.POINTER(c.c_double), c.POINTER(c.c_double)],
-            "zoo_stream_open": [c.c_void_p, c.c_double, c.c_int32, c.c_int32, c.c_double, c.POINTER(c.c_void_p)],
+            "zoo_stream_open": [
+                c.c_void_p,
+                c.c_double,
+                c.c_int32,
+                c.c_int32,
+                c.c_double,
+                c.POINTER(c.c_void_p),
+            ],
             "zoo_stream_push": [c.c_void_p, c.c_void_p, c.c_size_t, c.POINTER(c.c_size_t)],
             "zoo_stream_end": [c.c_void_p],
             "zoo_stream_pop": [c.c_void_p, c.POINTER(Result)],
@@ -199,8 +215,11 @@ class CModel:
             tensor = Tensor()
             self.lib.call("zoo_output", session, item, spec["name"].encode(), None, 0, tensor)
             array = np.empty(tuple(tensor.shape[: tensor.rank]), np.float32)
-            assert array.nbytes == tensor.bytes and tensor.dtype == DTYPES["float32"]
-            self.lib.call("zoo_output", session, item, spec["name"].encode(), array.ctypes.data, array.nbytes, tensor)
+            assert array.nbytes == tensor.bytes
+            assert tensor.dtype == DTYPES["float32"]
+            self.lib.call(
+                "zoo_output", session, item, spec["name"].encode(), array.ctypes.data, array.nbytes, tensor
+            )
             outputs[spec["name"]] = array
         return CPrediction(
             self.lib.text("zoo_result_json", session, item), outputs, list(values), result.start, result.end
@@ -216,7 +235,9 @@ class CModel:
         array = np.ascontiguousarray(array)
         kind = FEATURES if rate is None else ARRAY
         shape = (*array.shape, 0, 0, 0, 0)[:4]
-        given = Input(kind=kind, dtype=DTYPES[str(array.dtype)], rank=array.ndim, shape=shape, rate=rate or 0.0)
+        given = Input(
+            kind=kind, dtype=DTYPES[str(array.dtype)], rank=array.ndim, shape=shape, rate=rate or 0.0
+        )
         return self._keep(given, array)
 
     def _keep(self, given: Input, data: Any) -> Input:
@@ -238,7 +259,9 @@ def contents(bundle: Bundle) -> dict[str, bytes]:
     return {file.path: bundle.read(file.path) for file in bundle.manifest.files}
 
 
-def twin(source: Path, out: Path, *, kind: str = "openvino", version: str = ">=2024.0", **changes: Any) -> Path:
+def twin(
+    source: Path, out: Path, *, kind: str = "openvino", version: str = ">=2024.0", **changes: Any
+) -> Path:
     """The same bundle for another engine (OpenVINO reads ONNX), and perhaps another way to decode."""
     bundle = open_bundle(source)
     manifest = bundle.manifest
@@ -269,18 +292,23 @@ def same(found: CPrediction, expected: Any) -> None:
     answers = found.json.get("heads", {"": found.json})
     for name, answer in (expected.heads or {"": expected}).items():
         given = answers[name]
-        assert given["label"] == answer.label and tuple(given["labels"]) == answer.labels
+        assert given["label"] == answer.label
+        assert tuple(given["labels"]) == answer.labels
         assert given["scores"] == pytest.approx(answer.scores, abs=1e-7)
         if isinstance(answer.values, dict):
             assert given["values"] == pytest.approx(answer.values, abs=1e-7)
         else:
             np.testing.assert_allclose(given["values"], answer.values, rtol=1e-6)
-    assert [token for token, _ in found.json.get("attention", [])] == [token for token, _ in expected.attention]
+    assert [token for token, _ in found.json.get("attention", [])] == [
+        token for token, _ in expected.attention
+    ]
     assert [w for _, w in found.json.get("attention", [])] == [w for _, w in expected.attention]
 
 
 @pytest.mark.parametrize("path", ready_bundles(), ids=lambda path: path.name)
-def test_golden_inputs_give_the_bits_of_the_python_runtime(libzoo: LibZoo, path: Path, tmp_path: Path) -> None:
+def test_golden_inputs_give_the_bits_of_the_python_runtime(
+    libzoo: LibZoo, path: Path, tmp_path: Path
+) -> None:
     bundle = twin(path, tmp_path / "twin")
     python, device = zoo.load(bundle), libzoo.open(bundle)
     for case in load_golden(open_bundle(bundle)):
@@ -302,7 +330,12 @@ def test_files_arrays_and_batches(model: CModel, openvino_bundle: Path, golden_f
     for got, expected in zip(model.run(*clips), python.batch(clips), strict=True):
         same(got, expected)
     stereo = np.random.default_rng(1).normal(0, 0.1, (30000, 2))
-    for samples in (stereo, stereo.astype(np.float32), (stereo * 1e4).astype(np.int16), (stereo * 1e9).astype(np.int32)):
+    for samples in (
+        stereo,
+        stereo.astype(np.float32),
+        (stereo * 1e4).astype(np.int16),
+        (stereo * 1e9).astype(np.int32),
+    ):
         same(model((samples, 44100)), python((samples, 44100)))
     features = python.features(clips[0])
     np.testing.assert_array_equal(model(features).outputs["probs"], model(clips[0]).outputs["probs"])
@@ -346,10 +379,14 @@ def test_heads(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hop", [0.25, 0.7, 9.3])
 @pytest.mark.parametrize("chunk", [1000, 30001, 500_000])
-def test_streams_give_the_same_windows(libzoo: LibZoo, model: CModel, openvino_bundle: Path, hop: float, chunk: int) -> None:
+def test_streams_give_the_same_windows(
+    libzoo: LibZoo, model: CModel, openvino_bundle: Path, hop: float, chunk: int
+) -> None:
     rate, channels = 16000, 2
     signal = np.random.default_rng(2).normal(0, 0.1, (rate * 13 // 2, channels)).astype(np.float32)
-    expected = zoo.load(openvino_bundle).stream(np.array_split(signal, range(chunk, len(signal), chunk)), rate=rate, hop=hop)
+    expected = zoo.load(openvino_bundle).stream(
+        np.array_split(signal, range(chunk, len(signal), chunk)), rate=rate, hop=hop
+    )
     found = list(c_stream(libzoo, model, signal, rate, hop, chunk))
     wanted = list(expected)
     assert len(found) == len(wanted) > 0
@@ -363,7 +400,9 @@ def c_stream(
 ) -> Iterator[CPrediction]:
     stream, taken = c.c_void_p(), c.c_size_t()
     channels = signal.shape[1] if signal.ndim == 2 else 1
-    libzoo.call("zoo_stream_open", model.handle, rate, channels, DTYPES[str(signal.dtype)], hop, c.byref(stream))
+    libzoo.call(
+        "zoo_stream_open", model.handle, rate, channels, DTYPES[str(signal.dtype)], hop, c.byref(stream)
+    )
 
     def results() -> Iterator[CPrediction]:
         while (status := libzoo.lib.zoo_stream_pop(stream, None)) == OK:
@@ -383,7 +422,9 @@ def c_stream(
         libzoo.lib.zoo_stream_close(stream)
 
 
-def test_a_stream_shorter_than_a_window_gives_one_result(libzoo: LibZoo, model: CModel, openvino_bundle: Path) -> None:
+def test_a_stream_shorter_than_a_window_gives_one_result(
+    libzoo: LibZoo, model: CModel, openvino_bundle: Path
+) -> None:
     signal = np.random.default_rng(3).normal(0, 0.1, 9000).astype(np.float32)
     (found,) = c_stream(libzoo, model, signal, 16000, 0.5, 700)
     (expected,) = zoo.load(openvino_bundle).stream([signal], rate=16000)
@@ -391,11 +432,16 @@ def test_a_stream_shorter_than_a_window_gives_one_result(libzoo: LibZoo, model: 
     assert (found.start, found.end) == (0, 9000 / 16000)
 
 
-def test_a_bundle_in_memory_and_as_a_directory(libzoo: LibZoo, model: CModel, ready_bundle: Path, tmp_path: Path, openvino_bundle: Path) -> None:
+def test_a_bundle_in_memory_and_as_a_directory(
+    libzoo: LibZoo, model: CModel, ready_bundle: Path, tmp_path: Path, openvino_bundle: Path
+) -> None:
     case = load_golden(open_bundle(ready_bundle))[1]
     raw = (case["input"], case["rate"])
     expected = model(raw).outputs["probs"]
-    for other in (libzoo.open(openvino_bundle.read_bytes()), libzoo.open(twin(ready_bundle, tmp_path / "folder"))):
+    for other in (
+        libzoo.open(openvino_bundle.read_bytes()),
+        libzoo.open(twin(ready_bundle, tmp_path / "folder")),
+    ):
         np.testing.assert_array_equal(other(raw).outputs["probs"], expected)
         other.close()
 
@@ -409,7 +455,9 @@ def test_one_model_serves_many_threads(libzoo: LibZoo, openvino_bundle: Path) ->
     def work(k: int) -> None:
         mine = CModel(libzoo, shared.handle, None)
         for i in range(8):
-            if not np.array_equal(mine(cases[(i + k) % len(cases)]).outputs["probs"], expected[(i + k) % len(cases)]):
+            if not np.array_equal(
+                mine(cases[(i + k) % len(cases)]).outputs["probs"], expected[(i + k) % len(cases)]
+            ):
                 wrong.append(k)
         libzoo.lib.zoo_session_close(mine.session)
 
@@ -442,14 +490,18 @@ def test_input_that_cannot_be_processed(model: CModel, raw: Any, message: str) -
     assert failure.value.status == INPUT_ERROR
 
 
-def test_what_is_missing_is_named(libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_named(
+    libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ZooFailure, match="pip install openvino") as failure:
         libzoo.open(openvino_bundle, engine_library=b"/nowhere")
     assert failure.value.status == PROVIDER_UNAVAILABLE
     with pytest.raises(ZooFailure, match="tensorrt is not built into this libzoo") as failure:
         libzoo.open(twin(ready_bundle, tmp_path / "tensorrt", kind="tensorrt"))
     assert failure.value.status == PROVIDER_UNAVAILABLE
-    with pytest.raises(ZooFailure, match=r"key.engine_version is >=3000, this machine has 20.*zoo export") as failure:
+    with pytest.raises(
+        ZooFailure, match=r"key.engine_version is >=3000, this machine has 20.*zoo export"
+    ) as failure:
         libzoo.open(twin(ready_bundle, tmp_path / "later", version=">=3000"))
     assert failure.value.status == BUNDLE_ERROR
     with pytest.raises(ZooFailure, match="abi_version") as failure:
@@ -460,4 +512,296 @@ def test_what_is_missing_is_named(libzoo: LibZoo, ready_bundle: Path, openvino_b
     assert failure.value.status == PROVIDER_UNAVAILABLE
     engines = {engine["kind"]: engine for engine in libzoo.text("zoo_engines", libzoo.options())}
     assert engines["openvino"]["version"] == openvino.__version__.split("-")[0]
-    assert "CPU" in engines["openvino"]["devices"] and not engines["tensorrt"]["built"]
+    assert "CPU" in engines["openvino"]["devices"]
+    assert not engines["tensorrt"]["built"]
+
+
+def verdict(libzoo: LibZoo, bundle: Path | bytes) -> str:
+    """What libzoo says of a bundle for an engine that it does not have: ``whole``, or why it is refused."""
+    with pytest.raises(ZooFailure) as failure:
+        libzoo.open(bundle)
+    if failure.value.status == PROVIDER_UNAVAILABLE and "not built into this libzoo" in failure.value.message:
+        return "whole"
+    assert failure.value.status == BUNDLE_ERROR, failure.value.message
+    return failure.value.message
+
+
+def python_verdict(bundle: Path) -> str:
+    try:
+        open_bundle(bundle)
+    except BundleError as error:
+        return str(error)
+    return "whole"
+
+
+@pytest.fixture(scope="session")
+def whole(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that both readers take, for an engine that libzoo never has."""
+    return twin(ready_bundle, tmp_path_factory.mktemp("whole") / "bundle", kind="tensorrt")
+
+
+def sealed(manifest: Any) -> bytes:
+    """A manifest with a right digest, so that only what it says can be refused."""
+    blank = json.dumps({**manifest, "digest": "0" * 64} if isinstance(manifest, dict) else manifest, indent=1)
+    digest = hashlib.sha256(blank.encode()).hexdigest()
+    return blank.replace(f'"digest": "{"0" * 64}"', f'"digest": "{digest}"', 1).encode()
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where every value of a JSON document is."""
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*at, key))
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**40)
+    | st.sampled_from([0.5, 1.0, 1e300, -1.5])
+    | st.sampled_from(
+        [
+            "",
+            "x",
+            "fp32",
+            "../x",
+            "/etc/passwd",
+            "a/../b",
+            "onnxruntime",
+            "softmax",
+            "a" * 5000,
+            "é",
+            "0" * 64,
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["op", "type", "x"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_both_readers_agree_on_any_edited_manifest(libzoo: LibZoo, whole: Path, data: st.DataObject) -> None:
+    manifest = json.loads((whole / MANIFEST).read_text())
+    at = data.draw(st.sampled_from([at for at in places(manifest) if at]))
+    holder = manifest
+    for key in at[:-1]:
+        holder = holder[key]
+    action = data.draw(st.sampled_from(["replace", "replace", "remove", "add"]))
+    if action == "replace":
+        holder[at[-1]] = data.draw(JSON)
+    elif action == "remove":
+        del holder[at[-1]]
+    elif isinstance(holder, dict):
+        holder[
+            data.draw(st.sampled_from(["x", "recipe", "attention", "threads", "extra_files", "kept", "gate"]))
+        ] = data.draw(JSON)
+    else:
+        holder.insert(at[-1], data.draw(st.sampled_from(holder)))
+    copy = whole.parent / "edited"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(whole, copy)
+    (copy / MANIFEST).write_bytes(sealed(manifest))
+    expected, found = python_verdict(copy), verdict(libzoo, copy)
+    assert (found == "whole") == (expected == "whole"), f"{at} {action}: Python: {expected}; C: {found}"
+
+
+#: Manifests that are none: content, what both readers' messages share.
+NO_MANIFESTS: list[bytes] = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe{}",
+    b"[" * 100_000,
+    b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    b'{"schema": 1e999}',
+    b"{}" * 2,
+    b'{"schema": 1, "schema": 1}',
+]
+
+
+@pytest.mark.parametrize("content", NO_MANIFESTS, ids=lambda content: repr(content[:12]))
+def test_manifests_that_are_none(libzoo: LibZoo, whole: Path, tmp_path: Path, content: bytes) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (copy / MANIFEST).write_bytes(content)
+    assert MANIFEST in verdict(libzoo, copy)
+    assert MANIFEST in python_verdict(copy)
+
+
+def _links(folder: Path) -> None:
+    (folder / "real").write_bytes((folder / "engine.onnx").read_bytes())
+    (folder / "engine.onnx").unlink()
+    (folder / "engine.onnx").symlink_to("real")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "golden.npz").unlink()
+    os.mkfifo(folder / "golden.npz")
+
+
+def _flip(folder: Path) -> None:
+    content = bytearray((folder / "engine.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "engine.onnx").write_bytes(content)
+
+
+def _harmless(folder: Path) -> None:
+    path = folder / MANIFEST
+    path.write_text(path.read_text().replace('"title": "', '"title": "x', 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_links, "symbolic link"),
+        (_pipe, "not a regular file"),
+        (_flip, "engine.onnx is damaged"),
+        (_harmless, "was changed after it was written"),
+        (lambda folder: (folder / "golden.npz").unlink(), "golden.npz is missing"),
+        (lambda folder: (folder / "golden.npz").write_bytes(b"x"), "golden.npz has 1 bytes"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b" " * ((4 << 20) + 1)), str(4 << 20)),
+        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
+    ],
+)
+def test_damaged_directories(
+    libzoo: LibZoo, whole: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    damage(copy)
+    assert message in verdict(libzoo, copy)
+    assert python_verdict(copy) != "whole"
+
+
+def test_what_is_no_bundle(libzoo: LibZoo, tmp_path: Path) -> None:
+    (tmp_path / "empty.zoo").write_bytes(b"")
+    for path in (tmp_path / "nothing", tmp_path / "empty.zoo", Path("/dev/null")):
+        assert str(path) in verdict(libzoo, path)
+        assert python_verdict(path) != "whole"
+
+
+def test_zips_that_are_not_plain(libzoo: LibZoo, whole: Path, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in whole.iterdir()}
+    cases: dict[str, Callable[[zipfile.ZipFile], None]] = {
+        "compressed": lambda z: [z.writestr(n, d, zipfile.ZIP_DEFLATED) for n, d in files.items()] and None,
+        "twice": lambda z: [z.writestr(n, d) for n, d in [*files.items(), ("golden.npz", b"x")]] and None,
+    }
+    for message, write in cases.items():
+        path = tmp_path / f"{message}.zoo"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            write(archive)
+        assert message in verdict(libzoo, path)
+        assert python_verdict(path) != "whole"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_damaged_zips_are_refused_or_whole(libzoo: LibZoo, whole: Path, data: st.DataObject) -> None:
+    bundle = open_bundle(whole)
+    path = whole.parent / "small.zoo"
+    if not path.exists():
+        write_bundle(path, bundle.manifest, contents(bundle))
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    for _ in range(data.draw(st.integers(1, 4))):
+        # mostly where the zip's own numbers are
+        at = data.draw(
+            st.integers(directory, len(content) - 1) | st.integers(0, 200) | st.integers(0, len(content) - 1)
+        )
+        width = data.draw(st.sampled_from([1, 2, 4]))
+        value = data.draw(st.sampled_from([0, 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1))
+        content[at : at + width] = struct.pack("<I", value)[:width]
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    verdict(libzoo, bytes(content))
+
+
+def test_a_model_of_texts(libzoo: LibZoo, text_bundle: Path) -> None:
+    python, device = zoo.load(text_bundle), libzoo.open(text_bundle)
+    for text in ("I love it :)", "so sad", "one", "Ünïcode \U0001f600 works"):
+        expected = python(text)
+        same(device(text), expected)
+        assert expected.attention
+    texts: Sequence[str] = ("a b", "love", "c d")
+    for found, want in zip(device.run(*texts), python.batch(texts), strict=True):
+        same(found, want)
+    with pytest.raises(ZooFailure, match="takes text"):
+        device((np.zeros(10, np.float32), 16000))
+
+
+@pytest.fixture(scope="session")
+def text_bundle(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words to two labels, with attention: a graph of a few nodes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    words = ["<unk>", "i", "love", "it", "sad", "so"]
+    rng = np.random.default_rng(5)
+    weights = {
+        "table": rng.normal(size=(len(words), 2)).astype(np.float32),
+        "score": rng.normal(size=(len(words), 1)).astype(np.float32),
+        "axis": np.array([1], np.int64),
+        "last": np.array([2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Gather", ["score", "ids"], ["scores"]),
+        helper.make_node("Squeeze", ["scores", "last"], ["flat"]),
+        helper.make_node("Softmax", ["flat"], ["weights"], axis=1),
+        helper.make_node("Gather", ["table", "ids"], ["vectors"]),
+        helper.make_node("Unsqueeze", ["weights", "last"], ["wide"]),
+        helper.make_node("Mul", ["vectors", "wide"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "axis"], ["logits"], keepdims=0),
+        helper.make_node("Softmax", ["logits"], ["probs"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "words",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "tokens"])],
+        [
+            helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["batch", 2]),
+            helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", "tokens"]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    onnx_bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9
+    ).SerializeToString()
+    base = open_bundle(ready_bundle)
+    replace = msgspec.structs.replace
+    manifest = base.manifest
+    tensor = type(manifest.engines[0].inputs[0])
+    engine = replace(
+        manifest.engines[0],
+        kind="openvino",
+        inputs=(tensor(name="ids", dtype="int64", shape=("batch", "tokens")),),
+        outputs=(
+            tensor(name="probs", dtype="float32", shape=("batch", 2)),
+            tensor(name="weights", dtype="float32", shape=("batch", "tokens")),
+        ),
+    )
+    key = replace(
+        manifest.key,
+        engine="openvino",
+        engine_version=">=2024.0",
+        flags={},
+        onnx_sha256=hashlib.sha256(onnx_bytes).hexdigest(),
+        profile={"batch": (1, 1, 4), "tokens": (1, 8, 64)},
+    )
+    changed = replace(
+        manifest,
+        engines=(engine,),
+        key=key,
+        labels=("good", "bad"),
+        decode=Softmax(output="probs", attention="weights"),
+        input=replace(manifest.input, modality="text", rate=None, channels=None),
+        pipeline=(zoo.pipeline.SocialTokenize(), zoo.pipeline.Vocab(file="words.txt")),
+        tuning=None,
+    )
+    files = {
+        **contents(base),
+        manifest.engines[0].file: onnx_bytes,
+        "words.txt": "\n".join([*words, ""]).encode(),
+    }
+    return write_bundle(tmp_path_factory.mktemp("text") / "words.zoo", changed, files)
