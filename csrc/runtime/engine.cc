@@ -14,18 +14,14 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
-#ifdef ZOO_HAVE_ONNXRUNTIME
-    {"onnxruntime", OpenOnnxRuntime, DescribeOnnxRuntime, ""},
-#else
-    {"onnxruntime", nullptr, nullptr, "configure with -DZOO_ONNXRUNTIME_INCLUDE_DIR=<folder of onnxruntime_c_api.h>, or take a bundle of target openvino-cpu"},
-#endif
+    {"onnxruntime", nullptr, nullptr, "no libzoo has it yet; take a bundle of target openvino-cpu (zoo export NAME --target openvino-cpu)"},
 #ifdef ZOO_HAVE_OPENVINO
     {"openvino", OpenOpenVino, DescribeOpenVino, ""},
 #else
     {"openvino", nullptr, nullptr, "configure with -DOpenVINO_DIR=<folder of OpenVINOConfig.cmake> (pip install openvino has it)"},
 #endif
-    {"tensorrt", nullptr, nullptr, "libzoo has no TensorRT yet; the Python runtime runs this bundle"},
-    {"tensorrt_rtx", nullptr, nullptr, "libzoo has no TensorRT yet; the Python runtime runs this bundle"},
+    {"tensorrt", nullptr, nullptr, "no libzoo has it yet; the Python runtime runs this bundle"},
+    {"tensorrt_rtx", nullptr, nullptr, "no libzoo has it yet; the Python runtime runs this bundle"},
 };
 
 std::string NotBuilt(const Kind& kind) { return std::string(kind.name) + " is not built into this libzoo: " + kind.build; }

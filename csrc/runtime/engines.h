@@ -18,11 +18,6 @@ Result<std::unique_ptr<Engine>> OpenOpenVino(const Bundle& bundle, const EngineO
 void DescribeOpenVino(const EngineOptions& options, EngineStatus* status);
 #endif
 
-#ifdef ZOO_HAVE_ONNXRUNTIME
-Result<std::unique_ptr<Engine>> OpenOnnxRuntime(const Bundle& bundle, const EngineOptions& options);
-void DescribeOnnxRuntime(const EngineOptions& options, EngineStatus* status);
-#endif
-
 }  // namespace zoo
 
 #endif  // ZOO_RUNTIME_ENGINES_H_

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,6 +102,7 @@ class LibZoo:
     """The C interface, as a device program sees it."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.lib = c.CDLL(str(path))
         for name in ("zoo_last_error", "zoo_label", "zoo_status_name"):
             getattr(self.lib, name).restype = c.c_char_p
@@ -444,6 +446,20 @@ def test_a_bundle_in_memory_and_as_a_directory(
     ):
         np.testing.assert_array_equal(other(raw).outputs["probs"], expected)
         other.close()
+
+
+def test_the_example_in_c(libzoo: LibZoo, openvino_bundle: Path, golden_folder: Path) -> None:
+    program = libzoo.path.parent / "classify_wav"
+    clip = golden_folder / "calm_22050.flac"
+    environment = {**os.environ, "ZOO_ENGINE_PATH": f"/nowhere:{Path(openvino.__file__).parent / 'libs'}"}
+    run = [program, openvino_bundle, clip]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    expected = zoo.load(openvino_bundle)(clip)
+    assert done.stdout.startswith(f"{clip}\t{expected.label} {max(expected.scores.values()):.3f}\t")
+    assert done.stderr == ""
+    failed = subprocess.run([program, "/nowhere", clip], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (BUNDLE_ERROR, "")
+    assert failed.stderr.startswith("bundle error: /nowhere: no such bundle")
 
 
 def test_one_model_serves_many_threads(libzoo: LibZoo, openvino_bundle: Path) -> None:
