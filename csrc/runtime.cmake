@@ -47,6 +47,9 @@ add_executable(classify_wav examples/classify_wav.c)
 set_target_properties(classify_wav PROPERTIES C_STANDARD 90 C_EXTENSIONS OFF)
 target_compile_options(classify_wav PRIVATE ${ZOO_WARNINGS} -pedantic)
 target_link_libraries(classify_wav PRIVATE zoo)
+add_executable(live_speech examples/live_speech.cc)
+target_compile_options(live_speech PRIVATE ${ZOO_WARNINGS})
+target_link_libraries(live_speech PRIVATE zoo)
 
 # --- installation: find_package(zoo), pkg-config, cpack ----------------------------------------------------------
 include(GNUInstallDirs)
@@ -63,6 +66,7 @@ file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/zooConfig.cmake "include(\"\${CMAKE_CURRE
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/zooConfigVersion.cmake VERSION ${ZOO_VERSION} COMPATIBILITY SameMajorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/zooConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/zooConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/zoo)
+file(RELATIVE_PATH ZOO_PC_INCLUDE /at/${CMAKE_INSTALL_LIBDIR}/pkgconfig /at/${CMAKE_INSTALL_INCLUDEDIR})
 configure_file(csrc/c_api/zoo.pc.in ${CMAKE_CURRENT_BINARY_DIR}/zoo.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/zoo.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 set(CPACK_PACKAGE_NAME libzoo)

@@ -267,6 +267,7 @@ void zoo_session_close(zoo_session* session) { delete session; }
 zoo_status zoo_run(zoo_session* session, const zoo_input* inputs, size_t count, zoo_result* results) {
   return Guarded([&] {
     if (session == nullptr || (inputs == nullptr && count > 0)) return Usage("zoo_run: session and inputs must not be NULL");
+    session->session->Clear();
     zoo::RawInput one;
     std::vector<zoo::RawInput> many(count == 1 ? 0 : count);
     zoo::RawInput* raw = count == 1 ? &one : many.data();

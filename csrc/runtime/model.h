@@ -87,6 +87,8 @@ class Session {
 
   // Predicts each input. Inputs whose features have one shape go to the engine together, as many as the model's batch.
   Status Run(const RawInput* inputs, size_t count);
+  // Forgets the results of the last run.
+  void Clear() { count_ = 0; }
 
   const Model& model() const { return *model_; }
   size_t size() const { return count_; }  // items of the last run

@@ -462,6 +462,24 @@ def test_the_example_in_c(libzoo: LibZoo, openvino_bundle: Path, golden_folder: 
     assert failed.stderr.startswith("bundle error: /nowhere: no such bundle")
 
 
+def test_the_example_in_cpp(libzoo: LibZoo, openvino_bundle: Path) -> None:
+    signal = (np.random.default_rng(6).normal(0, 0.1, 70_001) * 32767).astype(np.int16)
+    done = subprocess.run(
+        [libzoo.path.parent / "live_speech", openvino_bundle, "16000", "0.6"],
+        env={**os.environ, "ZOO_ENGINE_PATH": str(Path(openvino.__file__).parent / "libs")},
+        input=signal.tobytes(),
+        capture_output=True,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = list(zoo.load(openvino_bundle).stream([signal], rate=16000, hop=0.6))
+    assert len(found) == len(wanted) > 1
+    for line, expected in zip(found, wanted, strict=True):
+        assert (line["start"], line["end"]) == pytest.approx((expected.start, expected.end), abs=1e-4)
+        assert line["result"]["label"] == expected.label
+        assert line["result"]["scores"] == pytest.approx(expected.scores, abs=1e-7)
+
+
 def test_one_model_serves_many_threads(libzoo: LibZoo, openvino_bundle: Path) -> None:
     shared = libzoo.open(openvino_bundle)
     cases = [(case["input"], case["rate"]) for case in load_golden(open_bundle(openvino_bundle))]
