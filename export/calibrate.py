@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import onnx
@@ -23,9 +23,6 @@ from zoo.export.recordings import RecordingFile, recording_file
 from zoo.export.session import Session
 from zoo.export.sources import MIN_ITEMS as MIN_ITEMS
 from zoo.export.sources import check_enough
-
-if TYPE_CHECKING:
-    from zoo.card import Variant
 
 #: Enough for stable ranges; more only takes longer.
 ITEMS = 256
@@ -44,15 +41,17 @@ class CalibrationSet:
         """The items through the C++ pipeline, each made when it is asked for."""
         return _Stream(self.items, preprocessor.item)
 
-    def record(self, variant: Variant, method: Method, options: Sequence[str] = ()) -> Calibration:
-        """What goes into the manifest; the hash covers items, their content, the pipeline, the method and the options."""
+    def record(self, preprocessor: Preprocessor, method: Method, options: Sequence[str] = ()) -> Calibration:
+        """What goes into the manifest; the hash covers items, their content, the pipeline with its files, the method and the
+        options.
+        """
         ids = tuple(item.id for item in self.items)
         digest = hashlib.sha256()
         for part in (
             method,
             str(PERCENTILE),
             self.dataset.fingerprint(ids),
-            repr(variant.pipeline),
+            preprocessor.description,
             *options,
         ):
             digest.update(part.encode() + b"\n")
@@ -170,7 +169,6 @@ def record_items(
     graph_sha256: str,
     tensors: Sequence[str],
     chosen: CalibrationSet,
-    variant: Variant,
     preprocessor: Preprocessor,
     progress: Progress | None = None,
 ) -> Recording:
@@ -192,5 +190,5 @@ def record_items(
             f"{chosen.dataset.name}: only {distinct} of {len(ids)} calibration items differ, INT8 needs {MIN_ITEMS}; "
             "give real, distinct items"
         )
-    kept = recording_file(graph_sha256, content, ids, repr(variant.pipeline))
+    kept = recording_file(graph_sha256, content, ids, preprocessor.description)
     return record(model, tensors, chosen.features(preprocessor), progress, names=ids, kept=kept)

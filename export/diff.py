@@ -163,7 +163,7 @@ class _ReferenceSide:
         self.precision: Precision = "fp32"
         self._pipeline, self._modality = card.pipeline(variant), card.file.input.modality
         self._modules = graph.modules
-        outputs = [output.name for output in card.file.engine_outputs]
+        outputs = [output.name for output in card.engine_outputs(variant)]
         self._reference = Reference(build_reference(card, variant, weights.tensors), outputs)
         made = {output: node for node in graph.model.graph.node for output in node.output}
         names = [name for name in made if name in self._modules or name in outputs]

@@ -40,7 +40,7 @@ from zoo.export.trouble import cause, told_plainly
 from zoo.export.tune import choose_cell
 from zoo.export.weights import Tuned, Weights, build_reference, load_folds, load_weights
 from zoo.runtime.bench import Options
-from zoo.specs import Precision, Quality, QuantizeOption
+from zoo.specs import Precision, Quality, QuantizeOption, embedding_outputs
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -222,7 +222,7 @@ class Exporter:
         self.graph: Graph = self.trace.finish(self.weights.tensors)
         _report(progress, "tracing", 1, 1)
         net = build_reference(card, variant, self.weights.tensors)
-        self.reference = parity.Reference(net, [output.name for output in card.file.engine_outputs])
+        self.reference = parity.Reference(net, [output.name for output in card.engine_outputs(variant)])
         self.golden = golden_inputs(card)
         self.inputs: InputSet = parity_inputs(card, self.preprocessor, dataset, parity.INPUTS)
 
@@ -294,6 +294,8 @@ class Exporter:
             self.inputs,
             precision=precision,
             verified_on=artifact.verified_on,
+            embeddings=embedding_outputs(self.card.decode(self.variant)),
+            gated=gate is not None,
         )
         golden = make_golden(
             self.golden, self.preprocessor, reference.run, artifact.run, precision, self.variant.name

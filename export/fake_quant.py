@@ -137,7 +137,7 @@ class FakeQuantized(torch.fx.Interpreter):
 
         program = capture(card, variant, build_reference(card, variant, tensors))
         super().__init__(program)
-        self._outputs = [spec.name for spec in card.file.engine_outputs]
+        self._outputs = [spec.name for spec in card.engine_outputs(variant)]
         self._plans: dict[Site, Plan] = {}
         self._prints: dict[Site, dict[int, Print]] | None = None
         self._active = False

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from torch.export._patches import (
     register_gru_while_loop_decomposition,
     register_lstm_while_loop_decomposition,
@@ -23,6 +22,7 @@ from torch.export._patches import (
 
 from zoo.errors import TargetError, ZooError
 from zoo.export import rewrites
+from zoo.export.weights import IGNORED
 from zoo.specs import Dim, DType, Range3, TensorSpec
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class Graph:
     outputs: tuple[TensorSpec, ...]
     profile: Mapping[str, Range3]
 
-    @cached_property
+    @property
     def data(self) -> bytes:
         """The serialised model."""
         return rewrites.serialize(self.model)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 of ``data``."""
         return hashlib.sha256(self.data).hexdigest()
@@ -112,7 +112,7 @@ class Trace:
                     dynamo=True,
                     opset_version=OPSET,
                     input_names=[spec.name for spec in inputs],
-                    output_names=[spec.name for spec in card.file.engine_outputs],
+                    output_names=[spec.name for spec in card.engine_outputs(variant)],
                     dynamic_shapes=shapes,
                     optimize=False,
                     verbose=False,
@@ -122,8 +122,15 @@ class Trace:
                     f"{variant.name}: torch cannot export the reference to ONNX: {_first(error)}"
                 ) from error
         assert program is not None
-        self._model: onnx.ModelProto = program.model_proto
-        declared = [spec.name for spec in card.file.engine_outputs]
+        model = program.model_proto
+        names = {name for name in net.state_dict() if not name.endswith(IGNORED)}
+        del program, net
+        # Weights are filled in by finish: a second copy of large ones would only take memory.
+        for tensor in model.graph.initializer:
+            if tensor.name in names:
+                tensor.ClearField("raw_data")
+        self._model: onnx.ModelProto = rewrites.compact(model)
+        declared = [spec.name for spec in card.engine_outputs(variant)]
         actual = [value.name for value in self._model.graph.output]
         if declared != actual:
             raise ZooError(
@@ -145,29 +152,34 @@ class Trace:
         for tensor in model.graph.initializer:
             if tensor.name in tensors:
                 dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-                value = np.ascontiguousarray(tensors[tensor.name]).astype(dtype)
-                fresh = numpy_helper.from_array(value, tensor.name)
-                fresh.metadata_props.extend(tensor.metadata_props)
-                tensor.CopyFrom(fresh)
+                tensor.raw_data = (
+                    np.ascontiguousarray(tensors[tensor.name]).astype(dtype, copy=False).tobytes()
+                )
         rewrites.fold_batch_norm(model)
         with _quiet():
             optimized = onnxscript.optimizer.optimize(model)
         assert isinstance(optimized, onnx.ModelProto)
+        del model
         rewrites.fold_batch_norm(optimized)
         rewrites.drop_unused(optimized)
         modules = rewrites.name_by_scope(optimized)
         rewrites.drop_zero_states(optimized)
         rewrites.fold_weights(optimized)
+        rewrites.squeeze_directions(optimized)
+        rewrites.fold_arithmetic(optimized)
         rewrites.strip(optimized)
+        data = rewrites.serialize(optimized)
+        del optimized  # with all that the rewrites replaced
         try:
-            onnx.checker.check_model(optimized, full_check=True)
+            onnx.checker.check_model(data, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ZooError(f"{self._name}: the exported graph is not valid ONNX: {_first(error)}") from error
+        finished = onnx.ModelProto.FromString(data)
         return Graph(
-            optimized,
+            finished,
             modules,
-            tuple(tensor_spec(value) for value in optimized.graph.input),
-            tuple(tensor_spec(value) for value in optimized.graph.output),
+            tuple(tensor_spec(value) for value in finished.graph.input),
+            tuple(tensor_spec(value) for value in finished.graph.output),
             self.profile,
         )
 

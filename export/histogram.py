@@ -17,6 +17,8 @@ DEFAULT_METHOD: Method = "mse"
 #: Share of the absolute values that ``percentile`` keeps.
 PERCENTILE = 0.9999
 BINS = 2048
+#: Values counted at once: what they need in between stays in the cache.
+_CHUNK = 1 << 15
 _LEVELS = 127
 
 
@@ -30,19 +32,21 @@ class Histogram:
 
     def add(self, values: NDArray[Any]) -> None:
         """Count values; DataError-free: the caller has checked that they are finite."""
-        magnitude = np.abs(values.astype(np.float32, copy=False)).ravel()
-        top = float(magnitude.max(initial=0.0))
+        flat = values.astype(np.float32, copy=False).ravel()
+        top = float(max(flat.max(initial=0.0), -flat.min(initial=0.0)))
         self.largest = max(self.largest, top)
         if top == 0.0 and self.width == 0.0:
-            self.counts[0] += magnitude.size
+            self.counts[0] += flat.size
             return
         if self.width == 0.0:
             self.width = top / BINS
         while top > self.width * BINS:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
             self.width *= 2
-        index = np.minimum((magnitude * np.float32(1 / self.width)).astype(np.int64), BINS - 1)
-        self.counts += np.bincount(index, minlength=BINS)
+        for start in range(0, flat.size, _CHUNK):
+            scaled = np.abs(flat[start : start + _CHUNK]) * np.float32(1 / self.width)
+            index = np.minimum(scaled.astype(np.int64), BINS - 1)
+            self.counts += np.bincount(index, minlength=BINS)
 
     def threshold(self, method: Method, levels: int = _LEVELS) -> float:
         """The absolute value that becomes ``levels``."""

@@ -51,7 +51,14 @@ class InputSet:
 
 
 class Preprocessor:
-    """A variant's pipeline, for raw inputs and for data set items. Remembers the features of items, up to a limit."""
+    """A variant's pipeline, for raw inputs and for data set items. Remembers the features of items, up to a limit.
+
+    Attributes
+    ----------
+    description : str
+        What decides the features of an input: the ops with their parameters, and the content (SHA-256) of the files that they
+        name.
+    """
 
     def __init__(self, card: Card, variant: Variant) -> None:
         if len(card.file.engine_inputs) != 1:
@@ -59,6 +66,9 @@ class Preprocessor:
                 f"{variant.name}: pipelines give one array, the card has {len(card.file.engine_inputs)} engine inputs"
             )
         self._pipeline = card.pipeline(variant)
+        files = card.pipeline_files(variant).items()
+        contents = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files]
+        self.description = "\n".join([repr(variant.pipeline), *contents])
         self._known: dict[Source, Features] = {}
         self._left = _REMEMBERED
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,9 @@ TOLERANCE: Mapping[Precision, float] = {
     "int8-weights": 0.2,
     "int4-weights": 0.5,
 }
+
+#: Least cosine of an embedding to the reference's that an artifact may have whose accuracy no gate has measured.
+COSINE = 0.999
 
 #: One raw input's features to the outputs by name, with the batch dimension.
 Run = Callable[[Features], Mapping[str, NDArray[Any]]]
@@ -83,19 +86,29 @@ def one_thread() -> Iterator[None]:
 
 
 def measure(
-    reference: Run, artifact: Run, inputs: InputSet, *, precision: Precision, verified_on: str
+    reference: Run,
+    artifact: Run,
+    inputs: InputSet,
+    *,
+    precision: Precision,
+    verified_on: str,
+    embeddings: Collection[str] = (),
 ) -> tuple[Parity, Features]:
-    """The largest difference relative to each output's range, and the input that has it."""
+    """The largest difference relative to each output's range, the input that has it, and the least cosine of the outputs
+    that are ``embeddings``.
+    """
     expected = [reference(features) for features in inputs.features]
     names = list(expected[0])
     span = {name: max(float(np.ptp([_ends(row[name]) for row in expected])), 1e-6) for name in names}
-    worst, where = -1.0, inputs.features[0]
+    worst, where, cosine = -1.0, inputs.features[0], 1.0
     for features, row in zip(inputs.features, expected, strict=True):
         found = artifact(features)
         for name in names:
             error = _max_error(found[name], row[name]) / span[name]
             if error > worst:
                 worst, where = error, features
+            if name in embeddings:
+                cosine = min(cosine, _cosine(found[name], row[name]))
     parity = Parity(
         inputs=len(inputs.features),
         input_source=inputs.source,
@@ -103,6 +116,7 @@ def measure(
         max_error=min(worst, 1e30),
         tolerance=TOLERANCE[precision],
         verified_on=verified_on,
+        cosine=cosine if embeddings else None,
     )
     return parity, where
 
@@ -116,16 +130,33 @@ def check(
     *,
     precision: Precision,
     verified_on: str,
+    embeddings: Collection[str] = (),
+    gated: bool = False,
 ) -> Parity:
     """Measure, and refuse an artifact that is over the tolerance.
+
+    Parameters
+    ----------
+    embeddings : collection of str
+        Outputs that are embeddings.
+    gated : bool
+        The accuracy gate has measured what the precision costs; otherwise the embeddings' cosine decides.
 
     Raises
     ------
     ParityError
         Names the first node whose tensor differs from the reference's, or says that the graph is right and
-        the engine is not.
+        the engine is not; or the embedding turns too far.
     """
-    parity, worst = measure(reference.run, artifact, inputs, precision=precision, verified_on=verified_on)
+    parity, worst = measure(
+        reference.run, artifact, inputs, precision=precision, verified_on=verified_on, embeddings=embeddings
+    )
+    if not gated and parity.cosine is not None and parity.cosine < COSINE:
+        raise ParityError(
+            f"{name} {precision}: the cosine of its embedding to fp32's is {parity.cosine:.4f} on one of {parity.inputs} inputs, "
+            f"the least allowed is {COSINE} where no data set measures what a precision costs; export another precision"
+            + (", or try --quantize smooth,bias-correct" if precision == "int8" else "")
+        )
     if parity.max_error <= parity.tolerance:
         return parity
     raise ParityError(
@@ -159,6 +190,17 @@ def explain(reference: Reference, graph: Graph, features: Features, tolerance: f
 
 def _ends(array: NDArray[Any]) -> tuple[float, float]:
     return float(array.min()), float(array.max())
+
+
+def _cosine(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Least cosine between rows; -1 where a shape differs, a value is not finite, or a row is zero."""
+    if found.shape != expected.shape:
+        return -1.0
+    left, right = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        return -1.0
+    return float(((left * right).sum(axis=-1) / lengths).min())
 
 
 def _max_error(found: NDArray[Any], expected: NDArray[Any]) -> float:

@@ -61,6 +61,30 @@ def thin(model: onnx.ModelProto) -> list[str]:
     ]
 
 
+def raw(model: onnx.ModelProto) -> list[str]:
+    """Convolutions over the samples of a signal itself: one channel, one dimension, read from the graph's input.
+
+    Quiet and loud samples have one scale, so 8 bits leave little of the quiet ones, and one channel is hardly any work.
+    Measured on a wav2vec 2.0 encoder of 4 layers with random weights: cosine of its embedding to float's 0.9980 at least
+    with this layer quantised, 0.9999 without, at the same speed.
+    """
+    samples = {value.name for value in model.graph.input}
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in _SELECTS and node.input[0] in samples:
+            samples.add(node.output[0])
+        elif node.op_type == "Conv" and node.input[0] in samples:
+            dims = shapes.get(node.input[1], ())
+            if (
+                len(dims) == 3
+                and dims[1] == 1
+                and not any(a.name == "group" and a.i > 1 for a in node.attribute)
+            ):
+                found.append(node.name)
+    return found
+
+
 def outputs(model: onnx.ModelProto, layers: Sequence[Layer], kept: Collection[str] = ()) -> dict[str, str]:
     """Convolutions that onnxruntime can compute in integers, each with the tensor that its output becomes one in.
 

@@ -223,7 +223,7 @@ class Tuner:
             self._limits,
             ids,
             dataset.fingerprint(ids),
-            repr(recipe.variant.pipeline),
+            recipe.preprocessor.description,
             asdict(options),
             _native.isa(),
             platform.machine(),

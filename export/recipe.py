@@ -21,7 +21,7 @@ from zoo.export.inputs import Features, Preprocessor, Progress
 from zoo.export.parity import Run
 from zoo.export.session import Session, computes_in_bfloat16
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
-from zoo.specs import Precision, QuantizeOption
+from zoo.specs import Precision, QuantizeOption, Range3
 
 if TYPE_CHECKING:
     from zoo.card import Variant
@@ -166,7 +166,7 @@ class Recipe:
                     model, limits, features, kept, per_tensor=self.per_tensor, outputs=self.outputs
                 )
             model = quantize.quantize(model, limits, kept, per_tensor=self.per_tensor, outputs=self.outputs)
-            record = chosen.record(self.variant, self.method, self.options)
+            record = chosen.record(self.preprocessor, self.method, self.options)
             return Lowered(self.adapt(graph.with_model(model)), tuple(sorted(kept)), record, limits)
         if self.precision in quantize.BITS:
             kept = sorted({*kept, *self.floats(graph)})
@@ -181,9 +181,12 @@ class Recipe:
         return Lowered(graph)
 
     def floats(self, graph: Graph) -> list[str]:
-        """Layers that stay in float32 whatever they lose or not: the engine cannot build them, or runs them slower."""
+        """Layers that stay in float32 whatever they lose or not: the engine cannot build them, or runs them slower, or
+        they read a raw signal.
+        """
         if self.precision == "int8":
-            return placement.thin(graph.model) if self.outputs else []
+            thin = placement.thin(graph.model) if self.outputs else []
+            return sorted({*thin, *placement.raw(graph.model)})
         layers = quantize.layers(graph.model, weights_only=True)
         return [layer.node for layer in layers if layer.op in self._options.float_ops]
 
@@ -216,7 +219,7 @@ class Recipe:
         """Activation ranges of every layer that can be quantised."""
         names = quantize.ranged(graph.model, outputs=self.outputs)
         recording = calibrate.record_items(
-            graph.model, graph.sha256, names, chosen, self.variant, self.preprocessor, progress
+            graph.model, graph.sha256, names, chosen, self.preprocessor, progress
         )
         unsigned = placement.positive(graph.model) if self.outputs else ()
         return calibrate.thresholds(recording, self.method, unsigned)
@@ -270,7 +273,7 @@ class Recipe:
             isa=None,
             driver=None,
             flags=dict(self.target.flags),
-            profile=dict(self.profile),
+            profile=self._profile(lowered),
         )
 
     def _request(self, lowered: Lowered) -> Request:
@@ -291,7 +294,16 @@ class Recipe:
                 op=unknown.op_type,
                 reason=reason,
             )
-        return Request(lowered.graph, self.target, self._options, self.precision, self.profile, lowered.kept)
+        return Request(
+            lowered.graph, self.target, self._options, self.precision, self._profile(lowered), lowered.kept
+        )
+
+    def _profile(self, lowered: Lowered) -> dict[str, Range3]:
+        """The cell's shape profile; one item a run where an operator mixes those of a batch."""
+        profile = dict(self.profile)
+        if "batch" in profile and rewrites.mixes_batch(lowered.graph.model):
+            profile["batch"] = (1, 1, 1)
+        return profile
 
 
 def _not_here(problem: str, graph: Graph) -> str:

@@ -99,7 +99,7 @@ def recording_file(
     order : sequence of str
         Their ids in the order of the recording: a histogram's bins depend on it.
     pipeline : str
-        The pipeline's description.
+        The pipeline's description, with the content of its files.
     """
     kernels = hashlib.sha256(Path(str(_native.__file__)).read_bytes()).hexdigest()
     parts = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph rewrites, all in one place, each exact and each with a test. They change the model in place."""
+"""Graph rewrites, all in one place, each exact unless it says otherwise, and each with a test. They change the model in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from onnx.reference import ReferenceEvaluator
 
 #: Operators that only move values about.
 _MOVES = ("Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+#: Operators that compute from constants what a layer could as well be given, such as a weight from direction and gain.
+_COMPUTES = ("Abs", "Add", "Div", "Mul", "Neg", "Pow", "Reciprocal", "ReduceL2", "ReduceSum", "Sqrt", "Sub")
 _SCOPES = "pkg.torch.onnx.name_scopes"
+#: Domain of the operators that onnxruntime has beyond ONNX.
+_ONNXRUNTIME = "com.microsoft"
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> int:
@@ -100,6 +104,37 @@ def fold_weights(model: onnx.ModelProto) -> int:
         folded += 1
     drop_unused(model)
     return folded
+
+
+def fold_arithmetic(model: onnx.ModelProto) -> int:
+    """Compute what follows from float constants alone and is not larger than they are; returns how many nodes.
+
+    torch's own optimiser folds small ones only. A weight norm left in the graph is computed in each run, and the
+    quantiser does not find the weight.
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    outputs = {output.name for output in graph.output}
+    folded = []
+    for node in graph.node:
+        if node.op_type not in _COMPUTES or node.domain or len(node.output) != 1 or node.output[0] in outputs:
+            continue
+        if any(name and name not in constants for name in node.input):
+            continue
+        feeds = {name: _array(constants[name]) for name in node.input if name}
+        (result,) = ReferenceEvaluator(node).run(None, feeds)
+        value = np.asarray(result)
+        if value.dtype.kind != "f" or value.size > max(array.size for array in feeds.values()):
+            continue
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value), node.output[0])
+        constants[tensor.name] = tensor
+        graph.initializer.append(tensor)
+        folded.append(node)
+    for node in folded:
+        graph.node.remove(node)
+    if folded:
+        drop_unused(model)
+    return len(folded)
 
 
 def plain_matrix_products(model: onnx.ModelProto) -> int:
@@ -300,6 +335,87 @@ def drop_zero_states(model: onnx.ModelProto) -> int:
     return done
 
 
+def squeeze_directions(model: onnx.ModelProto) -> int:
+    """Take the axis of directions off recurrent nodes of one direction in one step; returns how many.
+
+    torch hands their output on through a Transpose and a Reshape to a shape that nine nodes compute: a third of the nodes of a
+    recurrent network, which take time in every run. The shape is tried out before it is replaced.
+    """
+    graph = model.graph
+    readers = readers_of(model)
+    outputs = {value.name for value in graph.output}
+    squeezed: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        if node.op_type not in ("GRU", "LSTM", "RNN") or not node.output[0]:
+            continue
+        if any(a.name == "direction" and a.s == b"bidirectional" for a in node.attribute):
+            continue
+        turned = [reader for reader, _ in readers.get(node.output[0], [])]
+        if len(turned) != 1 or turned[0].op_type != "Transpose" or node.output[0] in outputs:
+            continue
+        if list(turned[0].attribute[0].ints) != [0, 2, 1, 3]:
+            continue
+        shaped = [reader for reader, index in readers.get(turned[0].output[0], []) if index == 0]
+        reshape = next((reader for reader in shaped if reader.op_type == "Reshape"), None)
+        if reshape is not None and _drops_third(graph, turned[0].output[0], reshape):
+            squeezed[reshape.name] = node
+    if not squeezed:
+        return 0
+    axis = "recurrent/directions"
+    graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), axis))
+    nodes = [
+        helper.make_node("Squeeze", [squeezed[node.name].output[0], axis], list(node.output), node.name)
+        if node.name in squeezed
+        else node
+        for node in graph.node
+    ]
+    _replace_nodes(graph, nodes)
+    _drop_dead_nodes(graph)
+    drop_unused(model)
+    return len(squeezed)
+
+
+def _drops_third(graph: onnx.GraphProto, data: str, reshape: onnx.NodeProto) -> bool:
+    """Whether a Reshape of ``data`` (a, b, 1, c) gives (a, b, c), by running what computes its shape on some of them."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    nodes: list[onnx.NodeProto] = []
+    read: set[str] = set()
+    waiting = [reshape.input[1]]
+    while waiting:
+        name = waiting.pop()
+        if name == data or name in constants or name in read:
+            continue
+        read.add(name)
+        if name not in producers:
+            return False  # it depends on an input of the graph
+        node = producers[name]
+        nodes.append(node)
+        waiting += node.input
+    order = {node.name: place for place, node in enumerate(graph.node)}
+    nodes.sort(key=lambda node: order[node.name])
+    probe = helper.make_model(
+        helper.make_graph(
+            [*nodes, reshape],
+            "probe",
+            [helper.make_tensor_value_info(data, onnx.TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(reshape.output[0], onnx.TensorProto.FLOAT, None)],
+            [
+                constants[n]
+                for n in dict.fromkeys(i for x in (*nodes, reshape) for i in x.input)
+                if n in constants
+            ],
+        )
+    )
+    runner = ReferenceEvaluator(probe)
+    for shape in ((5, 2, 1, 3), (1, 7, 1, 4), (6, 1, 1, 2)):
+        given = np.zeros(shape, np.float32)
+        (found,) = runner.run(None, {data: given})
+        if np.shape(found) != (*shape[:2], shape[3]):
+            return False
+    return True
+
+
 def shield_recurrent(model: onnx.ModelProto) -> int:
     """Keep quantisation out of the loops of recurrent nodes; returns how many were changed.
 
@@ -336,6 +452,78 @@ def shield_recurrent(model: onnx.ModelProto) -> int:
     _replace_nodes(graph, [n for n in nodes if n.op_type != "DequantizeLinear" or n.output[0] in read])
     drop_unused(model)
     return done
+
+
+def integer_lstms(model: onnx.ModelProto) -> int:
+    """Hand each LSTM with int8 weights to onnxruntime's own integer operator; returns how many.
+
+    Between Q/DQ pairs onnxruntime computes an LSTM in float. Its DynamicQuantizeLSTM takes the same integers and scales, and
+    rounds its data and each step's state to 8 bits by their range at hand, so the data needs no fixed range. That is the range
+    of the whole batch (:func:`mixes_batch`).
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    done = 0
+    for node in graph.node:
+        if node.op_type != "LSTM" or node.domain or any(a.name == "layout" and a.i for a in node.attribute):
+            continue
+        weights = [producers.get(name) for name in node.input[1:3]]
+        taken = [_integers(weight, constants) for weight in weights]
+        if any(found is None for found in taken):
+            continue
+        scales: list[str] = []
+        for index, found in enumerate(taken):
+            assert found is not None
+            values, scale = found
+            name = f"{node.name}/{'wr'[index]}"
+            parts = {"integers": values, "scale": scale, "zero": np.zeros_like(scale, np.int8)}
+            graph.initializer.extend(
+                numpy_helper.from_array(np.ascontiguousarray(part), f"{name}/{what}")
+                for what, part in parts.items()
+            )
+            node.input[1 + index] = f"{name}/integers"
+            scales += [f"{name}/scale", f"{name}/zero"]
+        data = producers.get(node.input[0])
+        if data is not None and data.op_type == "DequantizeLinear":
+            rounded = producers.get(data.input[0])
+            if rounded is not None and rounded.op_type == "QuantizeLinear":
+                node.input[0] = rounded.input[0]
+        node.input.extend([""] * (8 - len(node.input)))
+        node.input.extend(scales)
+        node.op_type, node.domain = "DynamicQuantizeLSTM", _ONNXRUNTIME
+        for attribute in [a for a in node.attribute if a.name == "layout"]:
+            node.attribute.remove(attribute)
+        done += 1
+    if done:
+        if all(opset.domain != _ONNXRUNTIME for opset in model.opset_import):
+            model.opset_import.append(helper.make_opsetid(_ONNXRUNTIME, 1))
+        _drop_dead_nodes(graph)
+        drop_unused(model)
+    return done
+
+
+def mixes_batch(model: onnx.ModelProto) -> bool:
+    """Whether an operator rounds by the range of a whole batch, so that an item's result depends on those beside it."""
+    return any(node.op_type == "DynamicQuantizeLSTM" for node in model.graph.node)
+
+
+def _integers(
+    node: onnx.NodeProto | None, constants: Mapping[str, onnx.TensorProto]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """An LSTM's weights (directions, inputs, 4 * size) and their scales (directions[, 4 * size]); None unless they are int8
+    with a scale for all or for each row of a gate.
+    """
+    if node is None or node.op_type != "DequantizeLinear" or any(n not in constants for n in node.input):
+        return None
+    values, scale = (_array(constants[name]) for name in node.input[:2])
+    attributes = {a.name: a.i for a in node.attribute}
+    along = scale.ndim == 1 and attributes.get("axis", 1) == 1 and not attributes.get("block_size", 0)
+    if values.dtype != np.int8 or scale.dtype != np.float32 or not (scale.ndim == 0 or along):
+        return None
+    if len(node.input) > 2 and _array(constants[node.input[2]]).any():
+        return None
+    return values.transpose(0, 2, 1), np.broadcast_to(scale, (values.shape[0], *scale.shape))
 
 
 def dequantize_tables(model: onnx.ModelProto) -> int:
@@ -456,6 +644,7 @@ def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
 #: Rewrites that a target's file may ask for by name.
 PASSES: Mapping[str, Callable[[onnx.ModelProto], int]] = {
     "dequantize_tables": dequantize_tables,
+    "integer_lstms": integer_lstms,
     "plain_layer_norms": plain_layer_norms,
     "plain_matrix_products": plain_matrix_products,
     "shield_recurrent": shield_recurrent,
@@ -523,22 +712,29 @@ def strip(model: onnx.ModelProto) -> None:
         del node.attribute[:]
         node.attribute.extend(kept)
     order = {name: i for i, name in reversed(list(enumerate(n for node in graph.node for n in node.input)))}
-    tensors = sorted(graph.initializer, key=lambda tensor: (order.get(tensor.name, len(order)), tensor.name))
-    for tensor in tensors:
+    for tensor in graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
-    raw = [numpy_helper.from_array(_array(tensor), tensor.name) for tensor in tensors]
-    del graph.initializer[:]
-    graph.initializer.extend(raw)
+        if not tensor.HasField("raw_data"):
+            tensor.CopyFrom(numpy_helper.from_array(_array(tensor), tensor.name))
+    # In place: protobuf gives the memory of what is replaced back with the whole model only.
+    graph.initializer.sort(key=lambda tensor: (order.get(tensor.name, len(order)), tensor.name))
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
     """Remove constants that no node reads."""
     used = {name for node in model.graph.node for name in node.input}
     used.update(output.name for output in model.graph.output)
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    tensors = model.graph.initializer
+    for index in reversed(range(len(tensors))):
+        if tensors[index].name not in used:
+            del tensors[index]
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without the memory of what was taken out of it, which protobuf keeps as long as the model."""
+    fresh: onnx.ModelProto = onnx.ModelProto.FromString(model.SerializeToString())
+    return fresh
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

@@ -123,9 +123,9 @@ def inputs_sha256(
     parts: dict[str, Any] = {
         "format": _FORMAT,
         "card": _builtins(msgspec.structs.replace(card.file, variants=(variant,))),
-        "files": [_file_sha256(path) for path in named],
+        "files": [file_sha256(path) for path in named],
         "model": _code_sha256(card.folder.glob("*.py")),
-        "weights": _file_sha256(weights) if weights is not None else None,
+        "weights": file_sha256(weights) if weights is not None else None,
         "data": dataset.fingerprint() if dataset is not None else None,
         "target": _builtins(target),
         "precision": precision,
@@ -174,11 +174,12 @@ def _own_code() -> str:
 def _code_sha256(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda path: (path.parent.name, path.name)):
-        digest.update(f"{path.name}\t{_file_sha256(path)}\n".encode())
+        digest.update(f"{path.name}\t{file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content; DataError where it cannot be read."""
     try:
         with path.open("rb") as stream:
             digest = hashlib.sha256()

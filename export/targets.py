@@ -54,7 +54,9 @@ class Rewrite(Spec, frozen=True):
     Without ``compute_capability`` it is for all of the target's.
     """
 
-    name: Literal["dequantize_tables", "plain_layer_norms", "plain_matrix_products", "shield_recurrent"]
+    name: Literal[
+        "dequantize_tables", "integer_lstms", "plain_layer_norms", "plain_matrix_products", "shield_recurrent"
+    ]
     precisions: Annotated[tuple[Precision, ...], Meta(min_length=1)]
     why: str
     compute_capability: Capability | None = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, NDArray[Any]]
 
 #: Counters that no inference reads.
-_IGNORED = ("num_batches_tracked",)
+IGNORED = ("num_batches_tracked",)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
 def reference_shapes(card: Card, variant: Variant) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the reference's parameters and buffers."""
     state = card.build(variant.config).state_dict()
-    return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith(_IGNORED)}
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith(IGNORED)}
 
 
 def random_tensors(card: Card, variant: Variant, seed: int) -> dict[str, NDArray[Any]]:
@@ -177,7 +177,7 @@ def random_tensors(card: Card, variant: Variant, seed: int) -> dict[str, NDArray
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = card.build(variant.config).state_dict()
-    kept = {name: tensor for name, tensor in state.items() if not name.endswith(_IGNORED)}
+    kept = {name: tensor for name, tensor in state.items() if not name.endswith(IGNORED)}
     return {name: np.array(kept[name].numpy()) for name in sorted(kept)}
 
 
@@ -190,7 +190,7 @@ def check_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: Tensors, where
         Names the first tensors that are missing, unknown, of another shape or not finite.
     """
     missing = sorted(set(shapes) - set(tensors))
-    unknown = sorted(name for name in set(tensors) - set(shapes) if not name.endswith(_IGNORED))
+    unknown = sorted(name for name in set(tensors) - set(shapes) if not name.endswith(IGNORED))
     wrong = [
         f"{name} has shape {tensors[name].shape}, the model has {shape}"
         for name, shape in shapes.items()

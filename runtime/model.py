@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
+from zoo.pipeline import Vocab
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
@@ -77,6 +78,9 @@ class Model:
         self.engine = open_engine(bundle, EngineOptions(threads=threads or manifest.threads, strict=strict))
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
+        last = manifest.pipeline[-1] if manifest.pipeline else None
+        #: Whether features are numbers of tokens, of which 0 is padding.
+        self._numbered = isinstance(last, Vocab)
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
 
     def __call__(self, raw: Raw) -> Prediction:
@@ -92,7 +96,7 @@ class Model:
         Raises
         ------
         InputError
-            Unreadable, empty or non-finite input.
+            Unreadable, empty or non-finite input; a text without a token.
         """
         start = perf_counter()
         features, decode_ms = self._features(raw)
@@ -116,12 +120,20 @@ class Model:
 
         Same results as one call each, to the engine's rounding. Inputs whose feature shapes differ are
         run in separate engine calls.
+
+        Raises
+        ------
+        InputError
+            As :meth:`__call__`; the message names the index of the input. No result is returned then.
         """
         predictions: list[Prediction | None] = [None] * len(raws)
         pending: dict[tuple[int, ...], list[tuple[int, NDArray[Any], float, float]]] = {}
         for index, raw in enumerate(raws):
             start = perf_counter()
-            features, decode_ms = self._features(raw)
+            try:
+                features, decode_ms = self._features(raw)
+            except InputError as error:
+                raise InputError(f"input {index}: {error}") from error
             group = pending.setdefault(features.shape, [])
             group.append((index, features, decode_ms, (perf_counter() - start) * 1e3))
             if len(group) == self._max_batch:
@@ -196,6 +208,10 @@ class Model:
             text = self._text(raw)
             decode_ms = (perf_counter() - start) * 1e3
             features = self.pipeline.run(text)
+            if self._numbered and not (features.size and features[0]):
+                raise InputError(
+                    f"{self.name}: the text has no token to judge by; give at least one word, mark or emoji"
+                )
         elif isinstance(raw, (str, os.PathLike)):
             features, timing = self.pipeline.run_file(raw)
             decode_ms = timing["decode"]
@@ -210,6 +226,13 @@ class Model:
                 raise InputError(
                     f"{self.name}: the input gives features of shape {features.shape}, the engine takes {self._feature_shape}"
                 )
+            if isinstance(want, str) and want in self.manifest.key.profile:
+                low, _, high = self.manifest.key.profile[want]
+                if not low <= have <= high:
+                    long = "long" if have > high else "short"
+                    raise InputError(
+                        f"{self.name}: the input is too {long}: it gives {have} {want}, the engine takes {low} to {high}"
+                    )
         return features, decode_ms
 
     def _text(self, raw: Raw) -> str:

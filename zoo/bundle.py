@@ -128,13 +128,17 @@ class Provenance(Spec, frozen=True):
 
 
 class Parity(Spec, frozen=True):
-    """Largest difference from the PyTorch reference over ``inputs`` inputs, relative to the output range."""
+    """Largest difference from the PyTorch reference over ``inputs`` inputs, relative to the output range.
+
+    ``cosine`` is the least one between an embedding and the reference's; None: the model gives no embedding.
+    """
 
     inputs: Annotated[int, Meta(ge=1)]
     input_source: str
     max_error: float
     tolerance: float
     verified_on: str
+    cosine: float | None = None
 
 
 class Gate(Spec, frozen=True):

@@ -92,7 +92,7 @@ class Variant(Spec, frozen=True):
     """One exportable model: a name, its labels, pipeline, weights and figures.
 
     ``held_out`` names the groups of the data set that the weights have not seen: what is scored. A variant whose
-    weights saw every group has ``folds`` instead. ``decode`` takes the place of the card's.
+    weights saw every group has ``folds`` instead. ``decode`` and ``engine_outputs`` take the place of the card's.
     """
 
     name: Name
@@ -103,6 +103,7 @@ class Variant(Spec, frozen=True):
     license: License
     config: dict[str, Any] = {}
     decode: Decode | None = None
+    engine_outputs: tuple[TensorSpec, ...] = ()
     profile: dict[str, Range3] = {}
     data: DataSpec | None = None
     folds: FoldModels | None = None
@@ -173,6 +174,10 @@ class Card:
     def decode(self, variant: Variant) -> Decode:
         """How a variant's output is read: its own way, or the card's."""
         return variant.decode or self.file.decode
+
+    def engine_outputs(self, variant: Variant) -> tuple[TensorSpec, ...]:
+        """What the engine of a variant gives: its own outputs, or the card's."""
+        return variant.engine_outputs or self.file.engine_outputs
 
     def has(self, module: str) -> bool:
         """Whether the folder has ``<module>.py``."""

@@ -7,12 +7,14 @@ each fold gave (:class:`Trained`).
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -24,7 +26,9 @@ from numpy.typing import NDArray
 from zoo import metrics, ops
 from zoo.bundle import write_file
 from zoo.errors import DataError, ZooError
+from zoo.evaluation import HeadsJudge, judge
 from zoo.pipeline import Pipeline
+from zoo.specs import Heads
 
 F32 = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -39,6 +43,8 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pipeline).
     ``gain_db``, ``snr_db``: level change, and white noise at this distance below the clip's mean power.
     ``shift``: the clip starts up to this many seconds later (zeros) or earlier (cut).
+    ``keep_length``: a copy is cut, or padded with zeros at its end, to the clip's own duration, so that pipelines
+    without ``fit`` give one shape too.
     """
 
     copies: int
@@ -46,11 +52,12 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gain_db: tuple[float, float] = (0.0, 0.0)
     snr_db: tuple[float, float] | None = None
     shift: float = 0.0
+    keep_length: bool = False
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One trained model and its held-out items (none for ``final``)."""
+    """One trained model and its held-out items (none for ``final``). ``metrics``: those of several heads."""
 
     fold: str
     n_train: int
@@ -61,12 +68,13 @@ class FoldResult:
     epochs: int
     wall_s: float
     losses: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training gave. ``metrics`` are fractions of one over the pooled held-out predictions; empty for
-    ``final``. Paths are relative to ``out``, or None if there is no such file.
+    """What a training gave. ``metrics`` are fractions of one over the pooled held-out predictions (MAE: in the unit of
+    the values); empty for ``final``. Paths are relative to ``out``, or None if there is no such file.
     """
 
     variant: str
@@ -83,7 +91,8 @@ class TrainReport:
 class Trained:
     """What the training of one fold gave.
 
-    ``weights``: a state dict. ``losses``: one an epoch. ``probs``: (n, classes) of the fold's held-out rows.
+    ``weights``: a state dict. ``losses``: one an epoch. ``probs``: (n, classes) of the fold's held-out rows; of
+    several heads, what :func:`zoo.evaluation.scores_of` gives.
     """
 
     weights: Mapping[str, F32]
@@ -94,13 +103,18 @@ class Trained:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Features of a data set: ``features`` (copies, n, T, F), copy 0 unaltered; labels and groups in item order."""
+    """Features of a data set: ``features`` (copies, n, T, F), copy 0 unaltered; labels and groups in item order.
+
+    ``truth``: of several heads, as :meth:`zoo.evaluation.Judge.truth` gives it; None where there is one answer.
+    ``labels`` is then its first column.
+    """
 
     features: F32
     labels: NDArray[np.int64]
     groups: tuple[str, ...]
     ids: tuple[str, ...]
     fingerprint: str
+    truth: NDArray[np.float64] | None = None
 
 
 def read_corpus(
@@ -135,7 +149,8 @@ def read_corpus(
     if not data.is_dir():
         raise DataError(f"{data}: no such folder (data set {variant.data.reader})")
     dataset = import_module(f"zoo.data.{variant.data.reader}").read(data, **variant.data.options)
-    if set(dataset.labels) != set(variant.labels):
+    heads = heads_judge(variant)
+    if heads is None and set(dataset.labels) != set(variant.labels):
         raise DataError(
             f"{variant.name}: data set {dataset.name} has labels {', '.join(dataset.labels)}; "
             f"the model has {', '.join(variant.labels)}"
@@ -144,7 +159,6 @@ def read_corpus(
         kept = tuple(item for item in dataset.items if item.group not in exclude)
         dataset = replace(dataset, items=kept)
     pipeline = Pipeline(variant.pipeline)
-    order = [variant.labels.index(label) for label in dataset.labels]
     copies = 1 + (augment.copies if augment else 0)
     rows: list[list[F32]] = [[] for _ in range(copies)]
     for i, item in enumerate(dataset.items):
@@ -159,13 +173,29 @@ def read_corpus(
     shapes = {row.shape for copy in rows for row in copy}
     if len(shapes) != 1:
         raise DataError(f"{variant.name}: the pipeline gives features of different shapes: {sorted(shapes)}")
+    truth = None if heads is None else heads.truth(dataset)
+    if truth is None:
+        order = [variant.labels.index(label) for label in dataset.labels]
+        labels = np.array([order[cast("int", item.label)] for item in dataset.items])
+    else:
+        labels = truth[:, 0].astype(np.int64)
     return Corpus(
         features=np.stack([np.stack(copy) for copy in rows]),
-        labels=np.array([order[cast("int", item.label)] for item in dataset.items]),
+        labels=labels,
         groups=tuple(item.group for item in dataset.items),
         ids=tuple(item.id for item in dataset.items),
         fingerprint=dataset.fingerprint(),
+        truth=truth,
     )
+
+
+def heads_judge(variant: Any) -> HeadsJudge | None:
+    """The judge of a variant with several heads of its own (``decode``); None of one with one answer."""
+    if not isinstance(variant.decode, Heads):
+        return None
+    by = judge(variant.decode, variant.labels)
+    assert isinstance(by, HeadsJudge)
+    return by
 
 
 def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -> tuple[F32, int]:
@@ -182,6 +212,9 @@ def alter(samples: F32, rate: int, augment: Augment, rng: np.random.Generator) -
         out += (rng.standard_normal(len(out)) * level).astype(np.float32)
     # steps of 2 %: a small ratio keeps the resampler's filter short
     claimed = max(1, round(50 * factor)) * rate // 50
+    if augment.keep_length:
+        length = math.ceil(len(samples) * claimed / rate)
+        out = np.pad(out[:length], (0, max(length - len(out), 0)))
     return np.ascontiguousarray(np.clip(out * np.float32(gain), -1, 1)), claimed
 
 
@@ -218,7 +251,7 @@ def read_recipe(variant: Any, kind: type[R]) -> R:
     try:
         return msgspec.convert(dict(variant.training), kind)
     except msgspec.ValidationError as error:
-        raise ZooError(f"{variant.name}: the card's training table is not valid: {error}") from error
+        raise ZooError(f"{variant.name}: its training table is not valid: {error}") from error
 
 
 def check_protocol(variant: Any, protocol: str) -> None:
@@ -256,6 +289,47 @@ def run_folds(
         return dict(zip(chosen, pool.map(run, chosen), strict=True))
 
 
+def cached(
+    path: Path, key: str, compute: Callable[[], Mapping[str, NDArray[Any]]], *, resume: bool = True
+) -> dict[str, NDArray[Any]]:
+    """Arrays that were computed before, or are now and are then kept, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        An npz file.
+    key : str
+        Everything that the arrays depend on, as a hash.
+    resume : bool
+        Use the file if it is there.
+
+    Raises
+    ------
+    DataError
+        The file is damaged or holds something else.
+    """
+    if resume and path.is_file():
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            found = str(arrays.pop("key"))
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} is no checkpoint of this training ({error}); delete it or start anew (--restart)"
+            ) from error
+        if found != key:
+            raise DataError(
+                f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
+            )
+        return arrays
+    arrays = dict(compute())
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, key=np.array(key), **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, buffer.getvalue())
+    return arrays
+
+
 def write_report(
     variant: Any,
     corpus: Corpus,
@@ -289,59 +363,65 @@ def write_report(
     from safetensors.numpy import save
 
     stem = f"{variant.name}.{protocol}"
-    truth: list[int] = []
-    found: list[int] = []
+    heads = heads_judge(variant)
+    score = _Classes(variant.labels) if heads is None else _HeadsScore(heads)
+    truth: list[NDArray[Any]] = []
+    found: list[NDArray[Any]] = []
     groups: list[str] = []
     predictions = []
     rows = []
     for name, fold in trained.items():
         test, probs = held_out[name], fold.probs
-        y, p = corpus.labels[test], probs.argmax(axis=1) if len(test) else np.zeros(0, np.int64)
+        own: dict[str, float] = {}
+        if len(test):
+            y, p = score.truth(corpus)[test], score.decide(probs)
+            own = score.figures(y, p)
+            truth.append(y)
+            found.append(p)
+            groups += [corpus.groups[i] for i in test]
+            predictions += [
+                {
+                    "id": corpus.ids[i],
+                    "fold": name,
+                    **words,
+                    "probabilities": [round(float(value), 5) for value in row],
+                }
+                for i, words, row in zip(test, score.words(y, p), probs, strict=True)
+            ]
         marks = sorted({1, *(round(epochs * part / 10) for part in range(1, 11))} - {0})
         rows.append(
             FoldResult(
                 fold=name,
                 n_train=len(corpus.labels) - len(test),
                 n=len(test),
-                uar=metrics.uar(y, p) if len(test) else None,
-                war=metrics.accuracy(y, p) if len(test) else None,
+                uar=own.get("UAR"),
+                war=own.get("WAR"),
                 seed=seed,
                 epochs=epochs,
                 wall_s=round(fold.wall_s, 1),
                 losses={
                     str(mark): round(fold.losses[mark - 1], 5) for mark in marks if mark <= len(fold.losses)
                 },
+                metrics={} if heads is None else own,
             )
         )
-        truth += y.tolist()
-        found += p.tolist()
-        groups += [corpus.groups[i] for i in test]
-        predictions += [
-            {
-                "id": corpus.ids[i],
-                "fold": name,
-                "label": variant.labels[corpus.labels[i]],
-                "predicted": variant.labels[int(row.argmax())],
-                "probabilities": [round(float(value), 5) for value in row],
-            }
-            for i, row in zip(test, probs, strict=True)
-        ]
     figures: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
-    matrix: list[list[int]] = []
+    confusion = score.confusion(None)
     if truth:
-        for metric, function in (("UAR", metrics.uar), ("WAR", metrics.accuracy)):
-            per_fold = [row.uar if metric == "UAR" else row.war for row in rows]
-            figures[metric] = function(truth, found)
-            figures[f"{metric} mean of folds"] = float(
-                np.mean([value for value in per_fold if value is not None])
-            )
-            intervals[metric] = metrics.bootstrap_interval(function, truth, found)
+        y, p = np.concatenate(truth), np.concatenate(found)
+        for metric, value in score.figures(y, p).items():
+            per_fold = [row.metrics.get(metric) if heads else getattr(row, metric.lower()) for row in rows]
+            known = [each for each in per_fold if each is not None]
+            figures[metric] = value
+            if known:
+                figures[f"{metric} mean of folds"] = float(np.mean(known))
+        for metric, function in score.headlines().items():
+            intervals[metric] = metrics.bootstrap_interval(function, y, p)
             if protocol == "loso" and len(set(groups)) >= 3:
-                intervals[f"{metric} by speaker"] = metrics.bootstrap_interval(
-                    function, truth, found, groups=groups
-                )
-        matrix = metrics.confusion(truth, found, len(variant.labels)).tolist()
+                intervals[f"{metric} by speaker"] = metrics.bootstrap_interval(function, y, p, groups=groups)
+        figures |= score.baselines(corpus, {name: held_out[name] for name in trained})
+        confusion = score.confusion((y, p))
     out.mkdir(parents=True, exist_ok=True)
     weights_name: str | None = None
     tensors: dict[str, F32] = {}
@@ -377,9 +457,9 @@ def write_report(
     document = {
         "schema": 1,
         **msgspec.to_builtins(report),
-        "n": len(truth) or len(corpus.labels),
+        "n": sum(map(len, truth)) or len(corpus.labels),
         "folds_of": len(held_out),
-        "confusion": {"labels": list(variant.labels), "rows_are_truth": matrix},
+        "confusion": confusion,
         "selection": "last epoch",
         "recipe": msgspec.to_builtins(recipe),
         "data": {
@@ -392,3 +472,97 @@ def write_report(
     }
     write_file(out / f"{stem}.json", msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return report
+
+
+class _Classes:
+    """How one answer, a class, is scored."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = labels
+
+    def truth(self, corpus: Corpus) -> NDArray[Any]:
+        return corpus.labels
+
+    def decide(self, probs: F32) -> NDArray[Any]:
+        decided: NDArray[Any] = probs.argmax(axis=1)
+        return decided
+
+    def headlines(self) -> dict[str, Callable[..., float]]:
+        return {"UAR": metrics.uar, "WAR": metrics.accuracy}
+
+    def figures(self, truth: NDArray[Any], found: NDArray[Any]) -> dict[str, float]:
+        return {name: function(truth, found) for name, function in self.headlines().items()}
+
+    def baselines(self, corpus: Corpus, held_out: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+        del corpus, held_out
+        return {}
+
+    def words(self, truth: NDArray[Any], found: NDArray[Any]) -> list[dict[str, Any]]:
+        return [
+            {"label": self.labels[y], "predicted": self.labels[p]} for y, p in zip(truth, found, strict=True)
+        ]
+
+    def confusion(self, pair: tuple[NDArray[Any], NDArray[Any]] | None) -> dict[str, Any]:
+        matrix = [] if pair is None else metrics.confusion(*pair, len(self.labels)).tolist()
+        return {"labels": list(self.labels), "rows_are_truth": matrix}
+
+
+class _HeadsScore:
+    """How several answers are scored: each head by its own metrics, and all by their mean.
+
+    Figures that a fold does not define (a correlation with the one age of one speaker) are left out.
+    """
+
+    def __init__(self, by: HeadsJudge) -> None:
+        self.by = by
+
+    def truth(self, corpus: Corpus) -> NDArray[Any]:
+        assert corpus.truth is not None
+        return corpus.truth
+
+    def decide(self, scores: F32) -> NDArray[Any]:
+        return self.by.decide(scores)
+
+    def headlines(self) -> dict[str, Callable[..., float]]:
+        """Of each head its own metric, but MAE itself where that is the inverse."""
+        found: dict[str, Callable[..., float]] = dict(self.by.metrics)
+        for part in self.by.parts:
+            inverse = part.head.metric == "inverse-MAE"
+            name = f"{part.head.name}/{'MAE' if inverse else part.head.metric}"
+            found[name] = part.scorer(metrics.mae if inverse else part.metric)
+        return found
+
+    def figures(self, truth: NDArray[Any], found: NDArray[Any]) -> dict[str, float]:
+        figures = {name: function(truth, found) for name, function in self.headlines().items()}
+        for head, own in self.by.by_head(truth, found).items():
+            figures |= {f"{head}/{name}": value for name, value in own.items()}
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    def baselines(self, corpus: Corpus, held_out: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+        """MAE of each head of values if every clip got the mean of the training clips."""
+        truth = self.truth(corpus)
+        every = np.arange(len(truth))
+        figures = {}
+        for part in self.by.parts:
+            if part.judge.kind != "values":
+                continue
+            values = truth[:, part.columns]
+            errors = [
+                np.abs(values[rows] - values[np.setdiff1d(every, rows)].mean(axis=0))
+                for rows in held_out.values()
+            ]
+            figures[f"{part.head.name}/MAE of the training mean"] = float(np.concatenate(errors).mean())
+        return figures
+
+    def words(self, truth: NDArray[Any], found: NDArray[Any]) -> list[dict[str, Any]]:
+        pairs = zip(self.by.words(truth), self.by.words(found), strict=True)
+        return [{"label": y, "predicted": p} for y, p in pairs]
+
+    def confusion(self, pair: tuple[NDArray[Any], NDArray[Any]] | None) -> dict[str, Any]:
+        return {
+            part.head.name: _Classes(part.head.labels).confusion(
+                None if pair is None else (part.of(pair[0]), part.of(pair[1]))
+            )
+            for part in self.by.parts
+            if part.judge.kind == "classes"
+        }

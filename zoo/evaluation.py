@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo import metrics
 from zoo.data import Dataset, Item, Source
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, InputError, ZooError
 from zoo.specs import Decode, Head, Heads, Metric, Regression, Sigmoid, Softmax
 
 _Function = Callable[..., float]
@@ -92,9 +92,20 @@ class _Part:
             return own[:, 0].astype(np.int64)
         return own.astype(np.int64) if self.judge.kind == _LABELS else own
 
+    def scorer(self, metric: _Function) -> _Function:
+        """``metric`` of this head, over the items that have a truth for it, of the columns of all heads."""
+
+        def score(truth: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+            known = ~np.isnan(truth[:, self.columns.start])
+            return metric(self.of(truth[known]), self.of(found[known]))
+
+        return score
+
 
 @dataclass(frozen=True)
-class _HeadsJudge(Judge):
+class HeadsJudge(Judge):
+    """The judge of models with several heads; ``parts`` are those that are scored."""
+
     parts: tuple[_Part, ...] = ()
 
     def truth(self, dataset: Dataset, items: Sequence[Item] | None = None) -> NDArray[Any]:
@@ -127,6 +138,17 @@ class _HeadsJudge(Judge):
             }
             for part, pair in _present(self.parts, truth, found)
         }
+
+    def words(self, rows: NDArray[Any]) -> list[dict[str, Any]]:
+        """Truth or decisions of each item, by head, as classes' names, lists of labels or of values; no head that has
+        no truth.
+        """
+        words: list[dict[str, Any]] = [{} for _ in rows]
+        for part in self.parts:
+            known = np.flatnonzero(~np.isnan(rows[:, part.columns.start]))
+            for row, own in zip(known, _in_words(part.judge, part.of(rows[known])), strict=True):
+                words[row][part.head.name] = own
+        return words
 
 
 def _present(
@@ -169,7 +191,7 @@ def _heads_judge(decode: Heads, names: tuple[str, ...]) -> Judge:
     def each(truth: NDArray[Any], found: NDArray[Any]) -> list[float]:
         return [part.metric(*pair) for part, pair in _present(parts, truth, found)]
 
-    return _HeadsJudge(
+    return HeadsJudge(
         names,
         decide,
         {
@@ -289,7 +311,7 @@ def evaluate(
     Raises
     ------
     DataError
-        The data set is empty, its labels are not the model's, or its truth is of another kind.
+        The data set is empty, its labels are not the model's, its truth is of another kind, or the model refuses an item.
     ZooError
         Such a model is not scored by ``metric``.
     """
@@ -300,7 +322,10 @@ def evaluate(
     truth = by.truth(dataset)
     scores = []
     for i, item in enumerate(dataset.items):
-        scores.append(np.asarray(predict(item.source)).ravel())
+        try:
+            scores.append(np.asarray(predict(item.source)).ravel())
+        except InputError as error:
+            raise DataError(f"data set {dataset.name}, item {item.id}: {error}") from error
         if progress:
             progress("scoring", i + 1, len(truth))
     found = by.decide(np.stack(scores))
@@ -324,9 +349,8 @@ def evaluate(
             f"recall/{labels[i]}": float(matrix[i, i] / matrix[i].sum()) for i in sorted(set(truth.tolist()))
         }
         predicted = tuple(_in_words(by, found))
-    elif isinstance(by, _HeadsJudge):
-        heads = [(part, _in_words(part.judge, part.of(found))) for part in by.parts]
-        predicted = tuple({part.head.name: words[i] for part, words in heads} for i in range(len(found)))
+    elif isinstance(by, HeadsJudge):
+        predicted = tuple(by.words(found))
         for name, own in by.by_head(truth, found).items():
             figures |= {f"{name}/{each}": value for each, value in own.items()}
     else:

@@ -127,6 +127,12 @@ def read_outputs(decode: Decode) -> tuple[str, ...]:
     return (decode.output,)
 
 
+def embedding_outputs(decode: Decode) -> tuple[str, ...]:
+    """The engine outputs that are embeddings."""
+    parts = [head.decode for head in decode.heads] if isinstance(decode, Heads) else [decode]
+    return tuple(part.output for part in parts if isinstance(part, Embedding))
+
+
 def attention_output(decode: Decode) -> str | None:
     """The engine output with one weight for each token, or None."""
     return None if isinstance(decode, Embedding) else decode.attention

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -23,19 +23,30 @@ import click
 import numpy as np
 from msgspec import Struct
 
-from zoo.bundle import open_bundle
-from zoo.errors import CheckFailed, ZooError
-from zoo.runtime.bench import Contestant, Options, Report, Row, bench, summary
+from zoo.errors import ZooError
+from zoo.runtime.bench import Contestant, Options, Report, bench
 from zoo.runtime.bench.driver import environment, run_process, tail
-from zoo.runtime.bench.report import machine_line
-from zoo.runtime.bench.stats import Ratio, interval, paired_draws, rounded
-from zoo.runtime.engines import engine_status
-from zoo.store import DEFAULT_PRECISION, DEFAULT_TARGET, find_bundle, home
+from zoo.runtime.bench.stats import rounded
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _contest import (
+    BENCHMARKS,
+    Goal,
+    Quantised,
+    built_bundles,
+    goal_lines,
+    int8_lines,
+    peer_goals,
+    progress,
+    quantised,
+    refuse_void,
+    report_lines,
+    runnable,
+    skipped_lines,
+    why,
+)
 from _results import file_stem, table, write_results
 
-BENCHMARKS = Path(__file__).resolve().parent.parent
 #: What a user would write today, and how many times as fast the zoo is to be.
 PEERS = {"librosa_onnxruntime": 5.0, "librosa_torch": 8.0}
 OVERHEAD_SHARE, OVERHEAD_MS = 0.05, 0.030
@@ -60,22 +71,6 @@ class Startup(Struct, frozen=True, kw_only=True):
     n: int
 
 
-class Goal(Struct, frozen=True, kw_only=True):
-    """One target of the project, what was measured, and whether it is met."""
-
-    goal: str
-    measured: str
-    met: bool
-
-
-class Quantised(Struct, frozen=True, kw_only=True):
-    """INT8 over fp32 on one target; above 1, INT8 is the slower one."""
-
-    target: str
-    scope: str
-    ratio: Ratio
-
-
 class Suite(Struct, frozen=True, kw_only=True):
     """Everything that one run of this file found."""
 
@@ -87,26 +82,6 @@ class Suite(Struct, frozen=True, kw_only=True):
     goals: tuple[Goal, ...]
     int8: tuple[Quantised, ...]
     skipped: tuple[str, ...]
-
-
-def built_bundles(model: str) -> list[Path]:
-    """The model's bundles: the default one first, then those in the store."""
-    first = find_bundle(model, target=DEFAULT_TARGET, precision=DEFAULT_PRECISION)
-    stored = home() / "bundles" / model
-    return [first, *(path for path in sorted(stored.glob("*-*")) if path.resolve() != first.resolve())]
-
-
-def runnable(bundles: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Those whose engine has a device here; and a line for each other one."""
-    kept, skipped = [], []
-    for path in bundles:
-        manifest = open_bundle(path).manifest
-        status = engine_status(manifest.engines[0].kind)
-        if status.devices:
-            kept.append(path)
-        else:
-            skipped.append(f"{manifest.name} {manifest.target} {manifest.precision}: {status.problem}")
-    return kept, skipped
 
 
 def measure_startup(bundle: Path, clip: Path, count: int) -> Startup:
@@ -153,19 +128,11 @@ def measure_startup(bundle: Path, clip: Path, count: int) -> Startup:
 def goals(report: Report, startup: Startup) -> Iterator[Goal]:
     """The measured items 1 to 3."""
     base = report.rows[0]
-    for name, wanted in PEERS.items():
-        row = next((row for row in report.rows if row.name == name), None)
-        scope = row.scopes.get("pipeline") if row and not row.void else None
-        ratio = scope.vs_first if scope else None
-        yield Goal(
-            goal=f"pipeline p50 at least {wanted:g} times as fast as {name}",
-            measured=f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else _why(row),
-            met=ratio is not None and ratio.value >= wanted,
-        )
+    yield from peer_goals(report, PEERS)
     overhead = base.overhead
     yield Goal(
         goal=f"runtime overhead at most {OVERHEAD_SHARE:.0%} or {OVERHEAD_MS * 1e3:.0f} us",
-        measured=f"{overhead.ms * 1e3:.1f} us, {overhead.share:.1%}" if overhead else _why(base),
+        measured=f"{overhead.ms * 1e3:.1f} us, {overhead.share:.1%}" if overhead else why(base),
         met=overhead is not None and (overhead.share <= OVERHEAD_SHARE or overhead.ms <= OVERHEAD_MS),
     )
     yield Goal(
@@ -181,28 +148,9 @@ def goals(report: Report, startup: Startup) -> Iterator[Goal]:
     )
     yield Goal(
         goal=f"process start to first label at most {FIRST_LABEL_MS / 1e3:g} s ({base.engine})",
-        measured=f"{base.cold.p50_ms / 1e3:.3f} s" if base.cold else _why(base),
+        measured=f"{base.cold.p50_ms / 1e3:.3f} s" if base.cold else why(base),
         met=base.cold is not None and base.cold.p50_ms <= FIRST_LABEL_MS,
     )
-
-
-def _why(row: Row | None) -> str:
-    return "not measured" if row is None or row.void is None else f"void: {row.void}"
-
-
-def quantised(report: Report) -> Iterator[Quantised]:
-    """INT8 against fp32 of the same target."""
-    bundles = {
-        (row.target, row.precision): row for row in report.rows if row.kind == "bundle" and not row.void
-    }
-    for (target, precision), row in bundles.items():
-        full = bundles.get((target, "fp32"))
-        if precision != "int8" or full is None or target is None:
-            continue
-        for name in ("engine", "pipeline"):
-            new, old = row.scopes[name].processes, full.scopes[name].processes
-            ratio = interval(*paired_draws(new, old, 0.5), min(len(new), len(old)))
-            yield Quantised(target=target, scope=name, ratio=ratio)
 
 
 def markdown(suite: Suite) -> str:
@@ -212,36 +160,12 @@ def markdown(suite: Suite) -> str:
         "",
         f"Made by `benchmarks/suites/tim_net.py` of version {suite.main.zoo_version}; see [the protocol](../README.md).",
         "",
-        "## Goals",
-        "",
-        *table(
-            ("goal", "measured", "met"),
-            [(g.goal, g.measured, "yes" if g.met else "**no**") for g in suite.goals],
-        ),
+        *goal_lines(suite.goals),
     ]
     reports = [("Inputs at the model's rate", suite.main), ("Inputs that must be resampled", suite.resampled)]
     for title, report in reports:
-        if report is None:
-            continue
-        lines += ["", f"## {title}", "", machine_line(report), "", *table(*summary(report))]
-        versions = {f"{name} {number}" for row in report.rows for name, number in row.versions.items()}
-        lines += ["", f"Versions: {', '.join(sorted(versions))}, Python {report.machine.python}."]
-        flags = ", ".join(report.machine.isa_flags)
-        lines += [f"CPU flags: {flags}.", "", *(f"- {note}" for note in report.notes)]
-    if suite.int8:
-        rows = [
-            (
-                *(q.target, q.scope, f"{q.ratio.value:.2f} [{q.ratio.low:.2f}, {q.ratio.high:.2f}]"),
-                "faster" if q.ratio.high < 1 else "slower" if q.ratio.low > 1 else "no clear difference",
-            )
-            for q in suite.int8
-        ]
-        lines += [
-            "",
-            "## INT8 over fp32, p50 [95 %]",
-            "",
-            *table(("target", "scope", "ratio", "INT8 is"), rows),
-        ]
+        lines += report_lines(title, report) if report is not None else []
+    lines += int8_lines(suite.int8)
     start = suite.startup
     lines += [
         *("", "## Start", ""),
@@ -255,14 +179,8 @@ def markdown(suite: Suite) -> str:
             ],
         ),
     ]
-    if suite.skipped:
-        lines += ["", "## Not measured here", "", *(f"- {line}" for line in suite.skipped)]
+    lines += skipped_lines(suite.skipped)
     return "\n".join(lines) + "\n"
-
-
-def progress(stage: str, done: int, total: int) -> None:
-    """One line on stderr for each process."""
-    click.echo(f"{stage} {done}/{total}", err=True)
 
 
 @click.command()
@@ -331,13 +249,7 @@ def main(
     if out is not None:
         stem = write_results(out, file_stem(report), suite, text, force=force)
         click.echo(f"written: {os.path.relpath(stem)}.json and .md", err=True)
-    void = [
-        f"{row.name}: {row.void}"
-        for row in (*report.rows, *(resampled.rows if resampled else ()))
-        if row.void
-    ]
-    if void:
-        raise CheckFailed("void: " + "; ".join(void))
+    refuse_void(report, resampled)
 
 
 if __name__ == "__main__":

@@ -209,6 +209,19 @@ def test_audio_that_is_bad(tmp_path: Path) -> None:
     (tmp_path / "nan.wav").write_bytes(header + nan.tobytes())
     assert "123" in refused(3, "run", "tim-net-emodb", tmp_path / "nan.wav")
     refused(3, "run", "tim-net-emodb", tmp_path / "missing.wav")
+    good = write_wav(tmp_path / "good.wav", np.ones(8000, np.int16), 16000)
+    given = (good, tmp_path / "missing.wav", good, tmp_path / "nan.wav")
+    some = zoo("run", "tim-net-emodb", *given, "--json")
+    assert some.returncode == 3
+    assert ["error" in row for row in json.loads(some.stdout)] == [False, True, False, True]
+    assert [line.partition(": ")[2].partition(": ")[0] for line in some.stderr.splitlines()] == [
+        "input 2",
+        "input 4",
+    ]
+    shown = zoo("run", "tim-net-emodb", *given)
+    assert shown.returncode == 3
+    assert shown.stdout.count("good.wav") == 2
+    assert "123" in shown.stderr
     refused(3, "run", "tim-net-emodb", tmp_path)
 
 

@@ -37,6 +37,29 @@ def test_reads_the_folder_or_its_parent(tmp_path: Path) -> None:
     assert direct.name == "emodb/first2s"
 
 
+def test_heads_add_the_speakers_sex_and_age(tmp_path: Path) -> None:
+    folder = write(tmp_path / "emodb")
+    dataset = emodb.read(folder, heads=True)
+    assert dataset.labels == ("emotion", "sex", "age") == tuple(dataset.heads)
+    assert [dataset.truth(item) for item in dataset.items] == [
+        "emotion: happy; sex: male; age: age=31.0",
+        "emotion: neutral; sex: male; age: age=31.0",
+        "emotion: disgust; sex: female; age: age=34.0",
+    ]
+    one = emodb.read(folder)
+    assert dataset.head("emotion").items == one.items
+    assert dataset.fingerprint() != one.fingerprint()
+    write(tmp_path / "more", [*ROWS, "99a01Fa,happy,99,a01"])
+    assert len(emodb.read(tmp_path / "more").items) == 4
+    with pytest.raises(DataError, match="sex and age of speaker 99 are not known; speakers are 03, 08"):
+        emodb.read(tmp_path / "more", heads=True)
+
+
+def test_the_corpus_has_five_speakers_of_each_sex() -> None:
+    assert [sex for sex, _ in emodb.SPEAKERS.values()].count("female") == 5
+    assert [age for _, age in emodb.SPEAKERS.values()] == [31, 34, 21, 32, 26, 30, 32, 35, 25, 31]
+
+
 def test_full4_has_four_labels_and_its_own_files(tmp_path: Path) -> None:
     full = emodb.read(write(tmp_path / "emodb"), subset="full4")
     assert full.labels == ("angry", "happy", "neutral", "sad")

@@ -15,6 +15,7 @@ from zoo.data import semeval
 from zoo.errors import DataError
 
 ENOTHING = "\t".join("0" * 11)
+TAB = "\t"
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -140,3 +141,56 @@ def test_the_official_counts(data_root: Path) -> None:
     assert {emotion: (size["train"], size["dev"]) for emotion, size in sizes.items()} == {
         "anger": (1701, 388), "fear": (2252, 389), "joy": (1616, 290), "sadness": (1533, 397),
     }  # fmt: skip
+
+
+def test_all_subtasks_together(tmp_path: Path) -> None:
+    both = "1\tso glad"
+    for split in ("train", "dev"):
+        for subtask, emotion in semeval.HEADS.values():
+            path = semeval.path_of(tmp_path, subtask, split, emotion)
+            dimension = emotion or "valence"
+            if subtask == "E-c":
+                labels(path, f"{both}\t0\t0\t0\t0\t1\t0\t0\t0\t0\t0\t0", f"2\thm\t{ENOTHING}")
+            elif subtask in semeval.CLASSES:
+                write(
+                    path,
+                    "ID\tTweet\tAffect Dimension\tIntensity Class",
+                    f"{both if emotion == 'joy' else f'{path.name}{TAB}x'}\t{dimension}\t3: high",
+                )
+            else:
+                regression(path, f"{both if emotion == 'joy' else f'{path.name}{TAB}x'}\t{dimension}\t0.750")
+    found = semeval.read(tmp_path, subtask="joint")
+    assert found.labels == tuple(found.heads) == tuple(semeval.HEADS)
+    assert found.heads["ei-oc-fear"] == ("no", "low", "moderate", "high")
+    glad = next(item for item in found.items if item.id == "train/1")
+    assert glad.group == "train"
+    assert glad.label == {"e-c": (0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0), "ei-reg-joy": (0.75,), "ei-oc-joy": 3}
+    assert found.truth(glad) == "e-c: joy; ei-reg-joy: joy=0.75; ei-oc-joy: high"
+    assert [item.label for item in found.head("v-oc").items] == [6, 6]
+    # One official file: the head that it belongs to.
+    for name, (subtask, emotion) in semeval.HEADS.items():
+        one = semeval.read(semeval.path_of(tmp_path, subtask, "dev", emotion), subtask="joint")
+        assert tuple(one.heads) == (name,)
+        assert {item.group for item in one.items} == {"file"}
+        assert all(set(item.label) == {name} for item in one.items)
+    fear = semeval.path_of(tmp_path, "EI-reg", "dev", "fear")
+    regression(fear, "1\tx\tdisgust\t0.5")
+    with pytest.raises(DataError, match="no subtask has the dimension 'disgust'; expected valence or one of"):
+        semeval.read(fear, subtask="joint")
+    write(fear, "ID\tTweet\tMood")
+    with pytest.raises(DataError, match="which is that of no subtask of Task 1"):
+        semeval.read(fear, subtask="joint")
+    regression(fear, "3\tx\tfear\t0.5")
+    regression(semeval.path_of(tmp_path, "EI-reg", "train", "joy"), "1\tso sad\tjoy\t0.5")
+    with pytest.raises(DataError, match="tweet train/1 has another text in EI-reg"):
+        semeval.read(tmp_path, subtask="joint")
+    (semeval.path_of(tmp_path, "V-reg", "dev")).unlink()
+    regression(semeval.path_of(tmp_path, "EI-reg", "train", "joy"), "1\tso glad\tjoy\t0.5")
+    with pytest.raises(DataError, match=r"Valence-reg-En-dev\.txt"):
+        semeval.read(tmp_path, subtask="joint")
+
+
+def test_a_file_of_another_dimension_is_refused(tmp_path: Path) -> None:
+    path = regression(tmp_path / "r.txt", "1\tx\tjoy\t0.5")
+    with pytest.raises(DataError, match="line 2: dimension 'joy', expected 'valence'"):
+        semeval.read(path, subtask="V-reg")

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from zoo.data import open_dataset
+from zoo import registry
+from zoo.card import Card
+from zoo.data import Dataset, Item, open_dataset
 from zoo.errors import DataError
 from zoo.export import calibrate, quantize
-from zoo.export.histogram import Histogram
+from zoo.export.histogram import BINS, Histogram
 from zoo.export.inputs import Preprocessor
 from zoo.export.recordings import RecordingFile
 
@@ -84,15 +88,55 @@ def test_choice_is_stratified_and_leaves_groups_out(toy) -> None:
 def test_the_record_names_items_and_changes_with_them(toy) -> None:
     dataset = open_dataset(toy.card, toy.variant.data, toy.data)
     chosen = calibrate.choose(dataset)
-    record = chosen.record(toy.variant, "mse")
+    record = chosen.record(toy.preprocessor, "mse")
     assert record.data == "toy-tones"
     assert record.items == tuple(item.id for item in dataset.items)
     digests = {
         record.sha256,
-        chosen.record(toy.variant, "minmax").sha256,
-        calibrate.choose(dataset, count=150).record(toy.variant, "mse").sha256,
+        chosen.record(toy.preprocessor, "minmax").sha256,
+        calibrate.choose(dataset, count=150).record(toy.preprocessor, "mse").sha256,
     }
     assert len(digests) == 3
+
+
+def test_a_changed_file_of_an_op_changes_the_record_and_the_recording(tmp_path: Path, monkeypatch) -> None:
+    """Pipelines name their files; the same names with another vocabulary make other numbers of the same texts."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    found, variant = registry.find("ntua-slp-e-c")
+    shutil.copy(found.folder / "card.toml", tmp_path)
+    card = Card(tmp_path, None)
+    words = tmp_path / "vocabulary" / "words.txt"
+    words.parent.mkdir()
+    (tmp_path / "vocabulary" / "counts.tsv").write_bytes(b"one\t1\n")
+    texts = [f"{['one', 'two', 'three'][i % 3]} {i}" + " one" * i for i in range(130)]
+    items = tuple(Item(str(i), text, i % 2, "train") for i, text in enumerate(texts))
+    chosen = calibrate.choose(Dataset("texts", ("a", "b"), items, "CC0-1.0"), count=130)
+    table = np.arange(6, dtype=np.float32).reshape(6, 1)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], "rows"),
+        helper.make_node("MatMul", ["rows", "w"], ["y"], "product"),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "time"])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "time", 1])],
+            [numpy_helper.from_array(table, "table"), numpy_helper.from_array(table[1:2], "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    digests, limits = [], []
+    for order in ("<unk>\none\ntwo\nthree\n<number>\n", "one\n<number>\n<unk>\ntwo\nthree\n"):
+        words.write_text(order, encoding="utf-8")
+        preprocessor = Preprocessor(card, variant)
+        digests.append(chosen.record(preprocessor, "minmax").sha256)
+        recording = calibrate.record_items(model, "graph", ["rows"], chosen, preprocessor)
+        limits.append(float(recording["rows"].counts[: BINS // 2].sum()))
+    assert digests[0] != digests[1]
+    assert limits[0] != limits[1]
+    assert len(list((tmp_path / "home").rglob("*.hist"))) == 2
 
 
 @pytest.mark.parametrize("stop", [1, 7, 63])
@@ -143,10 +187,12 @@ def test_items_are_recorded_once_and_a_missing_or_bad_one_is_named(toy, tmp_path
     def run(preprocessor, progress=None):
         chosen = calibrate.choose(open_dataset(toy.card, toy.variant.data, toy.data), count=130)
         return calibrate.record_items(
-            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, preprocessor, progress
+            toy.graph.model, toy.graph.sha256, names, chosen, preprocessor, progress
         )
 
     class Bad:
+        description = toy.preprocessor.description
+
         def item(self, item):
             return (np.full((16, 12), np.nan, np.float32),)
 
@@ -163,15 +209,11 @@ def test_items_are_recorded_once_and_a_missing_or_bad_one_is_named(toy, tmp_path
     same = [replace(item, source=dataset.items[0].source) for item in dataset.items]
     chosen = calibrate.choose(replace(dataset, items=tuple(same), _fingerprints={}))
     with pytest.raises(DataError, match="only 1 of 192 calibration items differ, INT8 needs 128; give real"):
-        calibrate.record_items(
-            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, toy.preprocessor
-        )
+        calibrate.record_items(toy.graph.model, toy.graph.sha256, names, chosen, toy.preprocessor)
     gone = [replace(item, source=tmp_path / f"{item.id}.wav") for item in dataset.items]
     chosen = calibrate.choose(replace(dataset, items=tuple(gone), _fingerprints={}))
     with pytest.raises(DataError, match=r"calibration item .*\.wav cannot be read: No such file"):
-        calibrate.record_items(
-            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, toy.preprocessor
-        )
+        calibrate.record_items(toy.graph.model, toy.graph.sha256, names, chosen, toy.preprocessor)
 
 
 def test_no_inputs_are_refused_and_nan_is_named(toy) -> None:
@@ -202,6 +244,6 @@ def test_a_recording_with_nan_samples_is_named(toy, tmp_path: Path, monkeypatch)
         match=r"calibration input bad: .*bad\.wav: sample 1234 is not finite .*; repair that input or take it out",
     ):
         calibrate.record_items(
-            toy.graph.model, toy.graph.sha256, names, chosen, toy.variant, Preprocessor(toy.card, toy.variant)
+            toy.graph.model, toy.graph.sha256, names, chosen, Preprocessor(toy.card, toy.variant)
         )
     assert not list((tmp_path / "home").rglob("*.hist"))

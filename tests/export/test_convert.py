@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
+from zoo.card import Card
 from zoo.errors import DataError, ZooError
 from zoo.export import convert_model, export_model
 from zoo.export.weights import random_tensors
@@ -55,8 +57,37 @@ def test_refusals(checkpoint: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", **{name: tensors[name] for name in list(tensors)[1:]})
     with pytest.raises(DataError, match=r"few.npz: these weights do not fit the model: bn1.bias missing"):
         convert_model("toy", tmp_path / "few.npz", out)
+    with pytest.raises(ZooError, match=r"official.npz is the checkpoint itself; give another --out"):
+        convert_model("toy", checkpoint, checkpoint, force=True)
+    with pytest.raises(DataError, match=r"no such checkpoint"):  # toy's converter names no files
+        convert_model("toy", tmp_path, out)
     blocked = tmp_path / "file"
     blocked.write_text("x")
     with pytest.raises(ZooError, match="cannot be written"):
         convert_model("toy", checkpoint, blocked / "weights.safetensors")
     assert not out.exists()
+
+
+def test_a_folder_stands_for_the_file_that_the_converter_names(
+    toy, toy_models: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = toy.card.module("convert")
+    module = SimpleNamespace(convert=own.convert, FILES=("first.npz", "official.npz"))
+    monkeypatch.setattr(
+        Card, "module", lambda card, name, load=Card.module: module if name == "convert" else load(card, name)
+    )
+    out = tmp_path / "made.safetensors"
+
+    def about() -> dict[str, str]:
+        convert_model("toy-random", tmp_path, out, force=True)
+        with safe_open(out, framework="numpy") as file:
+            found: dict[str, str] = json.loads(file.metadata()["zoo"])
+        return found
+
+    assert about()["source"].startswith("official checkpoint official.npz, sha256")
+    module.describe = lambda path, variant: {"status": "random", "source": f"half of {path.name}"}
+    assert about()["status"] == "random"
+    assert about()["source"].endswith(": half of official.npz")
+    checkpoint.unlink()
+    with pytest.raises(DataError, match=r"no first.npz, no official.npz in this folder"):
+        convert_model("toy-random", tmp_path, out, force=True)

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from zoo.errors import ParityError
 from zoo.export import parity
-from zoo.export.inputs import Features
+from zoo.export.inputs import Features, InputSet
 from zoo.export.session import Session
 
 
@@ -85,3 +85,52 @@ def test_torch_keeps_its_threads(toy) -> None:
     before = torch.get_num_threads()
     parity.Reference(toy.reference(), ["logits", "probs"]).run(toy.inputs.features[0])
     assert torch.get_num_threads() == before
+
+
+class Turned:
+    """A reference with an embedding, and an engine that turns it by an angle on its second input."""
+
+    def __init__(self, angle: float) -> None:
+        self.angle = angle
+
+    def run(self, features: Features) -> dict[str, np.ndarray]:
+        return {"embedding": np.array([[1.0, 0.0, 3.0]], np.float32), "score": np.array([[0.5]], np.float32)}
+
+    def engine(self, features: Features) -> dict[str, np.ndarray]:
+        angle = self.angle * float(features[0][0])
+        turned = [np.cos(angle), np.sin(angle), 3.0]
+        return {"embedding": np.array([turned], np.float32), "score": np.array([[0.5]], np.float32)}
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.2])
+def test_the_least_cosine_of_an_embedding_is_kept(toy, angle: float) -> None:
+    inputs = InputSet(tuple((np.array([float(i == 1)], np.float32),) for i in range(4)), "made up")
+    net = Turned(angle)
+    found, _ = parity.measure(
+        net.run, net.engine, inputs, precision="int8", verified_on="here", embeddings=["embedding"]
+    )
+    assert found.cosine == pytest.approx((np.cos(angle) + 9) / 10, abs=1e-6)
+    plain, _ = parity.measure(net.run, net.engine, inputs, precision="int8", verified_on="here")
+    assert plain.cosine is None
+
+
+def test_an_embedding_that_turns_is_refused_unless_a_gate_measured_it(toy) -> None:
+    inputs = InputSet(tuple((np.array([float(i == 1)], np.float32),) for i in range(4)), "made up")
+    for angle, refused in ((0.1, False), (0.2, True)):
+        net = Turned(angle)
+
+        def check(gated: bool, net: Turned = net) -> float | None:
+            return parity.check(
+                "toy", net, toy.graph, net.engine, inputs, precision="int8", verified_on="here",
+                embeddings=("embedding",), gated=gated,
+            ).cosine  # type: ignore[arg-type]  # fmt: skip
+
+        if refused:
+            message = (
+                r"toy int8: the cosine of its embedding to fp32's is 0\.9980 on one of 4 inputs.*--quantize"
+            )
+            with pytest.raises(ParityError, match=message):
+                check(False)
+        else:
+            assert check(False) > parity.COSINE
+        assert check(True) is not None

@@ -186,6 +186,49 @@ def test_thin_convolutions_are_named() -> None:
     assert placement.thin(grouped) == []
 
 
+def waveform(*, channels: int = 1, group: int = 1, first: str = "Unsqueeze") -> onnx.ModelProto:
+    """A convolution over samples, and one over what it gives."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        "axes": np.array([1], np.int64),
+        "w1": rng.standard_normal((6, channels // group, 5)).astype(np.float32),
+        "w2": rng.standard_normal((5, 6, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node(first, ["x", "axes"] if first == "Unsqueeze" else ["x"], ["signal"], "first"),
+        helper.make_node("Conv", ["signal", "w1"], ["c"], "c1", group=group),
+        helper.make_node("Conv", ["c", "w2"], ["y"], "c2"),
+    ]
+    shape = ["n", 40] if first == "Unsqueeze" else ["n", channels, 40]
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, "t"])],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items() if name in used],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_convolutions_over_raw_samples_are_named() -> None:
+    assert placement.raw(waveform()) == ["c1"]
+    assert placement.raw(waveform(first="Relu")) == []  # no longer the samples themselves
+    assert placement.raw(waveform(channels=2, first="Transpose")) == []
+    assert placement.raw(net(*POOLED, channels=1)) == []  # an image
+
+
+def test_quiet_samples_survive_where_the_convolution_over_them_stays_in_float() -> None:
+    """A loud passage sets the scale: 8 bits leave nothing of a quiet one."""
+    model = waveform()
+    quiet = np.random.default_rng(4).standard_normal(40).astype(np.float32) * 1e-3
+    limits = limits_of(model, [(quiet,)]) | {"signal": 1.0}
+    kept = quantize.quantize(model, limits, placement.raw(model), outputs=False)
+    whole = quantize.quantize(model, limits, outputs=False)
+    inputs = [(quiet,)]
+    assert quantize.output_ratio(model, kept, inputs) > quantize.output_ratio(model, whole, inputs) + 10
+
+
 def test_only_onnxruntimes_cpu_targets_ask_for_it() -> None:
     asking = {
         name

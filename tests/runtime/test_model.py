@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,6 +103,23 @@ def test_calls_from_several_threads_agree(model: zoo.Model, golden_folder: Path)
 def test_bad_input_is_one_clear_error(model: zoo.Model, raw: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         model(raw)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ((1, 10, 20), r"the input is too long: it gives \d+ time, the engine takes 1 to 20"),
+        ((1000, 1000, 2000), r"the input is too short: it gives \d+ time, the engine takes 1000 to 2000"),
+    ],
+)
+def test_an_input_outside_the_profile_is_refused_before_the_engine_runs(
+    model: zoo.Model, monkeypatch: pytest.MonkeyPatch, profile: tuple[int, int, int], message: str
+) -> None:
+    key = msgspec.structs.replace(model.manifest.key, profile={"time": profile})
+    monkeypatch.setattr(model, "manifest", msgspec.structs.replace(model.manifest, key=key))
+    monkeypatch.setattr(model, "_feature_shape", ("time", *model._feature_shape[1:]))
+    with pytest.raises(InputError, match=message):
+        model((np.ones(22_050, np.float32), 22_050))
 
 
 def test_extreme_but_valid_input_gives_finite_scores(model: zoo.Model) -> None:

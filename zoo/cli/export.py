@@ -206,6 +206,8 @@ def export_command(
         click.echo(
             f"parity: {p.max_error:.1e} of the output range over {p.inputs} inputs ({p.input_source}; {p.verified_on})"
         )
+        if p.cosine is not None:
+            click.echo(f"embedding: cosine to fp32's {p.cosine:.5f} at least")
     if manifest.gate:
         g = manifest.gate
         click.echo(

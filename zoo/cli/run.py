@@ -6,15 +6,21 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo.cli.common import emit_json, emit_table, json_option
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from zoo.runtime import Model
     from zoo.runtime.prediction import Answer, Prediction
+
+#: Characters of a text in the table of results.
+_SHOWN = 60
 
 
 @click.command("run")
@@ -43,7 +49,9 @@ def run_command(
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
-    probabilities. Models that weigh the tokens of a text show them, the heavier the brighter.
+    probabilities. Models that weigh the tokens of a text show them, the heavier the brighter. An input that cannot be
+    processed is told on stderr (with --json in its place too, as "error"); the others are run all the same, and the exit
+    code is 3.
 
     Example: zoo run tim-net-emodb clip.wav --json
     """
@@ -59,25 +67,59 @@ def run_command(
         raise click.UsageError("--hop cuts audio into windows; this model takes texts")
     if not text and "-" in inputs:
         raise click.UsageError("- reads texts from standard input; this model takes audio files")
-    for given in _lines(inputs) if text else inputs:
-        found = list(_windows(loaded, Path(given), hop)) if hop else [loaded(given)]
-        for prediction in found:
-            predictions.append((given, prediction))
-            results.append(_as_json(given, prediction, loaded.manifest.provenance.weights))
+    given_inputs = _texts(inputs) if text else list(inputs)
+    failed = 0
+    for place, given in enumerate(given_inputs, 1):
+        readable = _readable(given)
+        try:
+            for prediction in _predictions(loaded, given, hop, text=text):
+                predictions.append((readable, prediction))
+                results.append(_as_json(readable, prediction, loaded.manifest.provenance.weights))
+        except InputError as error:
+            failed += 1
+            results.append({"input": readable, "error": str(error)})
+            which = f"input {place}: " if len(given_inputs) > 1 else ""
+            click.echo(f"zoo: {which}{error}", err=True)
     if as_json:
         emit_json(results)
-        return
+    elif predictions:
+        _show(loaded, predictions, load_ms, text=text, windows=hop is not None)
+    if failed:
+        raise click.exceptions.Exit(InputError.exit_code)
+
+
+def _predictions(loaded: Model, given: str, hop: float | None, *, text: bool) -> Iterator[Prediction]:
+    """Predictions of one input.
+
+    Raises
+    ------
+    InputError
+        It cannot be processed.
+    """
+    if text and _readable(given) != given:
+        raise InputError(
+            f"{loaded.name}: the text is not UTF-8: {_readable(given)[:60]!r}; convert it, with iconv for example"
+        )
+    if hop:
+        yield from _windows(loaded, Path(given), hop)
+    else:
+        yield loaded(given)
+
+
+def _show(
+    loaded: Model, predictions: Sequence[tuple[str, Prediction]], load_ms: float, *, text: bool, windows: bool
+) -> None:
+    """A table of results, and the weighed tokens below it."""
     if loaded.manifest.provenance.weights == "random":
         click.echo("zoo: this bundle has random weights: the labels mean nothing", err=True)
-    show_window = hop is not None
     heads = any(prediction.heads for _, prediction in predictions)
     rows = []
     for given, prediction in predictions:
         for head, answer in prediction.heads.items() or (("", prediction),):
             rows.append(
                 (
-                    given,
-                    *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if show_window else ()),
+                    _shortened(given) if text else given,
+                    *((f"{prediction.start:.2f}-{prediction.end:.2f}",) if windows else ()),
                     *((head,) if heads else ()),
                     answer.label or ", ".join(answer.labels) or "-",
                     _numbers(answer),
@@ -87,7 +129,7 @@ def run_command(
     emit_table(
         (
             "input",
-            *(("seconds",) if show_window else ()),
+            *(("seconds",) if windows else ()),
             *(("head",) if heads else ()),
             "label",
             "scores",
@@ -104,12 +146,28 @@ def run_command(
     )
 
 
-def _lines(inputs: tuple[str, ...]) -> list[str]:
-    """The texts, with - replaced by the lines of standard input."""
+def _texts(inputs: tuple[str, ...]) -> list[str]:
+    """The texts, with - replaced by the lines of standard input. Bytes that are no UTF-8 are lone surrogates, as in arguments."""
     texts: list[str] = []
     for given in inputs:
-        texts += sys.stdin.read().splitlines() if given == "-" else [given]
+        if given != "-":
+            texts.append(given)
+            continue
+        read = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        lines = read.split("\n")
+        texts += [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
     return texts
+
+
+def _readable(given: str) -> str:
+    """An input with U+FFFD for what is no character, so that it can be written anywhere."""
+    return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _shortened(text: str) -> str:
+    """A text in one line of a table."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}\u2026"
 
 
 def _numbers(answer: Prediction | Answer) -> str:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from zoo.cli.common import data_option, emit_json, force_option, json_option, percent, progress
+
+_MAE = re.compile(r"(^|/)MAE")
 
 
 @click.command("train")
@@ -23,6 +27,14 @@ from zoo.cli.common import data_option, emit_json, force_option, json_option, pe
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: the card's.")
 @click.option("--seed", type=click.IntRange(0), help="Default: the card's.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the card's training table, or with config. before it of its config: --set lr=0.002 "
+    "--set start=random --set config.hidden=250. A TOML value or a word; may be given more than once.",
+)
 @click.option("--folds", help="Only these folds, for example 0,3 (kfold) or 08,16 (loso).")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option(
@@ -34,10 +46,12 @@ from zoo.cli.common import data_option, emit_json, force_option, json_option, pe
     "--qat",
     is_flag=True,
     help="Fine-tune the finished model for INT8 instead, where calibration alone loses too much: 8 epochs by default, "
-    "the card's fold models too. Takes no --protocol, --folds or --threads.",
+    "the card's fold models too. Takes no --protocol, --folds, --threads or --set.",
 )
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="With --qat: start from these instead of the card's."
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Start from these instead of the card's: with --qat, or where a frozen encoder stands before what is trained.",
 )
 @click.option("--restart", is_flag=True, help="Start anew although --out holds checkpoints.")
 @json_option
@@ -47,6 +61,7 @@ def train_command(
     protocol: str,
     epochs: int | None,
     seed: int | None,
+    settings: tuple[str, ...],
     folds: str | None,
     threads: int,
     out: Path | None,
@@ -64,14 +79,16 @@ def train_command(
     Example: zoo train tim-net-emodb --qat --data DIR --out runs/qat
     """
     from zoo import registry
+    from zoo import settings as changes
     from zoo.data import default_root
     from zoo.errors import DataError
 
     card, variant = registry.find(name)
     given = click.get_current_context().get_parameter_source
-    for option in ("protocol", "folds", "threads") if qat else ("weights",):
+    for option in ("protocol", "folds", "threads", "settings") if qat else ():
         if given(option) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{option} does not go {'with' if qat else 'without'} --qat")
+            shown = "set" if option == "settings" else option
+            raise click.UsageError(f"--{shown} does not go with --qat")
     out = out or Path("runs") / f"{variant.name}-{'qat' if qat else protocol}"
     root = data or default_root()
     if root is None:
@@ -79,8 +96,15 @@ def train_command(
     if qat:
         _tune(name, root, out, weights, epochs, seed, restart, as_json)
         return
+    variant = changes.apply(variant, settings)
+    trainer = card.module("train").train
+    start: dict[str, Path] = {}
+    if weights is not None:
+        if "weights" not in inspect.signature(trainer).parameters:
+            raise click.UsageError(f"{name} is trained from the start: --weights does not go without --qat")
+        start["weights"] = weights
     with progress() as report:
-        result = card.module("train").train(
+        result = trainer(
             variant,
             data=root,
             out=out,
@@ -91,12 +115,15 @@ def train_command(
             threads=threads,
             progress=report,
             resume=not restart,
+            **start,
         )
     if as_json:
         emit_json(result)
         return
     for metric, value in result.metrics.items():
-        click.echo(f"{metric} {percent(value)}")
+        # an error is in the unit of what is predicted
+        unit = f"{value:.2f}" if _MAE.search(metric) else percent(value)
+        click.echo(f"{metric} {unit}")
     click.echo(str(out))
 
 
@@ -150,12 +177,12 @@ def _tune(
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Safetensors file to write. Default: CHECKPOINT with .safetensors.",
+    help="Safetensors file to write. Default: CHECKPOINT with .safetensors, or NAME.safetensors beside it or in its folder.",
 )
 @force_option
 @json_option
 def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, as_json: bool) -> None:
-    """Convert an official CHECKPOINT of model NAME to the zoo's weights.
+    """Convert an official CHECKPOINT (a file, or its folder) of model NAME to the zoo's weights.
 
     Every tensor is checked by name and shape. Export them with zoo export NAME --weights FILE.
 
@@ -164,6 +191,10 @@ def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, 
     from zoo.export import convert_model
 
     target = out or checkpoint.with_suffix(".safetensors")
+    if out is None and checkpoint.is_dir():
+        target = checkpoint / f"{name}.safetensors"
+    elif target == checkpoint:
+        target = checkpoint.with_name(f"{name}.safetensors")
     result = convert_model(name, checkpoint, target, force=force)
     if as_json:
         emit_json(

@@ -8,22 +8,39 @@ Layout read here::
     full4/<utt>.flac      the angry, happy, neutral and sad clips, 16 kHz, full length
 
 The two folders differ in rate and length, which gives the class away: one experiment uses one of them.
+
+Sex and age of the ten speakers are facts of the corpus, from its documentation (the list of speakers on its site).
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
-from zoo.data import Dataset, Item
+from zoo.data import Dataset, Item, Label
 from zoo.errors import DataError
 
 LABELS = ("angry", "boredom", "disgust", "fear", "happy", "neutral", "sad")
 SUBSETS = {"first2s": LABELS, "full4": ("angry", "happy", "neutral", "sad")}
 COLUMNS = ["utterance", "emotion", "speaker", "text"]
+SEXES = ("female", "male")
+#: Sex and age in years of each speaker.
+SPEAKERS: Mapping[str, tuple[str, int]] = {
+    "03": ("male", 31),
+    "08": ("female", 34),
+    "09": ("female", 21),
+    "10": ("male", 32),
+    "11": ("male", 26),
+    "12": ("male", 30),
+    "13": ("female", 32),
+    "14": ("female", 35),
+    "15": ("male", 25),
+    "16": ("female", 31),
+}
 
 
-def read(root: Path, *, subset: str = "first2s") -> Dataset:
+def read(root: Path, *, subset: str = "first2s", heads: bool = False) -> Dataset:
     """Read one of the two subsets.
 
     Parameters
@@ -32,6 +49,8 @@ def read(root: Path, *, subset: str = "first2s") -> Dataset:
         The folder with ``labels.csv``, or a folder that holds it as ``emodb``.
     subset : {"first2s", "full4"}
         Which clips.
+    heads : bool
+        Three truths of each clip instead of one: ``emotion``, and the speaker's ``sex`` and ``age`` (years).
 
     Returns
     -------
@@ -41,7 +60,8 @@ def read(root: Path, *, subset: str = "first2s") -> Dataset:
     Raises
     ------
     DataError
-        A file or folder is missing, the table has other columns or unknown labels, or an utterance occurs twice.
+        A file or folder is missing, the table has other columns or unknown labels, an utterance occurs twice, or
+        nothing is known of a speaker whose sex and age are asked for.
     """
     if subset not in SUBSETS:
         raise DataError(f"emodb: there is no subset {subset!r}; choose one of {', '.join(SUBSETS)}")
@@ -64,7 +84,10 @@ def read(root: Path, *, subset: str = "first2s") -> Dataset:
         if not path.is_file():
             missing.append(path.name)
             continue
-        items.append(Item(id=utterance, source=path, label=labels.index(emotion), group=speaker))
+        label: Label = labels.index(emotion)
+        if heads:
+            label = {"emotion": labels.index(emotion), **_facts(speaker)}
+        items.append(Item(id=utterance, source=path, label=label, group=speaker))
     if missing:
         raise DataError(
             f"emodb: {len(missing)} clips of labels.csv are missing in {clips}, the first is {missing[0]}"
@@ -75,11 +98,21 @@ def read(root: Path, *, subset: str = "first2s") -> Dataset:
         )
     return Dataset(
         name=f"emodb/{subset}",
-        labels=labels,
+        labels=("emotion", "sex", "age") if heads else labels,
         items=tuple(items),
         license="CC0-1.0",
         notes="first 2 s at 22,050 Hz" if subset == "first2s" else "full clips of 4 emotions at 16 kHz",
+        heads={"emotion": labels, "sex": SEXES, "age": ("age",)} if heads else {},
     )
+
+
+def _facts(speaker: str) -> dict[str, int | tuple[float, ...]]:
+    if speaker not in SPEAKERS:
+        raise DataError(
+            f"emodb: sex and age of speaker {speaker} are not known; speakers are {', '.join(SPEAKERS)}"
+        )
+    sex, age = SPEAKERS[speaker]
+    return {"sex": SEXES.index(sex), "age": (float(age),)}
 
 
 def _table(path: Path) -> list[tuple[str, str, str]]:

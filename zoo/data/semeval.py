@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from zoo.data import Dataset, Item, Label
+from zoo.data import Dataset, Item, Truth
 from zoo.errors import DataError
 
-Subtask = Literal["E-c", "EI-reg", "EI-oc", "V-reg", "V-oc", "sentiment"]
+Subtask = Literal["E-c", "EI-reg", "EI-oc", "V-reg", "V-oc", "sentiment", "joint"]
 
 EMOTIONS = (
     "anger", "anticipation", "disgust", "fear", "joy", "love", "optimism", "pessimism", "sadness", "surprise", "trust",
@@ -47,6 +47,15 @@ CLASS_NAMES = {
         "very positive",
     ),
 }
+#: The subtasks of Task 1, each with its emotion if it has one, by the names that ``joint`` gives them.
+HEADS: dict[str, tuple[Subtask, str | None]] = {
+    "e-c": ("E-c", None),
+    "v-reg": ("V-reg", None),
+    "v-oc": ("V-oc", None),
+    **{f"ei-reg-{emotion}": ("EI-reg", emotion) for emotion in INTENSITY_EMOTIONS},
+    **{f"ei-oc-{emotion}": ("EI-oc", emotion) for emotion in INTENSITY_EMOTIONS},
+}
+_LICENSE = "restricted: research, terms of the platform that the tweets come from"
 #: Share of the sentiment tweets that is held out (sheet 01, section 3).
 _HELD_OUT = 0.05
 
@@ -72,7 +81,8 @@ def read(root: Path, *, subtask: Subtask, emotion: str | None = None) -> Dataset
         ``train`` and ``dev``. Or one file of Task 1 in the official format: its only group is ``file``.
     subtask : str
         ``sentiment`` (SemEval-2017 4A) has no official parts: of each class a twentieth, chosen by the hash of the
-        IDs, is ``dev``.
+        IDs, is ``dev``. ``joint`` is all of Task 1, each tweet once with its truth for those of ``HEADS`` that have it;
+        of one file, whose header and dimension say which head it is, that head alone.
     emotion : str or None
         For EI-reg and EI-oc.
 
@@ -85,20 +95,14 @@ def read(root: Path, *, subtask: Subtask, emotion: str | None = None) -> Dataset
         raise DataError(
             f"semeval: there is no subtask {subtask!r}; choose one of {', '.join(get_args(Subtask))}"
         )
+    if subtask == "joint":
+        return _joint(root)
     if subtask == "sentiment":
         groups = _hold_out(read_sentiment(root))
     elif root.is_file():
         groups = {"file": read_file(root, subtask, emotion)}
     else:
-        if not path_of(root, subtask, "train", emotion).is_file():
-            raise DataError(
-                f"semeval: no {path_of(root, subtask, 'train', emotion)}; give the folder that holds task1, or one file "
-                "in the official format"
-            )
-        groups = {
-            split: read_file(path_of(root, subtask, split, emotion), subtask, emotion)
-            for split in ("train", "dev")
-        }
+        groups = _splits(root, subtask, emotion)
     return Dataset(
         name="/".join(("semeval", subtask, *((emotion,) if emotion else ()))),
         labels=_names(subtask, emotion),
@@ -107,8 +111,67 @@ def read(root: Path, *, subtask: Subtask, emotion: str | None = None) -> Dataset
             for group, tweets in groups.items()
             for tweet in tweets
         ),
-        license="restricted: research, terms of the platform that the tweets come from",
+        license=_LICENSE,
     )
+
+
+def _joint(root: Path) -> Dataset:
+    heads = dict(HEADS)
+    if root.is_file():
+        name = _head_of(root)
+        heads = {name: HEADS[name]}
+    truths: dict[str, dict[str, Truth]] = {}
+    items: dict[str, tuple[str, str]] = {}
+    for name, (subtask, emotion) in heads.items():
+        groups = (
+            {"file": read_file(root, subtask, emotion)} if root.is_file() else _splits(root, subtask, emotion)
+        )
+        for group, tweets in groups.items():
+            for tweet in tweets:
+                key = f"{group}/{tweet.id}"
+                text, _ = items.setdefault(key, (tweet.text, group))
+                if text != tweet.text:
+                    raise DataError(f"semeval: {root}: tweet {key} has another text in {subtask}")
+                truths.setdefault(key, {})[name] = _truth(subtask, tweet)
+    return Dataset(
+        name="semeval/joint",
+        labels=tuple(heads),
+        items=tuple(Item(key, text, truths[key], group) for key, (text, group) in items.items()),
+        license=_LICENSE,
+        heads={name: _names(subtask, emotion) for name, (subtask, emotion) in heads.items()},
+    )
+
+
+def _head_of(path: Path) -> str:
+    """Which of ``HEADS`` an official file is, by its header and the dimension of its first row."""
+    lines = _lines(path)
+    header = lines[0].split("\t") if lines else []
+    if header == ["ID", "Tweet", *EMOTIONS]:
+        return "e-c"
+    kinds = {"Intensity Score": "reg", "Intensity Class": "oc"}
+    if header[:3] == ["ID", "Tweet", "Affect Dimension"] and len(header) == 4 and header[3] in kinds:
+        dimension = [*lines[1].split("\t"), "", "", ""][2] if len(lines) > 1 else ""
+        kind = kinds[header[3]]
+        name = f"v-{kind}" if dimension == "valence" else f"ei-{kind}-{dimension}"
+        if name in HEADS:
+            return name
+        raise DataError(
+            f"semeval: {path}, line 2: no subtask has the dimension {dimension!r}; expected valence or one of "
+            f"{', '.join(INTENSITY_EMOTIONS)}"
+        )
+    raise DataError(f"semeval: {path} has the header {header}, which is that of no subtask of Task 1")
+
+
+def _splits(root: Path, subtask: Subtask, emotion: str | None) -> dict[str, list[Tweet]]:
+    if not path_of(root, subtask, "train", emotion).is_file():
+        raise DataError(
+            f"semeval: no {path_of(root, subtask, 'train', emotion)}; give the folder that holds task1, or one file in "
+            "the official format"
+        )
+    return {
+        split: read_file(path_of(root, subtask, split, emotion), subtask, emotion)
+        for split in ("train", "dev")
+    }
 
 
 def path_of(root: Path, subtask: Subtask, split: str, emotion: str | None = None) -> Path:
@@ -150,8 +213,11 @@ def read_file(path: Path, subtask: Subtask, emotion: str | None = None) -> list[
             )
         if "mystery" in fields[0]:
             continue
-        if emotion is not None and fields[2] != emotion:
-            raise DataError(f"semeval: {path}, line {number}: dimension {fields[2]!r}, expected {emotion!r}")
+        dimension = None if subtask == "E-c" else emotion or "valence"
+        if dimension is not None and fields[2] != dimension:
+            raise DataError(
+                f"semeval: {path}, line {number}: dimension {fields[2]!r}, expected {dimension!r}"
+            )
         try:
             tweets.append(Tweet(fields[0], fields[1], _label(subtask, fields)))
         except ValueError as error:
@@ -163,11 +229,9 @@ def read_file(path: Path, subtask: Subtask, emotion: str | None = None) -> list[
 
 def read_task1(root: Path, split: str) -> list[Tweet]:
     """Every tweet of the five subtasks of Task 1 once; labels are those of the subtask that has it first."""
-    files: list[tuple[Subtask, str | None]] = [("E-c", None), ("V-reg", None), ("V-oc", None)]
-    files += [(subtask, emotion) for subtask in ("EI-reg", "EI-oc") for emotion in INTENSITY_EMOTIONS]
     found: dict[str, Tweet] = {}
-    for subtask, emotion in files:
-        for tweet in read_file(path_of(root, subtask, split, emotion), subtask):
+    for subtask, emotion in HEADS.values():
+        for tweet in read_file(path_of(root, subtask, split, emotion), subtask, emotion):
             found.setdefault(tweet.text, tweet)
     return list(found.values())
 
@@ -241,7 +305,7 @@ def _names(subtask: Subtask, emotion: str | None) -> tuple[str, ...]:
     return (emotion or "valence",)
 
 
-def _truth(subtask: Subtask, tweet: Tweet) -> Label:
+def _truth(subtask: Subtask, tweet: Tweet) -> Truth:
     if isinstance(tweet.label, tuple):
         return tweet.label
     if isinstance(tweet.label, float):

@@ -110,7 +110,33 @@ def test_parameter_names_are_those_of_the_authors() -> None:
     assert sum(p.numel() for p in full.parameters()) == lstm + 300 * 300 + 300 + 300 + 1 + 11 * 301
 
 
+def test_several_heads_are_rows_of_one_layer() -> None:
+    heads = [
+        {"outputs": 5, "task": "labels"}, {"outputs": 1, "task": "value"}, {"outputs": 3, "task": "classes"},
+    ]  # fmt: skip
+    net = network(outputs=0, heads=heads)
+    ids = torch.randint(1, 200, (3, 8))
+    with torch.inference_mode():
+        labels, value, classes, attention = net(ids)
+        logits, weights = net.logits(ids)
+    assert torch.equal(attention, weights)
+    assert torch.equal(labels, torch.sigmoid(logits[:, :5]))
+    assert torch.equal(value, logits[:, 5:6])
+    assert torch.equal(classes, torch.softmax(logits[:, 6:], -1))
+    # The same rows alone, in a model of one subtask.
+    alone = network(outputs=3, task="classes")
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("linear.")}
+    alone.load_state_dict(
+        {**state, "linear.weight": net.linear.weight[6:], "linear.bias": net.linear.bias[6:]}
+    )
+    with torch.inference_mode():
+        assert torch.allclose(alone(ids)[1], classes, rtol=0, atol=1e-6)
+
+
 def test_bad_configs_are_named() -> None:
+    for outputs, heads in ((0, []), (5, [{"outputs": 1, "task": "value"}])):
+        with pytest.raises(ZooError, match="give outputs and task, or heads"):
+            build({**CONFIG, "outputs": outputs, "heads": heads})
     with pytest.raises(ZooError, match=r"ntua-slp: config .*unknown field `width`"):
         build({**CONFIG, "width": 3})
     with pytest.raises(ZooError, match="Invalid enum value 'ordinal'"):

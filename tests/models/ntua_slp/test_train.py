@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def test_it_learns_and_a_second_run_gives_the_same_file(corpus: Path, tmp_path: 
     again = training.train(variant(), data=corpus, out=tmp_path / "b")
     assert again == first
     assert (tmp_path / "a" / first.weights).read_bytes() == (tmp_path / "b" / first.weights).read_bytes()
+    document = json.loads((tmp_path / "a" / first.result).read_text("utf-8"))
+    assert document["config"]["hidden"] == 8
+    assert document["recipe"]["lr"] == 0.01
+    assert "--set lr=0.01" in document["command"]
+    assert document["command"].endswith("--set config.hidden=8 --set config.noise=0.0 --seed 1")
     other = training.train(variant(), data=corpus, out=tmp_path / "a", seed=2)
     assert other.weights != first.weights
 
@@ -103,6 +109,73 @@ def test_the_class_weights_stand_in_the_order_of_the_classes() -> None:
     assert loss(logits, rows) == pytest.approx(float((each * weight).sum() / weight.sum()), rel=1e-6)
 
 
+def test_the_loss_of_several_heads_counts_what_has_a_truth() -> None:
+    # Columns: two labels, a value, a class of three; NaN: no truth.
+    gap = np.nan
+    truth = np.array([[1, 0, 0.2, 0], [0, 0, gap, 2], [gap, gap, 0.6, gap], [1, 1, gap, 1]])
+    heads = [
+        {"outputs": 2, "task": "labels"}, {"outputs": 1, "task": "value"}, {"outputs": 3, "task": "classes"},
+    ]  # fmt: skip
+    net = build({"vocabulary": 9, "hidden": 2, "heads": heads})
+    encoded = training.Encoded(tuple(np.ones(1, np.int64) for _ in truth), truth)
+    loss = training._loss(net, encoded)
+    everything = np.arange(4)
+    shares = torch.tensor([2 / 3, 1 / 3])  # of the labels; the values' mean is 0.4
+    constant = torch.cat([torch.logit(shares), torch.tensor([0.4, 0, 0, 0])]).expand(4, -1)
+    assert loss(constant, everything) == pytest.approx(1.0, rel=1e-5)
+    # Each head's loss in units of its constant's: 0.04 for the values.
+    off = constant.clone()
+    off[:, 2] = 0.2
+    assert loss(off, everything) == pytest.approx((2 + 0.08 / 0.04) / 3, rel=1e-5)
+    weighted = training._loss(net, encoded, (1.0, 4.0, 1.0))
+    assert weighted(off, everything) == pytest.approx((2 + 4 * 0.08 / 0.04) / 6, rel=1e-5)
+    # A tweet without a truth for a head moves nothing there.
+    logits = constant.clone().requires_grad_()
+    loss(logits, everything).backward()
+    for row, columns in ((1, [2]), (2, [0, 1, 3, 4, 5]), (3, [2])):
+        assert not logits.grad[row, columns].any()
+    off[2, 3:] = 9.0
+    assert loss(off[2:3], np.array([2])) == pytest.approx(0.16 / 0.04 / 3, rel=1e-5)
+
+
+def test_the_learning_rate_falls_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def note(self: torch.optim.Adam) -> None:
+        rates.append(self.param_groups[0]["lr"])
+        step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", note)
+    encoded = training.Encoded(tuple(np.ones(2, np.int64) for _ in range(8)), np.zeros((8, 1)))
+    net = build({"vocabulary": 9, "hidden": 2, "outputs": 1, "task": "value"})
+    recipe = training.Recipe(epochs=2, batch=4, lr=0.1, lr_end=0.5)
+    training.fit(net, encoded, encoded, recipe, lambda y, x: 0.0, seed=1)
+    assert rates == pytest.approx([0.1, 0.0875, 0.075, 0.0625])
+
+
+def test_the_average_of_the_weights_is_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    step = torch.optim.Adam.step
+
+    def note(self: torch.optim.Adam) -> None:
+        step(self)
+        seen.append(self.param_groups[0]["params"][-1].detach().clone())
+
+    monkeypatch.setattr(torch.optim.Adam, "step", note)
+    encoded = training.Encoded(tuple(np.ones(2, np.int64) for _ in range(8)), np.ones((8, 1)))
+    net = build({"vocabulary": 9, "hidden": 2, "outputs": 1, "task": "value"})
+    expected = net.linear.bias.detach().clone()
+    recipe = training.Recipe(epochs=2, batch=2, lr=0.1, ema=0.25)
+    found = training.fit(net, encoded, encoded, recipe, lambda y, x: float(x.mean()), seed=1)
+    assert found.epoch == 2
+    for i, value in enumerate(seen, 1):
+        kept = min(0.25, i / (i + 9))
+        expected = kept * expected + (1 - kept) * value
+    assert torch.allclose(found.state["linear.bias"], expected, rtol=1e-5)
+    assert not torch.equal(found.state["linear.bias"], seen[-1])
+
+
 def test_what_cannot_be_trained_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the official files fix the held-out tweets"):
         training.train(variant(), data=corpus, out=tmp_path, protocol="kfold")
@@ -117,6 +190,63 @@ def test_what_cannot_be_trained_is_refused(corpus: Path, tmp_path: Path) -> None
             lambda y, x: 0.0,
             seed=1,
         )
+
+
+def test_one_command_makes_the_files_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gensim", reason="gensim is not installed")
+    root = tmp_path / "data"
+
+    def put(path: Path, *rows: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+
+    for split in ("train", "dev"):
+        words = "so happy #goodday" if split == "train" else "only development"
+        for subtask, emotion in semeval.HEADS.values():
+            path = semeval.path_of(root, subtask, split, emotion)
+            if subtask == "E-c":
+                rows = [f"{i}\t{words} {'a' * i}\t" + "\t".join("0" * 11) for i in range(6)]
+                put(path, "ID\tTweet\t" + "\t".join(semeval.EMOTIONS), *rows)
+            else:
+                row = f"1\t{words}\t{emotion or 'valence'}\t{'0: none' if subtask in semeval.CLASSES else '0.5'}"
+                put(path, "ID\tTweet\tAffect Dimension\tIntensity", row)
+    put(
+        root / "semeval_2017_4A" / "a.tsv",
+        *(f"{i}\t{'positive' if i % 2 else 'negative'}\tgood day {i}" for i in range(8)),
+    )
+    for part in ("us_trial", "us_test"):
+        put(root / "task2" / f"{part}.text", *(f"good day {part} {i}" for i in range(5)))
+        put(root / "task2" / f"{part}.labels", *map(str, range(5)))
+    np.savez(
+        tmp_path / "glove.npz",
+        words=np.array(["good", "day", "tree"]),
+        vectors=np.eye(3, 100, dtype=np.float16),
+    )
+    made = ["--data", str(root), "--glove", str(tmp_path / "glove.npz"), "--out"]
+    assert embeddings.main([*made, str(tmp_path / "a")]) == 0
+    names = (embeddings.COUNTS, embeddings.WORDS, embeddings.TABLE)
+    assert capsys.readouterr().out.split() == [str(tmp_path / "a" / name) for name in names]
+    words = (tmp_path / "a" / embeddings.WORDS).read_text("utf-8").split("\n")
+    assert words[0] == "<unk>"
+    assert {"good", "day", "<hashtag>", "happy", "tree"} <= set(words)
+    assert "development" not in words
+    assert "good\tday\t" in (tmp_path / "a" / embeddings.COUNTS).read_text("utf-8")
+    from safetensors.numpy import load_file
+
+    table = load_file(tmp_path / "a" / embeddings.TABLE)
+    assert {name.rsplit(".", 1)[1]: value.shape for name, value in table.items()} == {
+        "weight": (len(words), 310),  # the last line is empty, the first row is that of padding
+        "scale": (len(words), 1),
+    }
+    assert all(np.isfinite(value).all() and value.any() for value in table.values())
+    assert embeddings.main([*made, str(tmp_path / "b")]) == 0
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert embeddings.main(["--data", str(tmp_path), *made[2:], str(tmp_path / "c")]) == 3
+    assert "cannot read" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
 
 
 def test_word_vectors_of_a_small_corpus(tmp_path: Path) -> None:

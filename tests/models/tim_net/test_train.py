@@ -16,6 +16,7 @@ from zoo import crossval, registry
 from zoo.errors import DataError, ZooError
 from zoo.models.tim_net import train as trainer
 from zoo.models.tim_net.model import TimNet, build
+from zoo.settings import command_of
 
 soundfile = pytest.importorskip("soundfile")
 EMOTIONS = ("angry", "boredom", "disgust", "fear", "happy", "neutral", "sad")
@@ -164,7 +165,8 @@ def test_loso_leaves_each_speaker_out_and_keeps_every_model(corpus: Path, tmp_pa
         net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, strict=True)
     document = json.loads((tmp_path / report.result).read_text())
     assert document["selection"] == "last epoch"
-    assert document["command"] == "zoo train tim-net-emodb --data DIR --protocol loso"
+    assert document["command"] == command_of(variant(), "--protocol loso")
+    assert "--set epochs=3" in document["command"]
     assert document["n"] == 42
     assert str(tmp_path) not in json.dumps(document)
 

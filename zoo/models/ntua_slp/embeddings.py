@@ -9,25 +9,38 @@ in their repository. These take their place:
 - 300, 301: log-odds of negative and of positive in SemEval-2017 4A.
 - 302..309: which of the 20 emoji of SemEval-2018 Task 2 a word stands with, log-ratios reduced to eight by SVD.
 
+``python -m zoo.models.ntua_slp.embeddings --data DIR --glove FILE --out FOLDER`` makes the files that are in this folder
+(needs gensim): ``vocabulary/counts.tsv``, ``vocabulary/words.txt`` and ``weights/embedding.safetensors``.
+
 No development or test tweet of Task 1 is used, and no label of Task 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
+from zoo.bundle import write_file
 from zoo.data import semeval
-from zoo.errors import DataError
+from zoo.data.words import count_words
+from zoo.errors import DataError, ZooError
+from zoo.pipeline import Pipeline
+from zoo.pipeline.text import SocialTokenize
 
 F32 = NDArray[np.float32]
 Tokens = Sequence[str]
 
 PAD, UNKNOWN = "<pad>", "<unk>"
+#: Where the folder of the model has the three files.
+COUNTS, WORDS, TABLE = "vocabulary/counts.tsv", "vocabulary/words.txt", "weights/embedding.safetensors"
 DIMENSIONS = 310
 _GLOVE, _TWEETS, _POLARITY, _EMOJI = 100, 200, 2, 8
 #: Words of the tweets are kept from this count on, and of GloVe's other words the most frequent.
@@ -109,7 +122,7 @@ def build(
     seen = in_tweets | in_glove
     start = 0
     for part in (public, tweeted, affect[:, :_POLARITY], affect[:, _POLARITY:]):
-        table[seen, start : start + part.shape[1]] = part[seen] * (_DEVIATION / part[seen].std())
+        table[seen, start : start + part.shape[1]] = part[seen] * (_DEVIATION / (part[seen].std() or 1.0))
         start += part.shape[1]
     rare = max(1, len(frequent) // 10)
     table[1] = table[2 + len(frequent) - rare : 2 + len(frequent)].mean(axis=0)
@@ -123,23 +136,86 @@ def quantize(table: F32) -> tuple[NDArray[np.int8], F32]:
     return np.rint(table / scale).astype(np.int8), scale
 
 
-def tweets_of(
-    root: Path, tokenize: Callable[[str], Tokens]
-) -> tuple[list[Tokens], list[tuple[Tokens, int]], list[tuple[Tokens, int]]]:
-    """Arguments of ``build`` from the data folder: all tweets but those of Task 1's development files."""
+@dataclass(frozen=True)
+class Corpus:
+    """Texts: every tweet once, and those with a sentiment or an emoji with their class."""
+
+    tweets: tuple[str, ...]
+    sentiment: tuple[tuple[str, int], ...]
+    emoji: tuple[tuple[str, int], ...]
+
+
+def read_corpus(root: Path) -> Corpus:
+    """All tweets of the data folder but those of Task 1's development files.
+
+    Raises
+    ------
+    DataError
+        As the readers of ``zoo.data.semeval``.
+    """
     held_out = {tweet.text for tweet in semeval.read_task1(root, "dev")}
-    labelled = [tweet for tweet in semeval.read_sentiment(root) if tweet.text not in held_out]
-    emoji = [tweet for tweet in semeval.read_emoji(root) if tweet.text not in held_out]
-    task1 = [tweet for tweet in semeval.read_task1(root, "train") if tweet.text not in held_out]
-    known: dict[str, Tokens] = {}
-    for tweet in (*task1, *labelled, *emoji):
-        if tweet.text not in known:
-            known[tweet.text] = tokenize(tweet.text)
-    return (
-        list(known.values()),
-        [(known[tweet.text], _class(tweet)) for tweet in labelled],
-        [(known[tweet.text], _class(tweet)) for tweet in emoji],
+    task1, labelled, emoji = (
+        [tweet for tweet in tweets if tweet.text not in held_out]
+        for tweets in (
+            semeval.read_task1(root, "train"),
+            semeval.read_sentiment(root),
+            semeval.read_emoji(root),
+        )
     )
+    return Corpus(
+        tuple(dict.fromkeys(tweet.text for tweet in (*task1, *labelled, *emoji))),
+        tuple((tweet.text, _class(tweet)) for tweet in labelled),
+        tuple((tweet.text, _class(tweet)) for tweet in emoji),
+    )
+
+
+def write(corpus: Corpus, glove: Path, out: Path, *, seed: int = 1) -> tuple[Path, Path, Path]:
+    """Make the count file, the vocabulary and the int8 table of ``build`` in the folder ``out``; their paths.
+
+    The same corpus, ``glove``, ``seed`` and version of gensim give the same files.
+    """
+    counts, names, table = (out / name for name in (COUNTS, WORDS, TABLE))
+    for path in (counts, table):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(counts, count_words(corpus.tweets))
+    pipeline = Pipeline([SocialTokenize(counts=COUNTS)], files=out)
+    known: dict[str, Tokens] = {text: pipeline.tokens(text) for text in corpus.tweets}
+    words, vectors = build(
+        list(known.values()),
+        [(known[text], label) for text, label in corpus.sentiment],
+        [(known[text], label) for text, label in corpus.emoji],
+        glove,
+        seed=seed,
+    )
+    rows, scale = quantize(vectors)
+    stem = "feature_extractor.embedding.embedding"
+    write_file(
+        names, "".join(f"{word}\n" for word in words[1:]).encode()
+    )  # pad is no line: numbers count from 1
+    write_file(table, save({f"{stem}.weight": rows, f"{stem}.scale": scale}))
+    return counts, names, table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of ``python -m zoo.models.ntua_slp.embeddings``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo.models.ntua_slp.embeddings",
+        description="Make the word vectors, their vocabulary and the count file from GloVe and the tweets at hand.",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder that holds task1, task2, semeval_2017_4A"
+    )
+    parser.add_argument("--glove", type=Path, required=True, help="npz with words (n,) and vectors (n, 100)")
+    parser.add_argument("--out", type=Path, required=True, help="folder that gets vocabulary/ and weights/")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    try:
+        for path in write(read_corpus(options.data), options.glove, options.out, seed=options.seed):
+            sys.stdout.write(f"{path}\n")
+    except ZooError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
 
 
 def _class(tweet: semeval.Tweet) -> int:
@@ -184,3 +260,7 @@ def _log_ratios(labelled: Sequence[tuple[Tokens, int]], row: Mapping[str, int], 
 
 def _stable_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

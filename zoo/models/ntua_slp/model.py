@@ -18,11 +18,19 @@ from zoo.errors import ZooError
 Task = Literal["labels", "classes", "value"]
 
 
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one subtask takes of the logits: so many of them, and what they say (see :class:`Config`)."""
+
+    outputs: int
+    task: Task
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The ``config`` table of a card.
 
     ``vocabulary`` counts the rows of the table, row 0 (pad) and row 1 (unknown word) with them. ``depth`` is the
     sheet's K. ``task``: what the head says, several labels (sigmoid), one class of several (softmax) or a value.
+    ``heads`` take the place of ``outputs`` and ``task`` in a model of several subtasks.
     """
 
     vocabulary: int
@@ -30,8 +38,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     hidden: int
     layers: int = 2
     depth: int = 1
-    outputs: int
-    task: Task
+    outputs: int = 0
+    task: Task = "labels"
+    heads: tuple[Head, ...] = ()
     noise: float = 0.0
     embedding_dropout: float = 0.0
     layer_dropout: float = 0.0
@@ -150,29 +159,49 @@ class FeatureExtractor(nn.Module):
 
 
 class NtuaSlp(nn.Module):
-    """One subtask's model. Outputs: ``logits`` (batch, outputs), ``scores`` (batch, outputs: probabilities, or the
-    value itself), ``attention`` (batch, time: one weight a token, their sum 1).
+    """One extractor and the heads of one or several subtasks: one linear layer, of which each head has its rows.
+
+    Outputs of one subtask's model: ``logits`` (batch, outputs), ``scores`` (batch, outputs: probabilities, or the value
+    itself), ``attention`` (batch, time: one weight a token, their sum 1). Of several: the scores of each, ``attention``.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.task = config.task
+        self.heads = config.heads or (Head(outputs=config.outputs, task=config.task),)
+        self.sizes = [head.outputs for head in self.heads]
+        self.joint = bool(config.heads)
         self.feature_extractor = FeatureExtractor(config)
-        self.linear = nn.Linear(2 * config.hidden, config.outputs)
+        self.linear = nn.Linear(2 * config.hidden, sum(self.sizes))
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, ids: Tensor) -> tuple[Tensor, ...]:
         """ids: int64 (batch, time), 0 after the last token."""
+        logits, attention = self.logits(ids)
+        scores = self.scores(logits)
+        return (*scores, attention) if self.joint else (logits, *scores, attention)
+
+    def logits(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of all heads side by side, (batch, outputs), and the attention."""
         pooled, attention = self.feature_extractor(ids)
         logits: Tensor = self.linear(pooled)
-        return logits, self.decide(logits), attention
+        return logits, attention
 
-    def decide(self, logits: Tensor) -> Tensor:
-        """Logits to probabilities, or to the value itself."""
-        if self.task == "labels":
-            return torch.sigmoid(logits)
-        if self.task == "classes":
-            return torch.softmax(logits, -1)
-        return logits * 1.0
+    def split(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """The logits of each head."""
+        return torch.split(logits, self.sizes, dim=-1) if self.joint else (logits,)
+
+    def scores(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """Logits to the probabilities or values of each head."""
+        return tuple(
+            _decide(head.task, own) for head, own in zip(self.heads, self.split(logits), strict=True)
+        )
+
+
+def _decide(task: Task, logits: Tensor) -> Tensor:
+    if task == "labels":
+        return torch.sigmoid(logits)
+    if task == "classes":
+        return torch.softmax(logits, -1)
+    return logits * 1.0
 
 
 def build(config: Mapping[str, Any]) -> NtuaSlp:
@@ -184,9 +213,12 @@ def build(config: Mapping[str, Any]) -> NtuaSlp:
         A key is unknown or missing, or a value does not fit.
     """
     try:
-        return NtuaSlp(msgspec.convert(dict(config), Config))
+        found = msgspec.convert(dict(config), Config)
     except msgspec.ValidationError as error:
         raise ZooError(f"ntua-slp: config {dict(config)}: {error}") from error
+    if bool(found.outputs) == bool(found.heads):
+        raise ZooError(f"ntua-slp: config {dict(config)}: give outputs and task, or heads")
+    return NtuaSlp(found)
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:

@@ -12,14 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from zoo.errors import DataError
 from zoo.models.ser_cnn_transformer.model import build
+from zoo.models.state_dict import F32, check_state_dict, read_state_dict, shapes_of
 
-F32 = NDArray[np.float32]
 _LARGEST = 64 << 20  # bytes; the official files have 0.2 and 1.6 MB
 
 
@@ -43,33 +39,14 @@ def convert(path: Path, variant: Any) -> dict[str, F32]:
     DataError
         The file is no state dict, or is one of another network; the message says what was expected and what was found.
     """
-    found = _read(path)
-    wanted = {
-        key: tuple(value.shape)
-        for key, value in build(variant.config).state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
+    found = read_state_dict(path, most=_LARGEST)
+    wanted = shapes_of(build(variant.config))
     if not any(key.startswith("conv2Dblock1.") for key in found):
         raise DataError(f"{path}: holds no conv2Dblock1, so it is no state dict of this model")
     ours, theirs = _outline(wanted), _outline({key: value.shape for key, value in found.items()})
     if ours != theirs:
         raise DataError(f"{path}: {variant.name} has {ours}; the file has {theirs}")
-    problems = [f"no {key}" for key in sorted(wanted.keys() - found.keys())]
-    problems += [f"{key}, which the model has not" for key in sorted(found.keys() - wanted.keys())]
-    problems += [
-        f"{key} of shape {found[key].shape}, not {shape}"
-        for key, shape in wanted.items()
-        if key in found and found[key].shape != shape
-    ]
-    problems += [f"values in {key} that are not finite" for key in found if not np.isfinite(found[key]).all()]
-    problems += [
-        f"negative variances in {key}"
-        for key in found
-        if key.endswith("running_var") and (found[key] < 0).any()
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise DataError(f"{path}: does not fit {variant.name}: it has {'; '.join(problems[:3])}{more}")
+    check_state_dict(found, wanted, path=path, model=variant.name)
     return found
 
 
@@ -79,26 +56,3 @@ def _outline(shapes: Mapping[str, tuple[int, ...]]) -> str:
     width = shapes.get("transformer_encoder.layers.0.norm1.weight", (0,))
     encoder = f"{len(layers)} Transformer layers of width {width[0]}" if layers else "no Transformer"
     return f"{encoder} and a last layer of shape {tuple(shapes.get('fc1_linear.weight', ()))}"
-
-
-def _read(path: Path) -> dict[str, F32]:
-    size = path.stat().st_size
-    if size > _LARGEST:
-        raise DataError(f"{path}: {size} bytes, more than any state dict of this model ({_LARGEST})")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader fails on damaged bytes in as many ways as they can be damaged
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise DataError(f"{path}: not a readable PyTorch state dict: {reason}") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
-    ):
-        raise DataError(f"{path}: expected a state dict, names to tensors; found a {type(content).__name__}")
-    out: dict[str, F32] = {}
-    for key, value in content.items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        if not value.is_floating_point():
-            raise DataError(f"{path}: {key} holds {value.dtype}, expected floating point numbers")
-        out[key] = np.ascontiguousarray(value.detach().float().numpy())
-    return out

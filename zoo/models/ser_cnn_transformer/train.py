@@ -47,6 +47,7 @@ from zoo.crossval import (
 )
 from zoo.errors import DataError, ZooError
 from zoo.models.ser_cnn_transformer.model import ParallelCnnTransformer, build
+from zoo.settings import command_of
 
 F32 = NDArray[np.float32]
 _CHECKPOINT_EVERY = 5  # epochs
@@ -330,7 +331,7 @@ def train(
     """
     check_protocol(variant, protocol)
     recipe = read_recipe(variant, Recipe)
-    command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
+    command = command_of(variant, f"--protocol {protocol}")
     if epochs is not None and epochs != recipe.epochs:
         recipe = msgspec.structs.replace(recipe, epochs=epochs)
         command += f" --epochs {epochs}"

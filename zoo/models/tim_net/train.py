@@ -51,6 +51,7 @@ from zoo.crossval import (
 )
 from zoo.errors import DataError, ZooError
 from zoo.models.tim_net.model import BatchNorm, TimNet, build
+from zoo.settings import command_of
 
 F32 = NDArray[np.float32]
 Backend = Literal["auto", "native", "torch"]
@@ -662,7 +663,7 @@ def train(
         trained = run_folds(variant.name, corpus, held_out, run, only=folds, threads=threads)
     finally:
         torch.set_num_threads(inner)
-    command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
+    command = command_of(variant, f"--protocol {protocol}")
     if recipe.epochs != usual.epochs:
         command += f" --epochs {recipe.epochs}"
     if seed != usual.seed:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NTUA-SLP's suite: goals follow from the figures, the tables hold everything, many inputs are counted rightly."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from zoo.errors import ZooError
+from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
+
+SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "ntua_slp.py"
+#: A peer whose calls take SPIN turns of a loop.
+PEER = """
+    from zoo.runtime.bench import Outcome
+
+    class Peer:
+        def features(self, raw):
+            return raw.split()
+
+        def engine(self, features):
+            for _ in range(SPIN):
+                len(features)
+            return len(features)
+
+        def decode(self, outputs):
+            return Outcome("a", {"a": outputs})
+
+        def pipeline(self, raw):
+            return self.decode(self.engine(self.features(raw)))
+
+        def many(self, raws):
+            return [self.pipeline(raw) for raw in raws]
+
+        def versions(self):
+            return {"peer": "1"}
+
+    def factory(bundle, *, threads):
+        return Peer()
+"""
+NAMES = {"slp fp32": 4000, "ekphrasis_onnxruntime": 16000, "ekphrasis_torch": 44000, "slp int8": 1000}
+INPUTS = Inputs(tuple(f"tweet {'word ' * i}" for i in range(64)), 0, "made up")
+
+
+@pytest.fixture(scope="module")
+def suite() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("suite_ntua_slp", SUITE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder, found = tmp_path_factory.mktemp("peers"), {}
+    for name, spin in NAMES.items():
+        file = folder / f"{name.replace(' ', '_')}.py"
+        file.write_text(textwrap.dedent(PEER).replace("SPIN", str(spin)))
+        found[name] = f"{file}:factory"
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(specs: dict[str, str]) -> Report:
+    """Fake contestants measured once, and given the names and kinds of real ones."""
+    options = Options(processes=1, seconds=0.02, samples=5, warmup_seconds=0.01, threads=1)
+    measured = bench([Contestant(spec, name=name) for name, spec in specs.items()], options, inputs=INPUTS)
+    rows = [
+        row
+        if "ekphrasis" in row.name
+        else msgspec.structs.replace(row, kind="bundle", target="cpu-x86", precision=row.name.split()[1])
+        for row in measured.rows
+    ]
+    return msgspec.structs.replace(measured, rows=tuple(rows))
+
+
+def test_goals_are_told_for_fp32_and_int8(suite: ModuleType, report: Report) -> None:
+    found = list(suite.goals(report))
+    assert [goal.goal.split(" at ")[0] for goal in found] == [
+        "slp fp32: pipeline p50",
+        "slp fp32: pipeline p50",
+        "slp int8: pipeline p50",
+        "slp int8: pipeline p50",
+    ]
+    # int8 spins a 16th and a 44th of the peers' turns, far beyond the goals of 4 and 10 times whatever else the machine does.
+    assert [goal.met for goal in found[2:]] == [True, True]
+    void = tuple(
+        msgspec.structs.replace(row, void="other work") if row.name == "ekphrasis_torch" else row
+        for row in report.rows
+    )
+    goal = list(suite.goals(msgspec.structs.replace(report, rows=void)))[3]
+    assert (goal.met, goal.measured) == (False, "void: other work")
+
+
+def test_all_inputs_at_once_are_counted(
+    suite: ModuleType, specs: dict[str, str], report: Report, tmp_path: Path
+) -> None:
+    chosen = [(name, specs[name], None) for name in ("slp int8", "ekphrasis_torch")]
+    fast, slow = suite.measure(chosen, INPUTS, processes=1, seconds=0.05, folder=tmp_path)
+    assert fast.per_second > 4 * slow.per_second > 0
+    assert fast.cpu_us * fast.per_second < 1.3e6  # one thread
+    whole = suite.Suite(
+        schema=1,
+        model="ntua-slp-e-c",
+        main=report,
+        twenty=report,
+        throughput=(fast, slow),
+        goals=tuple(suite.goals(report)),
+        int8=(),
+        skipped=("slp tensorrt-rtx int8: no GPU",),
+    )
+    text = suite.markdown(whole)
+    for name in NAMES:
+        assert text.count(f"| {name} |") >= 2
+    assert f"| slp int8 | {fast.per_second:.0f} |" in text
+    assert "no GPU" in text
+    assert "QUICK: not for publication" in text
+    assert msgspec.json.decode(msgspec.json.encode(whole), type=suite.Suite) == whole
+    with pytest.raises(ZooError, match="throughput of none failed"):
+        suite.measure(
+            [("none", f"{tmp_path}/none.py:factory", None)],
+            INPUTS,
+            processes=1,
+            seconds=0.05,
+            folder=tmp_path,
+        )
+
+
+def test_tweets_are_the_held_out_ones(suite: ModuleType, data_root: Path) -> None:
+    import zoo
+    from zoo import registry
+    from zoo.bundle import Bundle
+
+    card, variant = registry.find("ntua-slp-e-c")
+
+    class Stand:
+        """What the suite asks of a bundle."""
+
+        manifest = type("M", (), {"name": variant.name})
+
+        @staticmethod
+        def pipeline() -> zoo.pipeline.Pipeline:
+            return card.pipeline(variant)
+
+    stand: Bundle = Stand()  # type: ignore[assignment]
+    every, twenty = suite.tweets(stand, data_root / "semeval2018")
+    assert len(every.items) == len(set(every.items)) > 880
+    assert set(twenty.items) < set(every.items)
+    assert all(len(card.pipeline(variant).tokens(text)) == 20 for text in twenty.items[:5])
