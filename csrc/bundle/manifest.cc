@@ -73,8 +73,11 @@ std::vector<std::string> OpFiles(const std::vector<OpDesc>& ops) {
 std::vector<TensorSpec> ToTensors(const Json& list) {
   std::vector<TensorSpec> out;
   for (const Json& one : list) {
-    TensorSpec tensor{one.at("name"), one.at("dtype"), {}};
-    for (const Json& dim : one.at("shape")) tensor.shape.push_back(dim.is_string() ? -1 : dim.get<int64_t>());
+    TensorSpec tensor{one.at("name"), one.at("dtype"), {}, {}};
+    for (const Json& dim : one.at("shape")) {
+      tensor.shape.push_back(dim.is_string() ? -1 : dim.get<int64_t>());
+      tensor.dimensions.push_back(dim.is_string() ? dim.get<std::string>() : "");
+    }
     out.push_back(std::move(tensor));
   }
   return out;
@@ -229,8 +232,8 @@ Status Fill(const Json& json, Manifest* m) {
   const Json& golden = json.at("golden");
   m->golden_file = golden.at("file"), m->golden_count = golden.at("count"), m->golden_tolerance = golden.at("tolerance");
   m->threads = json.value("threads", 1);
-  const auto batch = key.at("profile").find("batch");
-  if (batch != key.at("profile").end()) m->max_batch = (*batch)[2];
+  for (const auto& [name, range] : key.at("profile").items()) m->profile[name] = {range[0].get<int64_t>(), range[2].get<int64_t>()};
+  if (const auto batch = m->profile.find("batch"); batch != m->profile.end()) m->max_batch = batch->second.second;
   const auto tuning = json.find("tuning");
   if (tuning != json.end() && tuning->is_object()) m->tuned_batch = tuning->at("batch");
   ZOO_RETURN_IF_ERROR(CheckFiles(json, *m));

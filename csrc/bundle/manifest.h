@@ -4,6 +4,7 @@
 #define ZOO_BUNDLE_MANIFEST_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +18,8 @@ namespace zoo {
 
 struct TensorSpec {
   std::string name, dtype;
-  std::vector<int64_t> shape;  // -1: dynamic
+  std::vector<int64_t> shape;            // -1: dynamic
+  std::vector<std::string> dimensions;   // names of dynamic ones; empty for others
 };
 
 struct EngineSpec {
@@ -62,6 +64,7 @@ struct Manifest {
   int64_t golden_count = 0;
   double golden_tolerance = 0;
   int32_t threads = 1;
+  std::map<std::string, std::pair<int64_t, int64_t>> profile;  // least and greatest size of dynamic dimensions
   int64_t max_batch = 1;     // of the profile
   int64_t tuned_batch = 0;   // 0: not tuned
 

@@ -125,6 +125,15 @@ Result<unsigned char*> Session::Room(const Extent& extent, Features* out) {
     fits = want == -1 ? extent.dim[i] >= 0 : extent.dim[i] == want;
   }
   if (!fits) return InvalidSignal(model_->manifest().name + ": the input gives features of shape " + ShapeText(extent) + ", which the engine does not take");
+  for (int32_t i = 0; i < extent.rank; ++i) {
+    const std::string& name = input.dimensions[static_cast<size_t>(i) + 1];
+    const auto range = model_->manifest().profile.find(name);
+    if (name.empty() || range == model_->manifest().profile.end()) continue;
+    const auto [low, high] = range->second;
+    if (extent.dim[i] >= low && extent.dim[i] <= high) continue;
+    return InvalidSignal(model_->manifest().name + ": the input is too " + (extent.dim[i] > high ? "long" : "short") + ": it gives " + std::to_string(extent.dim[i]) + " " + name +
+                         ", the engine takes " + std::to_string(low) + " to " + std::to_string(high));
+  }
   out->extent = extent;
   out->offset = (used_ + kAlignment - 1) / kAlignment * kAlignment;
   const size_t bytes = static_cast<size_t>(extent.count()) * SizeOfDType(input.dtype);
@@ -185,6 +194,10 @@ Status Session::FromText(const RawInput& input, Features* out, Item* item) {
     item->tokens.assign(text, text + tokens.extent.count());
   }
   ZOO_RETURN_IF_ERROR(p.RunCounted(in, *state_, &ids));
+  // numbers of a vocabulary, of which 0 is padding
+  if (model_->manifest().ops.back().op == "vocab" && (ids.extent.count() == 0 || ids.as<int64_t>()[0] == 0)) {
+    return InvalidSignal(model_->manifest().name + ": the text has no token to judge by; give at least one word, mark or emoji");
+  }
   auto to = Room(ids.extent, out);
   if (!to.ok()) return to.status();
   const size_t bytes = static_cast<size_t>(ids.extent.count()) * SizeOf(ids.dtype);

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 import zoo
 import zoo.pipeline
 from zoo.bundle import MANIFEST, Bundle, load_golden, open_bundle, write_bundle
-from zoo.errors import BundleError
+from zoo.errors import BundleError, InputError
 from zoo.specs import Embedding, Head, Heads, Regression, Sigmoid, Softmax
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -313,8 +313,10 @@ def test_golden_inputs_give_the_bits_of_the_python_runtime(
 ) -> None:
     bundle = twin(path, tmp_path / "twin")
     python, device = zoo.load(bundle), libzoo.open(bundle)
+    text = python.manifest.input.modality == "text"
     for case in load_golden(open_bundle(bundle)):
-        same(device((case["input"], case["rate"])), python((case["input"], case["rate"])))
+        raw = case["input"].tobytes().decode() if text else (case["input"], case["rate"])
+        same(device(raw), python(raw))
     report = python.selftest()
     worst, tolerance = c.c_double(), c.c_double()
     libzoo.call("zoo_selftest", device.session, worst, tolerance)
@@ -762,6 +764,12 @@ def test_a_model_of_texts(libzoo: LibZoo, text_bundle: Path) -> None:
     texts: Sequence[str] = ("a b", "love", "c d")
     for found, want in zip(device.run(*texts), python.batch(texts), strict=True):
         same(found, want)
+    for text in ("", "a " * 65):
+        with pytest.raises(InputError) as refused:
+            python(text)
+        with pytest.raises(ZooFailure) as failure:
+            device(text)
+        assert (failure.value.status, failure.value.message) == (INPUT_ERROR, str(refused.value))
     with pytest.raises(ZooFailure, match="takes text"):
         device((np.zeros(10, np.float32), 16000))
 
@@ -774,8 +782,8 @@ def text_bundle(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     words = ["<unk>", "i", "love", "it", "sad", "so"]
     rng = np.random.default_rng(5)
     weights = {
-        "table": rng.normal(size=(len(words), 2)).astype(np.float32),
-        "score": rng.normal(size=(len(words), 1)).astype(np.float32),
+        "table": rng.normal(size=(len(words) + 1, 2)).astype(np.float32),
+        "score": rng.normal(size=(len(words) + 1, 1)).astype(np.float32),
         "axis": np.array([1], np.int64),
         "last": np.array([2], np.int64),
     }
