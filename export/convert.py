@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from zoo import registry
-from zoo.bundle import write_file
+from zoo.bundle import check_output, write_output
 from zoo.errors import DataError, ZooError
 from zoo.export.sources import file_sha256
 from zoo.export.weights import check_tensors, reference_shapes
@@ -30,15 +30,18 @@ class ConvertResult:
     parameters: int
 
 
-def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False) -> ConvertResult:
+def convert_model(
+    name: str, checkpoint: Path | Sequence[Path], out: Path, *, force: bool = False
+) -> ConvertResult:
     """Convert an official checkpoint of a model.
 
     Parameters
     ----------
     name : str
         A variant. Where its card says ``converts_to``, the weights are for that variant.
-    checkpoint : Path
-        File in the official format, or a folder with one of the names that the model's ``convert.py`` lists in ``FILES``.
+    checkpoint : Path or sequence of Path
+        File in the official format, or a folder with one of the names that the model's ``convert.py`` lists in ``FILES``;
+        several where each holds a part of the weights (a head, say).
     out : Path
         Safetensors file to write, atomically. Its metadata say ``status``, ``source`` and ``variant`` (see ``read_safetensors``).
 
@@ -47,7 +50,7 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
     UnknownModel
         No such variant.
     DataError
-        No such checkpoint, or it does not fit the model.
+        No such checkpoint, it does not fit the model, or two hold the same tensor.
     ZooError
         The model has no converter, or ``out`` exists and ``force`` is not given.
     """
@@ -57,24 +60,34 @@ def convert_model(name: str, checkpoint: Path, out: Path, *, force: bool = False
     if not card.has("convert"):
         raise ZooError(f"model {card.file.model} has no converter: no official weights of it are known")
     module = card.module("convert")
-    checkpoint = _file(checkpoint, getattr(module, "FILES", ()))
-    if out.exists() and out.samefile(checkpoint):
+    names = getattr(module, "FILES", ())
+    given = [checkpoint] if isinstance(checkpoint, Path) else list(checkpoint)
+    checkpoints = [_file(path, names) for path in given]
+    if out.exists() and any(out.samefile(path) for path in checkpoints):
         raise ZooError(f"{out} is the checkpoint itself; give another --out")
-    if out.exists() and not force:
-        raise ZooError(f"{out} exists; give --force to replace it, or another --out")
-    tensors: dict[str, NDArray[Any]] = dict(module.convert(checkpoint, variant))
-    check_tensors(reference_shapes(card, variant), tensors, str(checkpoint))
-    digest = file_sha256(checkpoint)
+    check_output(out, force=force)
+    tensors: dict[str, NDArray[Any]] = {}
+    sources = []
+    for path in checkpoints:
+        part = dict(module.convert(path, variant))
+        twice = sorted(tensors.keys() & part.keys())
+        if twice:
+            raise DataError(
+                f"{path}: holds {twice[0]}, as another of the given files does; give each part once"
+            )
+        tensors |= part
+        sources.append(f"{path.name}, sha256 {file_sha256(path)}")
+    check_tensors(reference_shapes(card, variant), tensors, ", ".join(str(path) for path in checkpoints))
     about = {
         "status": "official",
-        "source": f"official checkpoint {checkpoint.name}, sha256 {digest}",
+        "source": f"official checkpoint{'s' if len(sources) > 1 else ''} {'; '.join(sources)}",
         "variant": variant.name,
     }
     if hasattr(module, "describe"):  # where not everything comes from the checkpoint
-        described = module.describe(checkpoint, variant)
+        described = module.describe(checkpoints[0], variant)
         about |= {**described, "source": f"{about['source']}: {described['source']}"}
     ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-    write_atomically(out, save(ordered, {"zoo": json.dumps(about)}))
+    write_output(out, save(ordered, {"zoo": json.dumps(about)}))
     return ConvertResult(out, variant.name, len(ordered), sum(array.size for array in ordered.values()))
 
 
@@ -90,12 +103,3 @@ def _file(checkpoint: Path, names: Sequence[str]) -> Path:
     raise DataError(
         f"{checkpoint}: no {', no '.join(names)} in this folder; give the checkpoint's file or folder"
     )
-
-
-def write_atomically(out: Path, data: bytes) -> None:
-    """Write a file as a whole or not at all; ZooError where the folder cannot be written."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(out, data)
-    except OSError as error:
-        raise ZooError(f"{out} cannot be written: {error.strerror}") from error

@@ -403,6 +403,7 @@ class Exporter:
             recipe=built.recipe,
             build=built.record,
             notes=(*notes, *self._notes(recipe.precision, gate), *built.notes, *variant.notes),
+            branches=variant.branches,
         )
 
     def _quality(self, gate: GateResult | None) -> tuple[Quality, ...]:

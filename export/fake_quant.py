@@ -22,8 +22,9 @@ from zoo.errors import ZooError
 from zoo.export import quantize
 from zoo.export.graph import Graph, capture
 from zoo.export.inputs import Features
-from zoo.export.parity import Reference, one_thread
+from zoo.export.parity import Reference
 from zoo.export.session import Session
+from zoo.models.training import one_thread
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant

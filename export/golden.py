@@ -60,6 +60,9 @@ def make_golden(
         expected, found = reference(features), artifact(features)
         arrays[f"{i}/input"] = raw.samples
         arrays[f"{i}/rate"] = np.array(raw.rate, np.int64)
+        if raw.sound is not None:
+            arrays[f"{i}/sound"] = raw.sound.samples
+            arrays[f"{i}/sound_rate"] = np.array(raw.sound.rate, np.int64)
         for output, value in expected.items():
             arrays[f"{i}/outputs/{output}"] = value[0]
             worst = max(worst, float(np.abs(found[output].astype(np.float64) - value).max()))

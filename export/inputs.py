@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +31,12 @@ _REMEMBERED = 256 << 20
 @dataclass(frozen=True)
 class Raw:
     """One raw input. Audio: int16 samples, shape (n,) or (n, channels), and their rate in Hz. Text: its UTF-8 bytes,
-    uint8 (n,), and rate 0.
+    uint8 (n,), and rate 0. Film: frames, uint8 (n, height, width, 3), a rate a second, and perhaps its sound.
     """
 
     samples: NDArray[Any]
     rate: int
+    sound: Raw | None = None
 
     @property
     def text(self) -> str:
@@ -61,25 +63,44 @@ class Preprocessor:
     """
 
     def __init__(self, card: Card, variant: Variant) -> None:
-        if len(card.file.engine_inputs) != 1:
+        self._sources = [branch.source for branch in card.branches(variant)]
+        if len(card.file.engine_inputs) != len(self._sources):
             raise ZooError(
-                f"{variant.name}: pipelines give one array, the card has {len(card.file.engine_inputs)} engine inputs"
+                f"{variant.name}: the card has {len(card.file.engine_inputs)} engine inputs, pipeline and branches fill "
+                f"{len(self._sources)}"
             )
-        self._pipeline = card.pipeline(variant)
+        self._pipelines = card.pipelines(variant)
+        self._pipeline = self._pipelines[0]
+        self._name = variant.name
         files = card.pipeline_files(variant).items()
         contents = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files]
-        self.description = "\n".join([repr(variant.pipeline), *contents])
+        branches = [repr(branch) for branch in card.branches(variant)[1:]]
+        self.description = "\n".join([repr(variant.pipeline), *branches, *contents])
         self._known: dict[Source, Features] = {}
         self._left = _REMEMBERED
 
     def raw(self, raw: Raw) -> Features:
-        """Features of a raw input."""
+        """Features of a raw input; of several branches as many rows as the shortest has."""
+        if len(self._pipelines) > 1:
+            return self._branches(raw)
         return (self._pipeline.run(raw.text) if raw.rate == 0 else self._pipeline.run(raw.samples, raw.rate),)
+
+    def _branches(self, raw: Raw) -> Features:
+        arrays = []
+        for source, pipeline in zip(self._sources, self._pipelines, strict=True):
+            given = raw.sound if source == "sound" and raw.samples.dtype == np.uint8 else raw
+            if given is None:
+                raise ZooError(f"{self._name}: an input without sound; one of the branches needs it")
+            arrays.append(pipeline.run(given.samples, given.rate))
+        rows = min(map(len, arrays))
+        return tuple(array[:rows] for array in arrays)
 
     def item(self, item: Item) -> Features:
         """Features of a data set item; computed once as long as they fit into the limit."""
         if item.source in self._known:
             return self._known[item.source]
+        if len(self._pipelines) > 1:
+            raise ZooError(f"{self._name}: items of data sets with several branches cannot be read yet")
         source = item.source
         features: Features = (
             self._pipeline.run(source) if isinstance(source, str) else self._pipeline.run_file(source)[0],
@@ -101,7 +122,10 @@ class Preprocessor:
 
 
 def golden_inputs(card: Card) -> list[Raw]:
-    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end.
+    """The card's golden inputs: audio files as int16, text files (UTF-8) without the line end, films (npz) as they are.
+
+    The npz of a film has ``frames``, uint8 (n, height, width, 3), and ``rate``, and where it has sound ``sound``, int16, and
+    ``sound_rate``.
 
     Raises
     ------
@@ -112,6 +136,8 @@ def golden_inputs(card: Card) -> list[Raw]:
     """
     if card.file.input.modality == "text":
         return [_text(_read_text(card.path(name))) for name in card.file.golden]
+    if card.file.input.modality == "video":
+        return [_film(card.path(name)) for name in card.file.golden]
     if card.file.input.modality != "audio":
         raise ZooError(
             f"model {card.file.model}: golden inputs of modality {card.file.input.modality} cannot be read yet"
@@ -144,7 +170,10 @@ def derived_inputs(raws: Sequence[Raw], count: int) -> list[Raw]:
     step = 0
     while len(made) < count:
         for raw in raws:
-            candidate = _cut_text(raw, step) if raw.rate == 0 else _cut_clip(raw, step)
+            if raw.samples.dtype == np.uint8 and raw.rate:
+                candidate = _cut_film(raw, step)
+            else:
+                candidate = _cut_text(raw, step) if raw.rate == 0 else _cut_clip(raw, step)
             if _digest(candidate) not in seen:
                 seen.add(_digest(candidate))
                 made.append(candidate)
@@ -163,6 +192,31 @@ def _cut_clip(clip: Raw, step: int) -> Raw:
     level = 10 ** (-(step % 7) * 3 / 20)
     part = clip.samples[start : start + length].astype(np.float64) * level
     return Raw(np.rint(part).astype(np.int16), clip.rate)
+
+
+def _cut_film(film: Raw, step: int) -> Raw:
+    """Two thirds of its length, from another moment on, darker, and quieter."""
+    n = len(film.samples)
+    start, length = (step * 7919) % (n // 3 + 1), n - n // 3
+    level = 1 - (step % 23) / 46
+    frames = np.rint(film.samples[start : start + length] * level).astype(np.uint8)
+    sound = film.sound
+    if sound is not None:
+        first, last = (at * sound.rate // film.rate for at in (start, start + length))
+        sound = Raw(np.rint(sound.samples[first:last] * level).astype(np.int16), sound.rate)
+    return Raw(frames, film.rate, sound)
+
+
+def _film(path: Path) -> Raw:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            sound = None
+            if "sound" in arrays:
+                sound = Raw(arrays["sound"], int(arrays["sound_rate"]))
+            film = Raw(arrays["frames"], int(arrays["rate"]), sound)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable golden film (npz): {error}") from error
+    return film
 
 
 def _cut_text(text: Raw, step: int) -> Raw:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from zoo.errors import ParityError
 from zoo.export.graph import Graph
 from zoo.export.inputs import Features, InputSet
 from zoo.export.session import Session
+from zoo.models.training import one_thread
 from zoo.specs import Precision
 
 #: Number of inputs that parity is measured over.
@@ -53,11 +54,13 @@ class Reference:
         return {name: array.numpy() for name, array in zip(self._outputs, arrays, strict=True)}
 
     def modules(self, features: Features) -> dict[str, NDArray[Any]]:
-        """The last tensor that each module returned, by module name."""
+        """The tensor that each module returned, by module name; one that is called more than once has no one tensor."""
         found: dict[str, NDArray[Any]] = {}
+        calls: Counter[str] = Counter()
 
         def hook(name: str) -> Callable[..., None]:
             def record(module: Any, inputs: Any, output: Any) -> None:
+                calls[name] += 1
                 if isinstance(output, torch.Tensor):
                     found[name] = output.detach().numpy()
 
@@ -71,18 +74,7 @@ class Reference:
         finally:
             for handle in handles:
                 handle.remove()
-        return found
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: more only get in each other's way on single small inputs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        return {name: array for name, array in found.items() if calls[name] == 1}
 
 
 def measure(

@@ -27,20 +27,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo import _native, metrics, registry
+from zoo.bundle import write_output
 from zoo.data import Dataset, Item, open_dataset
 from zoo.errors import DataError, ZooError
 from zoo.export import calibrate, gate, quantize
-from zoo.export.convert import write_atomically
 from zoo.export.exporter import DEFAULT_BUDGET, DEFAULT_CALIBRATION, Exporter
 from zoo.export.fake_quant import FakeQuantized
 from zoo.export.graph import Graph
 from zoo.export.inputs import Features, Progress
-from zoo.export.parity import one_thread
 from zoo.export.recipe import Recipe
 from zoo.export.session import Session
 from zoo.export.targets import find_target
 from zoo.export.weights import Tuned
-from zoo.specs import Decode, Embedding, Heads, Regression, Sigmoid, Softmax, read_outputs
+from zoo.models.training import one_thread
+from zoo.specs import Curve, Decode, Embedding, Heads, Regression, Sigmoid, Softmax, read_outputs
 
 if TYPE_CHECKING:
     from zoo.card import Card, Variant
@@ -166,7 +166,7 @@ def train_qat(
     figures, gain, n = _score(card, recipe, dataset, teachers, tuned, progress)
     path = out / f"{variant.name}.qat.safetensors"
     source = f"fine-tuned for int8 ({options.epochs} epochs, seed {options.seed}) from: {made.weights.source}"
-    write_atomically(path, _weights_file(variant, source, tuned))
+    write_output(path, _weights_file(variant, source, tuned))
     report = QatReport(
         variant=variant.name,
         weights=path.name,
@@ -186,7 +186,7 @@ def train_qat(
         "environment": {"isa": _native.isa(), "machine": platform.machine(), "torch": str(torch.__version__)},
     }
     text = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
-    write_atomically(out / f"{variant.name}.qat.json", text)
+    write_output(out / f"{variant.name}.qat.json", text)
     return report
 
 
@@ -360,7 +360,7 @@ def distillation(decode: Decode, student: Mapping[str, Tensor], teacher: Mapping
     """Mean loss of a batch of engine outputs against the teacher's; zero where they are equal.
 
     Heads: the sum of theirs. Softmax: Kullback-Leibler divergence. Sigmoid: that of every label's two outcomes. Regression: squared error in
-    units of the range. Embedding: one minus cosine, plus squared error relative to the teacher's power.
+    units of the range. Embedding and curve: one minus cosine, plus squared error relative to the teacher's power.
     """
     if isinstance(decode, Heads):
         losses = [_distillation(head.decode, student, teacher) for head in decode.heads]
@@ -369,7 +369,7 @@ def distillation(decode: Decode, student: Mapping[str, Tensor], teacher: Mapping
 
 
 def _distillation(
-    decode: Softmax | Sigmoid | Regression | Embedding,
+    decode: Softmax | Sigmoid | Regression | Embedding | Curve,
     outputs: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
 ) -> Tensor:
@@ -409,7 +409,7 @@ class _State:
             for kind, average in self._adam.state[value].items():
                 arrays[f"{kind}/{name}"] = average.numpy()
         payload = save(arrays)
-        write_atomically(path, hashlib.sha256(payload).digest() + payload)
+        write_output(path, hashlib.sha256(payload).digest() + payload)
 
     def load(self, path: Path, key: str) -> int:
         """Epochs done; 0 where there is no checkpoint.

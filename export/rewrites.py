@@ -655,10 +655,15 @@ def name_by_scope(model: onnx.ModelProto) -> dict[str, str]:
     """Give nodes and tensors names that follow from the model's own modules, and return tensor -> module.
 
     Names are the same in every run: a layer with weights is called like its module, other nodes
-    ``module/Op``; a repeated name gets a number. A tensor is listed only if it is what its module returns.
+    ``module/Op``; a repeated name gets a number. A tensor is listed only if it is what its module returns, so not the sizes that a
+    graph of free length works out beside it.
     """
     graph = model.graph
     scopes = [_scope(node) for node in graph.node]
+    sizes = {
+        value.name for value in graph.value_info if value.type.tensor_type.elem_type == onnx.TensorProto.INT64
+    }
+    counted = [all(output in sizes for output in node.output) for node in graph.node]
     constants = {tensor.name for tensor in graph.initializer}
     fixed = {value.name for value in (*graph.input, *graph.output)}
     taken: Counter[str] = Counter()
@@ -680,7 +685,7 @@ def name_by_scope(model: onnx.ModelProto) -> dict[str, str]:
         tensor.name = renamed.get(tensor.name, tensor.name)
     last: dict[str, int] = {}
     for index, scope in enumerate(scopes):
-        for prefix in _prefixes(scope):
+        for prefix in () if counted[index] else _prefixes(scope):
             last[prefix] = index
     return {
         graph.node[index].output[0]: scope

@@ -17,7 +17,6 @@ import msgspec
 from zoo import _native
 from zoo.data import Dataset, default_root, open_dataset
 from zoo.errors import DataError
-from zoo.pipeline import op_files
 from zoo.runtime.engines import KINDS
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def inputs_sha256(
         A file that the card names is missing.
     """
     files = [variant.weights.file, variant.folds.file if variant.folds else None]
-    files += [variant.weights.shared, *op_files(variant.pipeline)]
+    files += [variant.weights.shared, *card.pipeline_files(variant)]
     named = [card.path(name) for name in (*files, *card.file.golden) if name is not None]
     parts: dict[str, Any] = {
         "format": _FORMAT,

@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
+from zoo.media import Film, of_frames, of_samples, open_pictures, open_sound
 from zoo.pipeline import Vocab
+from zoo.runtime.curves import StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
 from zoo.runtime.stream import AudioWindows
-from zoo.specs import attention_output
+from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file.
-Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int]]
+#: Audio: a path of a file, or (samples, rate in Hz). Text: the text, or the path (not str) of a UTF-8 file. Models that give
+#: curves also take a ``zoo.media.Film``, whose sound and pictures come from anywhere.
+Raw = Union[str, "os.PathLike[str]", tuple[NDArray[Any], int], Film]
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Model:
         #: Whether features are numbers of tokens, of which 0 is padding.
         self._numbered = isinstance(last, Vocab)
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
+        self._steps = StepRunner(bundle, self.engine) if curves(manifest.decode) else None
 
     def __call__(self, raw: Raw) -> Prediction:
         """Predict one input.
@@ -92,12 +96,18 @@ class Model:
             An audio file (WAV, FLAC), or samples float32/float64 in [-1, 1] or int16/int32, shape (n,) or
             (n, channels), with their rate in Hz. Any rate: the pipeline resamples.
             For models that take text: the text, or a ``pathlib.Path`` of a UTF-8 file.
+            Models that give curves take films: any file with sound or pictures (other than WAV and FLAC through PyAV) of
+            any length, and a :class:`zoo.media.Film`.
 
         Raises
         ------
         InputError
             Unreadable, empty or non-finite input; a text without a token.
+        ProviderUnavailable
+            The file needs PyAV, which is not installed.
         """
+        if self._steps is not None:
+            return self._along(self._steps, raw)
         start = perf_counter()
         features, decode_ms = self._features(raw)
         preprocessed = perf_counter()
@@ -126,6 +136,8 @@ class Model:
         InputError
             As :meth:`__call__`; the message names the index of the input. No result is returned then.
         """
+        if self._steps is not None:
+            return [self(raw) for raw in raws]
         predictions: list[Prediction | None] = [None] * len(raws)
         pending: dict[tuple[int, ...], list[tuple[int, NDArray[Any], float, float]]] = {}
         for index, raw in enumerate(raws):
@@ -184,6 +196,9 @@ class Model:
     def _golden(self, case: Mapping[str, Any]) -> Raw:
         if self.manifest.input.modality == "text":
             return str(case["input"].tobytes().decode())
+        if self.manifest.input.modality == "video":
+            sound = of_samples(case["sound"], case["sound_rate"]) if "sound" in case else None
+            return Film(sound, of_frames(case["input"], case["rate"]))
         return case["input"], case["rate"]
 
     def features(self, raw: Raw) -> NDArray[Any]:
@@ -235,6 +250,37 @@ class Model:
                     )
         return features, decode_ms
 
+    def _along(self, steps: StepRunner, raw: Raw) -> Prediction:
+        start = perf_counter()
+        outputs, seconds = steps.run(self._film(steps, raw))
+        done = perf_counter()
+        answer, heads = decode_outputs(self.manifest.decode, self.labels, outputs)
+        end = perf_counter()
+        timing = Timing(
+            decode_input=sum(value for name, value in seconds.items() if name.startswith("decode")) * 1e3,
+            preprocess=sum(value for name, value in seconds.items() if name.startswith("preprocess")) * 1e3,
+            engine=seconds["engine"] * 1e3,
+            decode=(end - done) * 1e3,
+            total=(end - start) * 1e3,
+            stages={name: value * 1e3 for name, value in seconds.items()},
+        )
+        return self._prediction(raw, answer, heads, outputs, timing)
+
+    def _film(self, steps: StepRunner, raw: Raw) -> Film:
+        if isinstance(raw, Film):
+            return raw
+        if isinstance(raw, (str, os.PathLike)):
+            rate = self.manifest.input.rate or 1
+            return Film(
+                open_sound(raw) if "sound" in steps.sources else None,
+                open_pictures(raw, rate) if "pictures" in steps.sources else None,
+            )
+        if isinstance(raw, tuple) and len(raw) == 2:
+            return Film(of_samples(*raw))
+        raise InputError(
+            f"{self.name}: input is {type(raw).__name__}; give a file path, a tuple (samples, rate), or a Film"
+        )
+
     def _text(self, raw: Raw) -> str:
         if isinstance(raw, str):
             return raw
@@ -264,6 +310,7 @@ class Model:
             timing,
             attention=self._attention(raw, outputs),
             heads=heads,
+            series=answer.series,
         )
 
     def _attention(

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from zoo.specs import Decode, Embedding, Heads, Regression, Sigmoid, Softmax
+from zoo.curves import curve
+from zoo.errors import InputError
+from zoo.specs import Curve, Decode, Embedding, Heads, Regression, Sigmoid, Smooth, Softmax
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Timing:
 
     ``decode_input`` reads and decodes a file (0 for arrays), ``preprocess`` is the C++ pipeline, ``engine``
     the engine's own run, ``decode`` turns its outputs into labels. ``total`` is from the call to the return.
-    In a batch each prediction carries its share of the engine's time.
+    In a batch each prediction carries its share of the engine's time. ``stages``: of models that go along a film, the time
+    of each engine input's decoding and preprocessing, and of the engine.
     """
 
     decode_input: float
@@ -26,6 +31,31 @@ class Timing:
     engine: float
     decode: float
     total: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A value over time.
+
+    Attributes
+    ----------
+    seconds : float64, shape (n,)
+        When each step starts, from the start of the input.
+    window : float
+        Seconds that a step covers from its start on.
+    bins : int64, shape (n,)
+        The bin that each step was found in, from 0, the lowest, to ``count`` - 1.
+    count : int
+    values : float32, shape (n,)
+        The curve: the bins smoothed, in the units of the model's range.
+    """
+
+    seconds: NDArray[np.float64]
+    window: float
+    bins: NDArray[np.int64]
+    count: int
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -36,6 +66,7 @@ class Answer:
     labels: tuple[str, ...]
     scores: dict[str, float]
     values: dict[str, float] | NDArray[np.float32]
+    series: Series | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +91,9 @@ class Prediction:
         Each token of a text and its weight in the result (they add up to one), for models that give it.
     heads : dict of str to Answer
         What each head says, for models with several; ``label``, ``labels``, ``scores`` and ``values`` are then empty.
+    series : Series or None
+        The curve, for models that judge an input step by step; ``label``, ``labels``, ``scores`` and ``values`` are then
+        empty, and each output has one row a step.
     """
 
     label: str | None
@@ -72,6 +106,7 @@ class Prediction:
     end: float = float("nan")
     attention: tuple[tuple[str, float], ...] = ()
     heads: Mapping[str, Answer] = field(default_factory=dict)
+    series: Series | None = None
 
 
 def decode_outputs(
@@ -84,18 +119,43 @@ def decode_outputs(
     return _answer(decode, labels, outputs), {}
 
 
+def smoothed(prediction: Prediction, decode: Decode, seconds: float) -> Prediction:
+    """The same prediction with its curves smoothed by a moving mean of about ``seconds`` in place of the model's own.
+
+    Raises
+    ------
+    InputError
+        ``seconds`` is not a positive number.
+    """
+    if not seconds > 0 or not np.isfinite(seconds):
+        raise InputError(f"the mean's length is {seconds} s; give a positive number")
+
+    def again(one: Curve) -> Curve:
+        steps = 2 * round((seconds / one.period - 1) / 2) + 1
+        return replace(one, smooth=replace(one.smooth or Smooth(), mean=max(steps, 1)))
+
+    outputs = prediction.outputs
+    if isinstance(decode, Curve):
+        return dataclasses.replace(prediction, series=_answer(again(decode), (), outputs).series)
+    heads = dict(prediction.heads)
+    for head in decode.heads if isinstance(decode, Heads) else ():
+        if isinstance(head.decode, Curve):
+            heads[head.name] = _answer(again(head.decode), (), outputs)
+    return dataclasses.replace(prediction, heads=heads)
+
+
 def numbers(answer: Answer | Prediction, heads: Mapping[str, Answer]) -> dict[str, float]:
-    """Scores, or values where there are none, by name; those of ``heads`` as ``<head>/<name>``."""
+    """Scores, or values where there are none, by name, or those of a curve by step; those of ``heads`` as ``<head>/<name>``."""
     named: dict[str, float] = {}
     for prefix, one in (("", answer), *((f"{name}/", head) for name, head in heads.items())):
-        found = one.scores or one.values
+        found = one.series.values if one.series is not None else one.scores or one.values
         pairs = found.items() if isinstance(found, Mapping) else ((str(i), v) for i, v in enumerate(found))
         named |= {f"{prefix}{name}": float(value) for name, value in pairs}
     return named
 
 
 def _answer(
-    decode: Softmax | Sigmoid | Regression | Embedding,
+    decode: Softmax | Sigmoid | Regression | Embedding | Curve,
     labels: tuple[str, ...],
     outputs: Mapping[str, NDArray[np.generic]],
 ) -> Answer:
@@ -105,6 +165,11 @@ def _answer(
         if decode.normalize:
             vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
         return Answer(None, (), {}, vector)
+    if isinstance(decode, Curve):
+        bins, count = np.argmax(data, axis=1), data.shape[1]
+        seconds = np.arange(len(bins), dtype=np.float64) * np.float64(decode.period)
+        values = curve(bins, count=count, span=decode.range, smooth=decode.smooth)
+        return Answer(None, (), {}, {}, Series(seconds, decode.window, bins, count, values))
     flat: list[float] = data.ravel().tolist()
     named = dict(zip(labels, flat, strict=True))
     if isinstance(decode, Softmax):

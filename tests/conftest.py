@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -46,6 +49,19 @@ def golden_folder() -> Path:
     import zoo.models.tim_net
 
     return Path(zoo.models.tim_net.__path__[0]) / "golden"
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Imports a script of ``benchmarks``, such as ``suites/tim_net``, with its folder first on the path meanwhile."""
+
+    def load(name: str) -> ModuleType:
+        file = REPOSITORY / "benchmarks" / name
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(file.parent)
+            return importlib.import_module(file.name)
+
+    return load
 
 
 @pytest.fixture(autouse=True)

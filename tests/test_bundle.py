@@ -84,7 +84,7 @@ def test_every_file_refuses_a_flipped_byte(bundle_copy: Path) -> None:
     open_bundle(bundle_copy)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_any_flipped_bit_of_the_manifest_is_refused(
     ready_bundle: Path, at: int, bit: int, tmp_path: Path
@@ -99,7 +99,7 @@ def test_any_flipped_bit_of_the_manifest_is_refused(
         open_bundle(target)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cut=st.floats(0, 0.999), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), max_size=8)
 )

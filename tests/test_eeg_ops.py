@@ -17,7 +17,7 @@ from zoo.errors import InputError
 from zoo.pipeline import Bandpower, Demean, Filter, Op, Pipeline, Topomap
 
 Array = np.ndarray[Any, Any]
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 RATE = 128.0
 
 

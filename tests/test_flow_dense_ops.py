@@ -56,7 +56,7 @@ def _default_isa() -> Iterator[None]:
     _native.set_isa("")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     op=st.sampled_from(OPS),
     seed=st.integers(0, 99),
@@ -77,7 +77,7 @@ def test_a_run_of_frames_is_its_pairs(
         np.testing.assert_array_equal(whole[t], flow(op[0], frames[t : t + 2], op[1])[0])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     op=st.sampled_from(OPS),
     seed=st.integers(0, 99),

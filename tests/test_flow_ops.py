@@ -17,7 +17,7 @@ from zoo.errors import InputError
 from zoo.pipeline import FlowDis, Op, Pipeline
 
 Array = np.ndarray[Any, Any]
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 PRESETS = ("ultrafast", "fast", "medium")
 
 #: One entry a method: name -> (op, smallest side).

@@ -19,7 +19,7 @@ from zoo.pipeline import Functionals, Lld, Pipeline, SlidingFunctionals
 
 F32 = NDArray[np.float32]
 ISAS = _native.isas()
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 KINDS = ["normal", "few values", "constant", "large mean", "tiny", "huge"]
 SPARSE = [*range(34, 38), *range(72, 76)]
 ORDER = [*range(34), *range(38, 72), *SPARSE]

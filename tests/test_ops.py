@@ -21,7 +21,7 @@ from zoo import _native, ops, pipeline
 from zoo.errors import InputError, ProviderUnavailable
 
 ISAS = _native.isas()
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +248,16 @@ def test_full_scale_integers() -> None:
             lambda: ops.standardize(np.zeros((2, 1), np.float32), mean=[0], std=[0]),
             r"std\[0\] is 0.000000; it must be",
         ),
+        (
+            lambda: ops.min_max(np.zeros((2, 3), np.float32), low=[0], high=[1]),
+            "low and high have 1 values, the input has 3",
+        ),
+        (lambda: ops.min_max(np.zeros((2, 1), np.float32), low=[0]), "low has 1 values and high 0"),
+        (
+            lambda: ops.min_max(np.zeros((2, 1), np.float32), low=[1], high=[0]),
+            r"low\[0\] is 1.000000 and high\[0\] 0.000000; both must be finite, high not below low",
+        ),
+        (lambda: ops.min_max(np.array([[1, np.nan]], np.float32)), "value 1 is not finite"),
     ],
 )
 def test_messages(call: Any, message: str) -> None:
@@ -263,6 +273,28 @@ def test_standardize() -> None:
     assert (got[:, 3] == 0).all()
     mean, std = [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 0.5, 3.0]
     assert np.abs(ops.standardize(rows, mean=mean, std=std) - (rows - mean) / std).max() <= 1e-6
+
+
+def test_min_max() -> None:
+    rows = np.random.default_rng(1).normal(3, 2, (50, 4)).astype(np.float32)
+    rows[:, 3] = 7
+    low, high = rows.min(0).astype(np.float64), rows.max(0).astype(np.float64)
+    expected = ((rows - low) / np.where(high > low, high - low, 1)).clip(0, 1)
+    for isa in ISAS:
+        _native.set_isa(isa)
+        got = ops.min_max(rows)
+        assert np.abs(got - expected).max() <= 1e-7
+        assert (got[:, :3].min(0) == 0).all()
+        assert (got[:, :3].max(0) == 1).all()
+        assert (got[:, 3] == 0).all()  # constant
+        np.testing.assert_array_equal(ops.min_max(rows, low=low.tolist(), high=high.tolist()), got)
+        tight = ops.min_max(rows, low=[3.0] * 4, high=[4.0] * 4)
+        np.testing.assert_allclose(tight, (rows - 3.0).clip(0, 1), atol=1e-6)
+        np.testing.assert_array_equal(ops.min_max(rows[:1]), np.zeros((1, 4), np.float32))
+    bounded = pipeline.Pipeline([pipeline.MinMax(low=(0.0,) * 4, high=(6.0,) * 4)], shape=(-1, 4))
+    stream = bounded.stream(shape=(4,))
+    parts = [stream.push(rows[:7]), stream.push(rows[7:]), stream.finish()]
+    np.testing.assert_array_equal(np.concatenate(parts), bounded.run(rows))
 
 
 # ---------------------------------------------------------------------------------------------------------- reader
@@ -378,7 +410,7 @@ SEEDS = {
 }
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.sampled_from(["pcm16", "pcm24", "float", "flac"]),
     edits=st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=6)), max_size=4),

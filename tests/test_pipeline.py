@@ -215,7 +215,7 @@ def test_output_shape_and_window() -> None:
         Pipeline([Mfcc(rate=22050)]).run(noise(9), 8000)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(
     total=st.integers(1, 60000),
     rate=st.sampled_from([4000, 8000, 11025, 16000, 22050, 44100, 48000, 192000]),
@@ -243,7 +243,7 @@ def test_a_part_of_the_signal_gives_the_same_bits(
                 pipeline.run(wave[start : stop - 1], rate, start=start, total=total)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     total=st.integers(1, 20000), rates=st.sampled_from([(16000, 22050), (48000, 22050), (22050, 16001), (8, 2000), (3, 2), (1, 2), (2, 1), (3, 1)]),
     cuts=st.lists(st.integers(0, 10**9), max_size=5), isa=st.sampled_from(_native.isas()),

@@ -95,6 +95,9 @@ def test_the_command(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 1
     assert "enough" in done.stderr
     assert (seen[0].training["start"], seen[0].training["epochs"]) == ("frozen", 2)
+    half = CliRunner().invoke(cli, ["train", "ntua-slp-e-c", "--data", str(tmp_path), "--set", "start"])
+    assert half.exit_code == 2
+    assert "setting 'start' is not KEY=VALUE" in half.stderr
     mixed = CliRunner().invoke(cli, ["train", "ntua-slp-e-c", "--qat", "--set", "lr=1", "--data", "x"])
     assert mixed.exit_code == 2
     assert "--set does not go with --qat" in mixed.stderr
@@ -110,7 +113,7 @@ VALUES = st.recursive(
 )
 
 
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 @given(st.dictionaries(st.from_regex(r"\A[a-z][a-z_]{0,7}\Z"), VALUES, max_size=4))
 def test_recorded_settings_give_the_same_tables(table: dict[str, object]) -> None:
     usual = variant("ntua-slp-sentiment")

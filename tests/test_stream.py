@@ -15,7 +15,7 @@ from zoo.errors import InputError
 from zoo.pipeline import Dct, Fit, Log, Mel, Mfcc, Op, Pipeline, PowerToDb, Resample, Stft
 
 Array = np.ndarray[Any, Any]
-QUICK = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=30, suppress_health_check=list(HealthCheck))
 
 
 def wave(n: int, seed: int) -> Array:

@@ -62,7 +62,7 @@ def test_the_paper_s_example() -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.sampled_from(["i", "am", "happy", "day", "so", "w", "q", "\u00e9"]), min_size=1, max_size=4)
 )
@@ -83,7 +83,7 @@ def test_without_counts_hashtags_stay_whole_and_words_are_only_shortened() -> No
     assert len(Pipeline(CHAIN[:1], files=FILES).run(longest + "i")) == 3
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_any_text_gives_tokens_and_their_numbers(text: str) -> None:
     pipeline = Pipeline(CHAIN, files=FILES)
@@ -100,13 +100,13 @@ def test_any_text_gives_tokens_and_their_numbers(text: str) -> None:
         np.testing.assert_array_equal(got, ids)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_broken_utf8_reads_as_python_replaces_it(data: bytes) -> None:
     assert ops.social_tokenize(data) == ops.social_tokenize(data.decode("utf-8", "replace"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=("Cs", "Z", "Cc")), min_size=1, max_size=20))
 def test_lower_case_is_python_s(text: str) -> None:
     words = re.findall(r"\w+", text)
@@ -243,7 +243,7 @@ def test_bad_vocabularies_name_the_line(vocabulary: bytes, message: str) -> None
         Pipeline(CHAIN, files={**FILES, "lists/vocab.txt": vocabulary})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text("ab\t\n12", max_size=30).map(str.encode))
 def test_any_file_is_taken_or_refused(data: bytes) -> None:
     for chain, name in ((CHAIN[:1], "counts.tsv"), (CHAIN, "lists/vocab.txt")):

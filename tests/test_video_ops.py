@@ -25,7 +25,7 @@ from zoo.pipeline import (
 )
 
 ISAS = _native.isas()
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 Array = np.ndarray[Any, Any]
 
 

@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Meta
 
 from zoo.errors import BundleError, InputError, ZooError
-from zoo.pipeline import Op, Pipeline, op_files
+from zoo.pipeline import Op, Pipeline, Source, op_files, pipeline_of
 from zoo.specs import (
     Decode,
     License,
@@ -42,6 +42,7 @@ from zoo.specs import (
     TensorSpec,
     WeightsStatus,
     attention_output,
+    curves,
     decode_problem,
     read_outputs,
 )
@@ -264,6 +265,15 @@ class BuildRecord(Spec, frozen=True):
     timing_cache_sha256: Sha256 | None = None
 
 
+class Branch(Spec, frozen=True):
+    """What fills one engine input of a model that looks at a film in several ways, step by step. ``source`` is what its
+    pipeline starts with. All branches have steps of one length; the film ends with the shortest.
+    """
+
+    source: Source
+    pipeline: Annotated[tuple[Op, ...], Meta(min_length=1)]
+
+
 class Golden(Spec, frozen=True):
     """Raw inputs with their expected outputs, for ``zoo selftest``."""
 
@@ -304,6 +314,12 @@ class Manifest(Spec, frozen=True):
     build: BuildRecord | None = None
     tuning: Tuning | None = None
     notes: tuple[str, ...] = ()
+    branches: tuple[Branch, ...] = ()
+
+    def all_branches(self) -> tuple[Branch, ...]:
+        """One for each engine input, in their order: that of ``pipeline`` first."""
+        source: Source = "pictures" if self.input.modality == "video" else "sound"
+        return (Branch(source=source, pipeline=self.pipeline), *self.branches)
 
 
 _ZERO_DIGEST = "0" * 64
@@ -375,15 +391,23 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
             )
     wanted.append(("golden.file", manifest.golden.file))
     wanted += [("pipeline", name) for name in op_files(manifest.pipeline)]
+    wanted += [("branches", name) for branch in manifest.branches for name in op_files(branch.pipeline)]
     if manifest.build is not None and manifest.build.layers is not None:
         wanted.append(("build.layers", manifest.build.layers))
     for field, path in wanted:
         if path not in listed:
             raise BundleError(f"{where}: {MANIFEST}: {field} names {path!r}, which is not in files")
-    try:
-        Pipeline(manifest.pipeline)
-    except InputError as error:
-        raise BundleError(f"{where}: {MANIFEST}: pipeline: {error}") from error
+    several = manifest.all_branches()
+    by_steps = bool(manifest.branches or curves(manifest.decode))
+    if by_steps and len(several) != len(manifest.engines[0].inputs):
+        raise BundleError(
+            f"{where}: {MANIFEST}: the engine has {len(manifest.engines[0].inputs)} inputs, pipeline and branches fill {len(several)}"
+        )
+    for branch in several:
+        try:
+            pipeline_of(branch.source, branch.pipeline)
+        except InputError as error:
+            raise BundleError(f"{where}: {MANIFEST}: pipeline: {error}") from error
     outputs = {spec.name for spec in manifest.engines[-1].outputs}
     attention = attention_output(manifest.decode)
     if attention is not None and attention not in outputs:
@@ -471,7 +495,8 @@ class Bundle:
             A file does not hold what its op reads.
         """
         ops = self.manifest.pipeline
-        return Pipeline(ops, files={name: self.read(name) for name in op_files(ops)})
+        source: Source | None = "pictures" if self.manifest.input.modality == "video" else None
+        return pipeline_of(source, ops, files={name: self.read(name) for name in op_files(ops)})
 
     @property
     def size(self) -> int:
@@ -517,6 +542,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 def load_golden(bundle: Bundle) -> list[dict[str, Any]]:
     """Golden cases: ``input`` int16 (n,), ``rate``, and the expected float32 engine outputs by name.
 
+    Of films ``input`` is uint8 (n, height, width, 3), and where the model hears them too, ``sound`` is int16 and
+    ``sound_rate`` its rate.
+
     Raises
     ------
     BundleError
@@ -535,6 +563,8 @@ def load_golden(bundle: Bundle) -> list[dict[str, Any]]:
     for i in range(bundle.manifest.golden.count):
         try:
             case = {"input": data[f"{i}/input"], "rate": int(data[f"{i}/rate"])}
+            if f"{i}/sound" in data:
+                case |= {"sound": data[f"{i}/sound"], "sound_rate": int(data[f"{i}/sound_rate"])}
             case["outputs"] = {name: data[f"{i}/outputs/{name}"] for name in outputs}
         except KeyError as error:
             raise BundleError(f"{where}: array {error} is missing") from error
@@ -604,6 +634,35 @@ def write_file(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse, before any work is done for it, to write a file over what is there.
+
+    Raises
+    ------
+    ZooError
+        It is a folder, or it exists and ``force`` is not given.
+    """
+    if path.is_dir():
+        raise ZooError(f"{path} is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise ZooError(f"{path} exists; give --force to replace it, or another name")
+
+
+def write_output(path: Path, content: bytes | str) -> None:
+    """:func:`write_file` for what a user asked for: folders above it are made, text is UTF-8.
+
+    Raises
+    ------
+    ZooError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _publish(made: Path, out: Path, *, force: bool) -> None:

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from zoo.bundle import Branch
 from zoo.errors import DataError, ZooError
-from zoo.pipeline import Op, Pipeline, op_files
+from zoo.pipeline import Op, Pipeline, Source, op_files, pipeline_of
 from zoo.specs import (
     Decode,
     License,
@@ -93,6 +94,7 @@ class Variant(Spec, frozen=True):
 
     ``held_out`` names the groups of the data set that the weights have not seen: what is scored. A variant whose
     weights saw every group has ``folds`` instead. ``decode`` and ``engine_outputs`` take the place of the card's.
+    ``pipeline`` fills the first engine input, ``branches`` the others.
     """
 
     name: Name
@@ -115,6 +117,7 @@ class Variant(Spec, frozen=True):
     converts_to: Name | None = None
     refused: tuple[Refused, ...] = ()
     ready: bool = False
+    branches: tuple[Branch, ...] = ()
 
     @property
     def protocol(self) -> str:
@@ -192,7 +195,7 @@ class Card:
             One of them cannot be read.
         """
         files = {}
-        for name in op_files(variant.pipeline):
+        for name in op_files([op for branch in self.branches(variant) for op in branch.pipeline]):
             try:
                 files[name] = (self.folder / name).read_bytes()
             except OSError as error:
@@ -203,7 +206,19 @@ class Card:
 
     def pipeline(self, variant: Variant) -> Pipeline:
         """The executor of a variant's pipeline, with those files."""
-        return Pipeline(variant.pipeline, files=self.pipeline_files(variant))
+        return self.pipelines(variant)[0]
+
+    def pipelines(self, variant: Variant) -> tuple[Pipeline, ...]:
+        """The executors of all its branches, that of ``pipeline`` first."""
+        files = self.pipeline_files(variant)
+        return tuple(
+            pipeline_of(branch.source, branch.pipeline, files=files) for branch in self.branches(variant)
+        )
+
+    def branches(self, variant: Variant) -> tuple[Branch, ...]:
+        """What fills each engine input of a variant, in their order."""
+        source: Source = "pictures" if self.file.input.modality == "video" else "sound"
+        return (Branch(source=source, pipeline=variant.pipeline), *variant.branches)
 
     def module(self, name: str) -> ModuleType:
         """Import ``<name>.py`` of the folder.

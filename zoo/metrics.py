@@ -116,12 +116,30 @@ def mae(truth: ArrayLike, predicted: ArrayLike) -> float:
     DataError
         Shapes differ, or there are no values.
     """
-    y, p = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
-    if y.shape != p.shape or y.size == 0:
-        raise DataError(
-            f"truth and predictions must have one shape and a value at least, found {y.shape} and {p.shape}"
-        )
-    return float(np.mean(np.abs(y - p)))
+    return float(np.mean(np.abs(_errors(truth, predicted))))
+
+
+def mse(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean squared error, in the squared unit of the values; any shape, all values alike.
+
+    Raises
+    ------
+    DataError
+        Shapes differ, or there are no values.
+    """
+    return float(np.mean(_errors(truth, predicted) ** 2))
+
+
+def accuracy_within(truth: ArrayLike, predicted: ArrayLike, *, distance: int = 1) -> float:
+    """Share of predictions at most ``distance`` classes off, for classes in an order.
+
+    Raises
+    ------
+    DataError
+        Lengths differ, or there are no predictions.
+    """
+    y, p = _pair(truth, predicted)
+    return float(np.mean(np.abs(y - p) <= distance))
 
 
 def inverse_mae(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -274,6 +292,15 @@ def _pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.int64], ND
             f"truth and predictions must be two lists of one length >= 1, found shapes {y.shape}, {p.shape}"
         )
     return y.astype(np.int64), p.astype(np.int64)
+
+
+def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
+    y, p = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    if y.shape != p.shape or y.size == 0:
+        raise DataError(
+            f"truth and predictions must have one shape and a value at least, found {y.shape} and {p.shape}"
+        )
+    return y - p
 
 
 def _series(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

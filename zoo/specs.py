@@ -101,11 +101,40 @@ class Embedding(Spec, frozen=True, tag_field="type", tag="embedding"):
     normalize: bool = False
 
 
+class Smooth(Spec, frozen=True):
+    """How the curve of :class:`Curve` is smoothed, see :func:`zoo.curves.curve`: a causal Butterworth low-pass, a moving
+    mean, a median. ``cutoff`` and ``rate`` are Hz; the latter is the rate that the filter was designed for, whatever the
+    steps' own. ``mean`` and ``median`` are odd numbers of steps. No ``cutoff``: no low-pass.
+    """
+
+    cutoff: Annotated[float, Meta(gt=0)] | None = None
+    rate: Annotated[float, Meta(gt=0)] = 1.0
+    order: Annotated[int, Meta(ge=1, le=32)] = 6
+    mean: Annotated[int, Meta(ge=1, le=1 << 20)] = 1
+    median: Annotated[int, Meta(ge=1, le=1 << 10)] = 1
+
+
+class Curve(Spec, frozen=True, tag_field="type", tag="curve"):
+    """A value over time. ``output`` holds, for each step, the logits or probabilities of equal bins of ``range``, the
+    lowest first.
+
+    A step covers ``window`` seconds from its start on, and a new one starts every ``period`` seconds. ``context`` is how
+    many of the steps before it the engine looks at to judge a step.
+    """
+
+    output: str
+    period: Annotated[float, Meta(gt=0)]
+    window: Annotated[float, Meta(gt=0)]
+    range: tuple[float, float] = (-1.0, 1.0)
+    context: Annotated[int, Meta(ge=0, le=1 << 16)] = 0
+    smooth: Smooth | None = None
+
+
 class Head(Spec, frozen=True):
     """One of several answers: its own labels, way of decoding, and metric (none where it is not scored)."""
 
     name: Name
-    decode: Softmax | Sigmoid | Regression | Embedding
+    decode: Softmax | Sigmoid | Regression | Embedding | Curve
     labels: tuple[str, ...] = ()
     metric: Metric | None = None
 
@@ -117,7 +146,7 @@ class Heads(Spec, frozen=True, tag_field="type", tag="heads"):
     attention: str | None = None
 
 
-Decode = Softmax | Sigmoid | Regression | Embedding | Heads
+Decode = Softmax | Sigmoid | Regression | Embedding | Curve | Heads
 
 
 def read_outputs(decode: Decode) -> tuple[str, ...]:
@@ -135,7 +164,13 @@ def embedding_outputs(decode: Decode) -> tuple[str, ...]:
 
 def attention_output(decode: Decode) -> str | None:
     """The engine output with one weight for each token, or None."""
-    return None if isinstance(decode, Embedding) else decode.attention
+    return None if isinstance(decode, (Embedding, Curve)) else decode.attention
+
+
+def curves(decode: Decode) -> tuple[Curve, ...]:
+    """The curves that ``decode`` makes; empty for models that judge an input as a whole."""
+    every = tuple(head.decode for head in decode.heads) if isinstance(decode, Heads) else (decode,)
+    return tuple(one for one in every if isinstance(one, Curve))
 
 
 def decode_problem(decode: Decode, labels: tuple[str, ...]) -> str | None:
@@ -152,6 +187,11 @@ def decode_problem(decode: Decode, labels: tuple[str, ...]) -> str | None:
                 return f"head {head.name}: {problem}"
             if getattr(head.decode, "attention", None) is not None:
                 return f"head {head.name}: attention belongs to all heads; give it beside them"
+        found = curves(decode)
+        if found and len(found) < len(names):
+            return "curves beside other answers; a model judges steps or the whole input"
+        if len({(curve.period, curve.window) for curve in found}) > 1:
+            return "curves with steps of their own; those of a model share period and window"
         return None
     if len(set(labels)) != len(labels):
         return f"a label twice: {', '.join(labels)}"
@@ -159,6 +199,14 @@ def decode_problem(decode: Decode, labels: tuple[str, ...]) -> str | None:
         return f"{len(decode.thresholds)} thresholds for {len(labels)} labels"
     if isinstance(decode, Regression) and not decode.range[0] < decode.range[1]:
         return f"range {decode.range} is empty"
+    if isinstance(decode, Curve):
+        if not decode.range[0] < decode.range[1]:
+            return f"range {decode.range} is empty"
+        smooth = decode.smooth
+        if smooth is not None and not (smooth.mean % 2 and smooth.median % 2):
+            return f"smooth: mean {smooth.mean} and median {smooth.median} must be odd"
+        if smooth is not None and smooth.cutoff is not None and not smooth.cutoff < smooth.rate / 2:
+            return f"smooth: cutoff {smooth.cutoff} Hz is not below half of the rate {smooth.rate} Hz"
     return None
 
 

@@ -7,7 +7,6 @@ Python, they end in a null sink. Both build the components anew for each signal;
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,24 +18,13 @@ import numpy as np
 import opensmile
 from opensmile.core.config import config
 from opensmile.core.lib import OpenSMILE
-from run import Row
+from run import ORACLES, Row, load
 
 from zoo.ops import isa
 from zoo.pipeline import Lld, Pipeline
 
 INPUTS = 16
 RATE = 16000
-
-
-def oracle() -> ModuleType:
-    """The oracle test, which writes openSMILE's configuration and makes voiced signals."""
-    path = Path(__file__).resolve().parents[2] / "tests" / "oracle" / "test_lld.py"
-    spec = importlib.util.spec_from_file_location("oracle_lld", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def clips(test: ModuleType) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
@@ -50,7 +38,7 @@ def clips(test: ModuleType) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
 
 def rows() -> Iterator[Row]:
     """All 76 columns of clips of about 2 s."""
-    test = oracle()
+    test = load(ORACLES / "test_lld.py")
     waves = clips(test)
     pipeline = Pipeline([Lld(rate=RATE)], isa=isa())
     with tempfile.TemporaryDirectory() as folder:

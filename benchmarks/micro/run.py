@@ -33,6 +33,7 @@ import numpy as np
 from zoo import _native, ops
 
 HERE = Path(__file__).resolve().parent
+ORACLES = HERE.parents[1] / "tests" / "oracle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,9 @@ def measure(row: Row, seconds: float) -> dict[str, Any]:
     }
 
 
-def load(family: str) -> ModuleType:
-    """The module of a family."""
-    spec = importlib.util.spec_from_file_location(f"micro_{family}", HERE / f"{family}.py")
+def load(file: Path) -> ModuleType:
+    """The module of a family or of an oracle test."""
+    spec = importlib.util.spec_from_file_location(f"micro_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -155,7 +156,7 @@ def main() -> None:
     if not args.json:
         print(f"{cpu_name()}, {ops.isa()}, one thread")
     for family in args.family or families():
-        rows: Iterator[Row] = load(family).rows()
+        rows: Iterator[Row] = load(HERE / f"{family}.py").rows()
         for row in rows:
             if args.match not in row.op:
                 continue

@@ -7,16 +7,14 @@ remembered after the first round.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import ModuleType
 
-from run import Row
+from run import ORACLES, Row, load
 
 from zoo.data.words import count_words
 from zoo.pipeline import Pipeline, SocialTokenize
@@ -24,20 +22,9 @@ from zoo.pipeline import Pipeline, SocialTokenize
 INPUTS = 2000
 
 
-def oracle() -> ModuleType:
-    """The oracle test, which reads tweets and takes ekphrasis from the peers."""
-    path = Path(__file__).resolve().parents[2] / "tests" / "oracle" / "test_text.py"
-    spec = importlib.util.spec_from_file_location("oracle_text", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def rows() -> Iterator[Row]:
     """Tweets, and one tweet that is 300 of them."""
-    test = oracle()
+    test = load(ORACLES / "test_text.py")
     folder = Path(os.environ.get("ZOO_DATA", ""))
     if (folder / "semeval2018").is_dir():
         texts = test.tweets(folder)

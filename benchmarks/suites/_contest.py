@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the suites of single models share: which bundles, goals against peers, and the tables."""
+"""What the suites of single models share: the command, which bundles, goals against peers, and the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
+from typing import Any, Literal
 
 import click
-from _results import table
+from _results import file_stem, table, write_results
 from msgspec import Struct
 
 from zoo.bundle import open_bundle
-from zoo.errors import CheckFailed
-from zoo.runtime.bench import Report, Row, summary
+from zoo.errors import CheckFailed, ZooError
+from zoo.runtime.bench import Contestant, Options, Report, Row, summary
 from zoo.runtime.bench.report import machine_line
 from zoo.runtime.bench.stats import Ratio, interval, paired_draws
 from zoo.runtime.engines import engine_status
@@ -35,6 +39,99 @@ class Quantised(Struct, frozen=True, kw_only=True):
     target: str
     scope: str
     ratio: Ratio
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What every suite finds. ``main``: raw input to label of all contestants; ``skipped``: bundles without an engine here."""
+
+    schema: Literal[1]
+    model: str
+    main: Report
+    goals: tuple[Goal, ...]
+    int8: tuple[Quantised, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What a call of a suite's command asks for. ``bundles``: those that can run here; peers redo the first."""
+
+    bundles: tuple[Path, ...]
+    skipped: tuple[str, ...]
+    peers: tuple[Contestant, ...]
+    options: Options
+    out: Path | None
+    force: bool
+
+    @property
+    def compared(self) -> list[Contestant]:
+        """The first bundle and its peers."""
+        return [Contestant(str(self.bundles[0])), *self.peers]
+
+    @property
+    def contestants(self) -> list[Contestant]:
+        """The first bundle, its peers, the other bundles."""
+        return [*self.compared, *(Contestant(str(path)) for path in self.bundles[1:])]
+
+    def finish(self, suite: Found, text: str, *others: Report | None, prefix: str = "") -> None:
+        """Print the tables and write the results ``<prefix><date>-<isa>-<cpu>``; those of a look only where ``--out`` says.
+
+        Raises
+        ------
+        CheckFailed
+            A row of ``suite.main`` or of the ``others`` is void; the results are written nevertheless.
+        ZooError
+            They exist and ``--force`` is not given, or they cannot be written.
+        """
+        click.echo(text)
+        out = BENCHMARKS / "results" if self.out is None and not suite.main.quick else self.out
+        if out is not None:
+            stem = write_results(out, prefix + file_stem(suite.main), suite, text, force=self.force)
+            click.echo(f"written: {os.path.relpath(stem)}.json and .md", err=True)
+        rows = [row for report in (suite.main, *others) if report is not None for row in report.rows]
+        void = [f"{row.name}: {row.void}" for row in rows if row.void]
+        if void:
+            raise CheckFailed("void: " + "; ".join(void))
+
+
+def command(model: str, peers: Iterable[str]) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a suite's command of a function that takes a `Contest` and its own options; its docstring is the help."""
+
+    def decorate(main: Callable[..., None]) -> click.Command:
+        @click.command()
+        @click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
+        @click.option(
+            "--model",
+            "whose",
+            default=model,
+            show_default=True,
+            help="Whose built bundles are measured when none are given.",
+        )
+        @click.option(
+            "--quick", is_flag=True, help="A look: nothing to publish, nothing written without --out."
+        )
+        @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.")
+        @click.option("--force", is_flag=True, help="Replace results of the same name.")
+        @wraps(main)
+        def whole(
+            *, bundles: tuple[Path, ...], whose: str, quick: bool, out: Path | None, force: bool, **own: Any
+        ) -> None:
+            kept, skipped = runnable(bundles or built_bundles(whose))
+            if not kept:
+                raise ZooError("no bundle can run here: " + "; ".join(skipped))
+            contest = Contest(
+                bundles=tuple(kept),
+                skipped=tuple(skipped),
+                peers=tuple(Contestant(f"{BENCHMARKS / 'peers' / name}.py:factory") for name in peers),
+                options=replace(Options.quick() if quick else Options(), threads=1),
+                out=out,
+                force=force,
+            )
+            main(contest, **own)
+
+        return whole
+
+    return decorate
 
 
 def built_bundles(model: str) -> list[Path]:
@@ -110,10 +207,16 @@ def quantised(report: Report) -> Iterator[Quantised]:
             yield Quantised(target=target, scope=name, ratio=ratio)
 
 
-def goal_lines(goals: Sequence[Goal]) -> list[str]:
-    """The table of goals."""
-    rows = [(g.goal, g.measured, "yes" if g.met else "**no**") for g in goals]
-    return ["## Goals", "", *table(("goal", "measured", "met"), rows)]
+def head_lines(suite: Found, script: str) -> list[str]:
+    """Heading, what made it, and the table of goals."""
+    rows = [(g.goal, g.measured, "yes" if g.met else "**no**") for g in suite.goals]
+    return [
+        f"# {suite.model}, {suite.main.machine.zoo_isa or 'unknown'} kernels, {suite.main.created[:10]}",
+        "",
+        f"Made by `benchmarks/suites/{Path(script).name}` of version {suite.main.zoo_version}; see [the protocol](../README.md).",
+        *("", "## Goals", ""),
+        *table(("goal", "measured", "met"), rows),
+    ]
 
 
 def report_lines(title: str, report: Report) -> list[str]:
@@ -143,16 +246,3 @@ def int8_lines(int8: Sequence[Quantised]) -> list[str]:
 def skipped_lines(skipped: Sequence[str]) -> list[str]:
     """Bundles that could not run."""
     return ["", "## Not measured here", "", *(f"- {line}" for line in skipped)] if skipped else []
-
-
-def refuse_void(*reports: Report | None) -> None:
-    """Raise CheckFailed where a row is void."""
-    rows = [row for report in reports if report is not None for row in report.rows]
-    void = [f"{row.name}: {row.void}" for row in rows if row.void]
-    if void:
-        raise CheckFailed("void: " + "; ".join(void))
-
-
-def progress(stage: str, done: int, total: int) -> None:
-    """One line on stderr for each process."""
-    click.echo(f"{stage} {done}/{total}", err=True)

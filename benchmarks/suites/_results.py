@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all suites do with their results: tables, file names, and the two files of a published run."""
+"""What all suites share: tables, file names, the two files of a published run, and how a script ends."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import click
 import msgspec
 
+from zoo.bundle import check_output, write_output
+from zoo.errors import ZooError
 from zoo.runtime.bench.machine import Machine
-from zoo.runtime.bench.report import check_writable, write_text
 
 
 class Dated(Protocol):
@@ -48,10 +51,24 @@ def write_results(out: Path, stem: str, suite: Any, text: str, *, force: bool) -
     """
     path = out / stem
     for suffix in (".json", ".md"):
-        check_writable(Path(f"{path}{suffix}"), force=force)
+        check_output(Path(f"{path}{suffix}"), force=force)
     body = msgspec.json.format(msgspec.json.encode(suite), indent=1).decode()
     # Lists of numbers on one line each: a report stays readable, and its diffs short.
     body = re.sub(r"\[[-+0-9.eE,\s]+\]", lambda found: " ".join(found[0].split()), body)
-    write_text(Path(f"{path}.json"), body + "\n")
-    write_text(Path(f"{path}.md"), text)
+    write_output(Path(f"{path}.json"), body + "\n")
+    write_output(Path(f"{path}.md"), text)
     return path
+
+
+def progress(stage: str, done: int, total: int) -> None:
+    """One line on stderr."""
+    click.echo(f"{stage} {done}/{total}", err=True)
+
+
+def start(command: click.Command, script: str) -> None:
+    """Run the command of a script; an error of the zoo's is one line on stderr and the exit code."""
+    try:
+        command()
+    except ZooError as error:
+        click.echo(f"{Path(script).stem}: {error}", err=True)
+        sys.exit(error.exit_code)

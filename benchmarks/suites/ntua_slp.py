@@ -15,37 +15,31 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import click
-from msgspec import Struct
 
 from zoo import registry
 from zoo.bundle import Bundle, open_bundle
 from zoo.data import open_dataset
-from zoo.errors import DataError, ZooError
-from zoo.runtime.bench import Contestant, Inputs, Options, Report, Row, bench
+from zoo.errors import DataError
+from zoo.runtime.bench import Inputs, Report, Row, bench
 from zoo.store import DEFAULT_TARGET
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _contest import (
-    BENCHMARKS,
+    Contest,
+    Found,
     Goal,
-    Quantised,
-    built_bundles,
-    goal_lines,
+    command,
+    head_lines,
     int8_lines,
     peer_goals,
-    progress,
     quantised,
-    refuse_void,
     report_lines,
-    runnable,
     skipped_lines,
 )
-from _results import file_stem, table, write_results
+from _results import progress, start, table
 from _throughput import Throughput, measure
 
 #: What a user would write today, and how many times as fast the zoo is to be.
@@ -56,17 +50,11 @@ PRECISIONS = ("fp32", "int8")
 TOKENS = 20
 
 
-class Suite(Struct, frozen=True, kw_only=True):
+class Suite(Found, frozen=True, kw_only=True):
     """Everything that one run of this file found."""
 
-    schema: Literal[1]
-    model: str
-    main: Report
     twenty: Report
     throughput: tuple[Throughput, ...]
-    goals: tuple[Goal, ...]
-    int8: tuple[Quantised, ...]
-    skipped: tuple[str, ...]
 
 
 def tweets(bundle: Bundle, data: Path) -> tuple[Inputs, Inputs]:
@@ -104,11 +92,7 @@ def _goal_rows(report: Report) -> list[Row]:
 def markdown(suite: Suite) -> str:
     """The tables for people."""
     lines = [
-        f"# {suite.model}, {suite.main.machine.zoo_isa or 'unknown'} kernels, {suite.main.created[:10]}",
-        "",
-        f"Made by `benchmarks/suites/ntua_slp.py` of version {suite.main.zoo_version}; see [the protocol](../README.md).",
-        "",
-        *goal_lines(suite.goals),
+        *head_lines(suite, __file__),
         *report_lines("One tweet a call", suite.main),
         *report_lines(f"One tweet of {TOKENS} tokens a call", suite.twenty),
         *("", "## All tweets at once", ""),
@@ -131,14 +115,7 @@ def markdown(suite: Suite) -> str:
     return "\n".join(lines) + "\n"
 
 
-@click.command()
-@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--model",
-    default="ntua-slp-e-c",
-    show_default=True,
-    help="Whose built bundles are measured when none are given.",
-)
+@command("ntua-slp-e-c", PEERS)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -146,21 +123,11 @@ def markdown(suite: Suite) -> str:
     required=True,
     help="Folder of the tweets.",
 )
-@click.option("--quick", is_flag=True, help="A look: nothing to publish, nothing written without --out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.")
-@click.option("--force", is_flag=True, help="Replace results of the same name.")
-def main(
-    bundles: tuple[Path, ...], model: str, data: Path, quick: bool, out: Path | None, force: bool
-) -> None:
+def main(contest: Contest, data: Path) -> None:
     """Measure BUNDLES (default: all built ones) of NTUA-SLP. The peers redo the first one, an fp32 bundle of onnxruntime."""
-    kept, skipped = runnable(list(bundles) or built_bundles(model))
-    if not kept:
-        raise ZooError("no bundle can run here: " + "; ".join(skipped))
-    options = replace(Options.quick() if quick else Options(), threads=1)
-    inputs, twenty = tweets(open_bundle(kept[0]), data)
-    peers = [Contestant(f"{BENCHMARKS / 'peers' / name}.py:factory") for name in PEERS]
-    base, *others = [Contestant(str(path)) for path in kept]
-    contestants = [base, *peers, *others]
+    base, options = contest.bundles[0], contest.options
+    inputs, twenty = tweets(open_bundle(base), data)
+    contestants = contest.contestants
     report = bench(contestants, options, inputs=inputs, progress=progress)
     goal_rows = [row.name for row in _goal_rows(report)]
     short = bench(
@@ -176,7 +143,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as folder:
         rates = measure(
             [
-                (row.name, os.path.abspath(contestant.spec), kept[0].resolve())
+                (row.name, os.path.abspath(contestant.spec), base.resolve())
                 for row, contestant in zip(report.rows, contestants, strict=True)
             ],
             inputs,
@@ -192,21 +159,10 @@ def main(
         throughput=rates,
         goals=tuple(goals(report)),
         int8=tuple(quantised(report)),
-        skipped=tuple(skipped),
+        skipped=contest.skipped,
     )
-    text = markdown(suite)
-    click.echo(text)
-    if out is None and not report.quick:
-        out = BENCHMARKS / "results"
-    if out is not None:
-        stem = write_results(out, f"ntua-slp-{file_stem(report)}", suite, text, force=force)
-        click.echo(f"written: {os.path.relpath(stem)}.json and .md", err=True)
-    refuse_void(report, short)
+    contest.finish(suite, markdown(suite), short, prefix="ntua-slp-")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ZooError as error:
-        click.echo(f"ntua_slp: {error}", err=True)
-        sys.exit(error.exit_code)
+    start(main, __file__)

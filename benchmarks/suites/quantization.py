@@ -54,7 +54,7 @@ from zoo.runtime.engines import EngineOptions, open_engine
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 from _quantize import Quantizer, Source
-from _results import file_stem, table, write_results
+from _results import file_stem, progress, start, table, write_results
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 TARGETS = ("cpu-x86", "openvino-cpu")
@@ -559,11 +559,6 @@ def run(
         raise ZooError("nothing could be measured: " + "; ".join(skipped))
 
 
-def show(stage: str, done: int, total: int) -> None:
-    """One line on stderr."""
-    click.echo(f"{stage} {done}/{total}", err=True)
-
-
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option(
@@ -602,12 +597,12 @@ def main(
     if stand_ins is not None:
         from _stand_ins import prepare
 
-        added = str(prepare(stand_ins, data, show).resolve())
+        added = str(prepare(stand_ins, data, progress).resolve())
         os.environ["ZOO_MODELS"] = os.pathsep.join(filter(None, (os.environ.get("ZOO_MODELS"), added)))
     chosen = [find_target(name) for name in targets]
     stem, text = None, ""
     with tempfile.TemporaryDirectory(prefix="zoo-quantization-") as folder:
-        for suite in run(names, chosen, data, options, Path(folder), show, remark):
+        for suite in run(names, chosen, data, options, Path(folder), progress, remark):
             text = markdown(suite)
             if out is not None:
                 stem = stem or f"quantization-{file_stem(suite)}"
@@ -618,8 +613,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ZooError as error:
-        click.echo(f"quantization: {error}", err=True)
-        sys.exit(error.exit_code)
+    start(main, __file__)

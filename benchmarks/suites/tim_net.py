@@ -10,42 +10,37 @@ Example: python benchmarks/suites/tim_net.py
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import click
 import numpy as np
 from msgspec import Struct
 
 from zoo.errors import ZooError
-from zoo.runtime.bench import Contestant, Options, Report, bench
+from zoo.runtime.bench import Report, bench
 from zoo.runtime.bench.driver import environment, run_process, tail
 from zoo.runtime.bench.stats import rounded
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _contest import (
-    BENCHMARKS,
+    Contest,
+    Found,
     Goal,
-    Quantised,
-    built_bundles,
-    goal_lines,
+    command,
+    head_lines,
     int8_lines,
     peer_goals,
-    progress,
     quantised,
-    refuse_void,
     report_lines,
-    runnable,
     skipped_lines,
     why,
 )
-from _results import file_stem, table, write_results
+from _results import progress, start, table
 
 #: What a user would write today, and how many times as fast the zoo is to be.
 PEERS = {"librosa_onnxruntime": 5.0, "librosa_torch": 8.0}
@@ -71,17 +66,11 @@ class Startup(Struct, frozen=True, kw_only=True):
     n: int
 
 
-class Suite(Struct, frozen=True, kw_only=True):
+class Suite(Found, frozen=True, kw_only=True):
     """Everything that one run of this file found."""
 
-    schema: Literal[1]
-    model: str
-    main: Report
     resampled: Report | None
     startup: Startup
-    goals: tuple[Goal, ...]
-    int8: tuple[Quantised, ...]
-    skipped: tuple[str, ...]
 
 
 def measure_startup(bundle: Path, clip: Path, count: int) -> Startup:
@@ -155,13 +144,7 @@ def goals(report: Report, startup: Startup) -> Iterator[Goal]:
 
 def markdown(suite: Suite) -> str:
     """The tables for people."""
-    lines = [
-        f"# {suite.model}, {suite.main.machine.zoo_isa or 'unknown'} kernels, {suite.main.created[:10]}",
-        "",
-        f"Made by `benchmarks/suites/tim_net.py` of version {suite.main.zoo_version}; see [the protocol](../README.md).",
-        "",
-        *goal_lines(suite.goals),
-    ]
+    lines = head_lines(suite, __file__)
     reports = [("Inputs at the model's rate", suite.main), ("Inputs that must be resampled", suite.resampled)]
     for title, report in reports:
         lines += report_lines(title, report) if report is not None else []
@@ -183,14 +166,7 @@ def markdown(suite: Suite) -> str:
     return "\n".join(lines) + "\n"
 
 
-@click.command()
-@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--model",
-    default="tim-net-emodb",
-    show_default=True,
-    help="Whose built bundles are measured when none are given.",
-)
+@command("tim-net-emodb", PEERS)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -202,36 +178,19 @@ def markdown(suite: Suite) -> str:
     show_default=True,
     help="Rate of the second run's inputs, Hz; 0 leaves it out.",
 )
-@click.option("--quick", is_flag=True, help="A look: nothing to publish, nothing written without --out.")
 @click.option("--duty", is_flag=True, help="Also one call every 100 ms and every 2 s.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.")
-@click.option("--force", is_flag=True, help="Replace results of the same name.")
-def main(
-    bundles: tuple[Path, ...],
-    model: str,
-    data: Path | None,
-    other_rate: int,
-    quick: bool,
-    duty: bool,
-    out: Path | None,
-    force: bool,
-) -> None:
+def main(contest: Contest, data: Path | None, other_rate: int, duty: bool) -> None:
     """Measure BUNDLES (default: all built ones) of TIM-Net. The first one is the base of all ratios."""
-    kept, skipped = runnable(list(bundles) or built_bundles(model))
-    if not kept:
-        raise ZooError("no bundle can run here: " + "; ".join(skipped))
-    options = replace(Options.quick() if quick else Options(), threads=1, duty=duty, data=data)
-    peers = [Contestant(f"{BENCHMARKS / 'peers' / name}.py:factory") for name in PEERS]
-    base, *others = [Contestant(str(path)) for path in kept]
-    report = bench([base, *peers, *others], options, progress=progress)
+    options = replace(contest.options, duty=duty, data=data)
+    report = bench(contest.contestants, options, progress=progress)
     resampled = None
     if other_rate:
         other = replace(options, rate=other_rate, duty=False, peer_tolerance=RESAMPLED_TOLERANCE)
-        resampled = bench([base, *peers], other, progress=progress)
+        resampled = bench(contest.compared, other, progress=progress)
     from zoo.models import tim_net
 
     clip = Path(next(iter(tim_net.__path__))) / "golden" / "english_48000.wav"
-    startup = measure_startup(kept[0], clip, 3 if quick else STARTS)
+    startup = measure_startup(contest.bundles[0], clip, 3 if options.is_quick else STARTS)
     suite = Suite(
         schema=1,
         model=str(report.rows[0].model),
@@ -240,21 +199,10 @@ def main(
         startup=startup,
         goals=tuple(goals(report, startup)),
         int8=tuple(quantised(report)),
-        skipped=tuple(skipped),
+        skipped=contest.skipped,
     )
-    text = markdown(suite)
-    click.echo(text)
-    if out is None and not report.quick:
-        out = BENCHMARKS / "results"
-    if out is not None:
-        stem = write_results(out, file_stem(report), suite, text, force=force)
-        click.echo(f"written: {os.path.relpath(stem)}.json and .md", err=True)
-    refuse_void(report, resampled)
+    contest.finish(suite, markdown(suite), resampled)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ZooError as error:
-        click.echo(f"tim_net: {error}", err=True)
-        sys.exit(error.exit_code)
+    start(main, __file__)

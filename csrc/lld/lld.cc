@@ -142,8 +142,8 @@ void Lld::Start(State& state) const noexcept {
 
 int64_t Lld::Needed(const State& state) const noexcept {
   const LldState& s = static_cast<const LldState&>(state);
-  const int64_t hop = impl_->plans->hop;
-  return std::max<int64_t>(0, std::min(s.spectral_rows * hop, s.pitch_frames * hop - s.periods.backlog()));
+  const int64_t hop = impl_->plans->hop, pitch = s.pitch_frames * hop;
+  return std::max<int64_t>(0, std::min(s.spectral_rows * hop, pitch - s.periods.backlog(pitch)));
 }
 
 int64_t Lld::Rows(const State& state) const noexcept { return static_cast<const LldState&>(state).rows; }

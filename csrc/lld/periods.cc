@@ -43,7 +43,7 @@ void PeriodTracker::Start() noexcept {
 
 PeriodRow PeriodTracker::Next(const float* wave, int64_t first, int64_t start, float f0) noexcept {
   const int64_t due = step_ + behind_;  // samples that this frame is to cover
-  if (start - behind_ != position_) position_ = start;  // the first frame, and where the step is not a whole number
+  position_ = start - backlog(start);  // the start: the first frame, and where the step is not a whole number
   if (!(f0 > 0.0f)) {
     position_ += due;
     behind_ = 0;

@@ -20,9 +20,10 @@ class PeriodTracker {
   // rate, f0_min: Hz; no pitch is lower than f0_min.
   Status Init(double rate, double hop_seconds, double search_range, double f0_min, const LldKernels* kernels);
   void Start() noexcept;
-  // Samples before a frame's start that the next call may read.
-  int64_t backlog() const noexcept { return behind_; }
-  // start: first sample of the frame. f0: Hz, 0 where unvoiced. wave[0] is sample `first`; samples from start - backlog() to the end
+  // Samples before `start`, the next frame's first, that the next call reads: what the search left over counts only where it
+  // ends at that distance. What is read never goes back behind what earlier frames read.
+  int64_t backlog(int64_t start) const noexcept { return start - behind_ == position_ ? behind_ : 0; }
+  // start: first sample of the frame. f0: Hz, 0 where unvoiced. wave[0] is sample `first`; samples from start - backlog(start) to the end
   // of the pitch frame must be readable.
   PeriodRow Next(const float* wave, int64_t first, int64_t start, float f0) noexcept;
 

@@ -328,17 +328,19 @@ Result<std::unique_ptr<Op>> MakeDct(const Params& p, const OpContext& c) {
   return std::unique_ptr<Op>(new DctOp(std::move(core.value()), c.input));
 }
 
-class StandardizeOp final : public Op {
+// Ops that scale the columns of rows by given numbers, or by statistics of all the rows.
+template <class Core>
+class ColumnsOp final : public Op {
  public:
-  StandardizeOp(Standardize core, PortType in) : core_(std::move(core)), in_(std::move(in)) {}
+  ColumnsOp(Core core, bool given, PortType in) : core_(std::move(core)), given_(given), in_(std::move(in)) {}
   PortType output() const override { return in_; }
   Status Infer(const Extent& in, Extent* out) const override {
     *out = in;
     return Status::Ok();
   }
-  bool ranged() const override { return !core_.options().mean.empty(); }  // else the statistics are those of all rows
-  bool streams() const override { return ranged(); }
-  Range Needed(const Extent& in, Range out) const override { return ranged() ? out : Range{0, in.dim[0]}; }
+  bool ranged() const override { return given_; }
+  bool streams() const override { return given_; }
+  Range Needed(const Extent& in, Range out) const override { return given_ ? out : Range{0, in.dim[0]}; }
   Status Run(const ConstView& in, Range rows, void* out, OpState&) const noexcept override {
     const int64_t cols = in.extent.row(), count = rows.size() * cols;
     const float* from = static_cast<const float*>(in.data) + (rows.begin - in.range.begin) * cols;
@@ -346,25 +348,45 @@ class StandardizeOp final : public Op {
   }
 
  private:
-  Standardize core_;
+  Core core_;
+  bool given_;
   PortType in_;
 };
+
+// Columns of a row, or -1 where their number is not fixed.
+int64_t FixedColumns(const PortType& in) {
+  int64_t columns = in.shape.size() < 2 ? -1 : 1;
+  for (size_t i = 1; i < in.shape.size(); ++i) columns = columns < 0 || in.shape[i] < 1 ? -1 : columns * in.shape[i];
+  return columns;
+}
+
+template <class Core>
+Result<std::unique_ptr<Op>> MakeColumns(Core core, size_t given, const char* names, const OpContext& c) {
+  const int64_t columns = FixedColumns(c.input);
+  if (columns < 1) return InvalidPipeline("it needs rows of a fixed number of values");
+  if (given > 0 && static_cast<int64_t>(given) != columns) {
+    return InvalidPipeline(std::string(names) + " have " + std::to_string(given) + " values, the input has " + std::to_string(columns) + " columns");
+  }
+  return std::unique_ptr<Op>(new ColumnsOp<Core>(std::move(core), given > 0, c.input));
+}
 
 Result<std::unique_ptr<Op>> MakeStandardize(const Params& p, const OpContext& c) {
   StandardizeOptions o;
   o.mean = p.List("mean");
   o.std = p.List("std");
   o.epsilon = p.Float("epsilon");
-  int64_t columns = c.input.shape.size() < 2 ? -1 : 1;
-  for (size_t i = 1; i < c.input.shape.size(); ++i) columns = columns < 0 || c.input.shape[i] < 1 ? -1 : columns * c.input.shape[i];
-  if (columns < 1) return InvalidPipeline("it needs rows of a fixed number of values");
   auto core = Standardize::Create(o, c.isa);
   if (!core.ok()) return core.status();
-  if (!o.mean.empty() && static_cast<int64_t>(o.mean.size()) != columns) {
-    return InvalidPipeline("mean and std have " + std::to_string(o.mean.size()) + " values, the input has " +
-                           std::to_string(columns) + " columns");
-  }
-  return std::unique_ptr<Op>(new StandardizeOp(std::move(core.value()), c.input));
+  return MakeColumns(std::move(core.value()), o.mean.size(), "mean and std", c);
+}
+
+Result<std::unique_ptr<Op>> MakeMinMax(const Params& p, const OpContext& c) {
+  MinMaxOptions o;
+  o.low = p.List("low");
+  o.high = p.List("high");
+  auto core = MinMax::Create(o);
+  if (!core.ok()) return core.status();
+  return MakeColumns(std::move(core.value()), o.low.size(), "low and high", c);
 }
 
 // ----------------------------------------------------------------------------------------------------------- table
@@ -437,6 +459,9 @@ const std::vector<OpSpec>& AudioOpSpecs() {
          {{"mean", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},
           {"std", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},
           {"epsilon", ParamType::kFloat, F(1e-8), false, 0, 1, {}, "added to the clip's own standard deviation"}}, MakeStandardize},
+        {"min_max", tensor, tensor, "(x - low) / (high - low) of each column, clipped to [0, 1]; both empty: of the clip itself",
+         {{"low", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"},
+          {"high", ParamType::kFloatList, std::vector<double>{}, false, 0, 0, {}, "a value each column"}}, MakeMinMax},
     };
   }();
   return *specs;

@@ -353,7 +353,7 @@ Status FrameFeatures::Compute(Span<const float> part, int64_t first, int64_t tot
     if (p.log) k.speech.ln(s.mel.data(), values, p.floor);
     float* rows = to.data() + (f - out.begin) * p.columns;
     if (p.coefficients > 0) {
-      k.audio.project(s.mel.data(), used, bands, lanes, 1, p.basis.data(), p.basis_padded, p.coefficients, rows);
+      k.speech.project(s.mel.data(), used, bands, lanes, p.basis.data(), p.basis_padded, p.coefficients, rows);
     } else {
       for (int64_t l = 0; l < used; ++l) {
         float* row = rows + l * p.columns + p.band_column;

@@ -15,6 +15,10 @@ struct SpeechKernels {
   double (*emphasized_squares)(const float* x, const double* w, int64_t n, double factor, double offset);
   // x <- ln(max(floor, x)) in place, +inf for what is above float32 or NaN; n is a multiple of 16.
   void (*ln)(float* x, int64_t n, float floor);
+  // out[r][c] = sum over m of in[m * stride + r] * basis[m][c], summed in float64; basis is [inner][cols_padded], cols_padded
+  // a multiple of 48.
+  void (*project)(const float* in, int64_t rows, int64_t inner, int64_t stride, const float* basis, int64_t cols_padded, int64_t cols,
+                  float* out);
 
   // Matrices [rows, cols] whose rows lie `stride` values apart. sum[c] = sum of x[r][c] in the order of the rows.
   void (*column_sums)(const float* x, int64_t rows, int64_t cols, int64_t stride, double* sum);

@@ -77,6 +77,38 @@ void NaturalLog(float* x, int64_t n, float floor) {
   }
 }
 
+// Logarithms of a loud signal all have one sign, so float32 sums would round by the size of the sum. Products of float32 are exact
+// in float64: contraction changes nothing.
+template <int G>
+ZOO_INLINE void ProjectRows(const float* in, int64_t inner, int64_t stride, const float* basis, int64_t cols_padded, int64_t cols,
+                            float* out) {
+  for (int64_t c = 0; c < cols; c += 2 * kD) {
+    VD acc[G][2] = {};
+    for (int64_t m = 0; m < inner; ++m) {
+      const VD a = LoadDouble(basis + m * cols_padded + c), b = LoadDouble(basis + m * cols_padded + c + kD);
+      for (int g = 0; g < G; ++g) {
+        const double x = static_cast<double>(in[m * stride + g]);
+        acc[g][0] += a * x;
+        acc[g][1] += b * x;
+      }
+    }
+    const int64_t room = cols - c < 2 * kD ? cols - c : 2 * kD;
+    for (int g = 0; g < G; ++g) {
+      float sums[2 * kD];
+      StoreFloat(sums, acc[g][0]);
+      StoreFloat(sums + kD, acc[g][1]);
+      __builtin_memcpy(out + g * cols + c, sums, static_cast<size_t>(room) * sizeof(float));
+    }
+  }
+}
+
+void Project(const float* in, int64_t rows, int64_t inner, int64_t stride, const float* basis, int64_t cols_padded, int64_t cols,
+             float* out) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) ProjectRows<4>(in + r, inner, stride, basis, cols_padded, cols, out + r * cols);
+  for (; r < rows; ++r) ProjectRows<1>(in + r, inner, stride, basis, cols_padded, cols, out + r * cols);
+}
+
 // ------------------------------------------------------------------------------------------------------ columns
 
 // Calls vectors(c, N as a constant) for groups of N * kD columns, the last group over again from the end, or
@@ -192,7 +224,7 @@ void NormalizeRow(const float* x, const double* a, const double* b, int64_t cols
 
 extern const SpeechKernels kSpeechKernels;
 const SpeechKernels kSpeechKernels = {
-    SumOf, Squares, EmphasizedSquares, NaturalLog, ColumnSums, ColumnSquares, Affine, AddRow, NormalizeRow,
+    SumOf, Squares, EmphasizedSquares, NaturalLog, Project, ColumnSums, ColumnSquares, Affine, AddRow, NormalizeRow,
 };
 
 }  // namespace ZOO_TARGET

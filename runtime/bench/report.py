@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from zoo.errors import DataError, ZooError
+from zoo.bundle import check_output, write_output
+from zoo.errors import DataError
 from zoo.runtime.bench.machine import Machine
 from zoo.runtime.bench.stats import Ratio, Sample
 
@@ -190,36 +189,11 @@ def write_report(path: Path, report: Report, *, force: bool = False) -> None:
     ZooError
         ``path`` exists and ``force`` is not given, or cannot be written.
     """
-    check_writable(path, force=force)
+    check_output(path, force=force)
     text = msgspec.json.format(msgspec.json.encode(report), indent=1).decode()
     # Lists of numbers on one line each: a report stays readable, and its diffs short.
     text = re.sub(r"\[[-+0-9.eE,\s]+\]", lambda found: " ".join(found[0].split()), text)
-    write_text(path, text + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temp = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(temp, 0o644)
-            os.replace(temp, path)
-        except BaseException:
-            os.unlink(temp)
-            raise
-    except OSError as error:
-        raise ZooError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def check_writable(path: Path, *, force: bool) -> None:
-    """Refuse, before anything is measured, to write over what is there."""
-    if path.is_dir():
-        raise ZooError(f"{path} is a folder; give the name of a file")
-    if path.exists() and not force:
-        raise ZooError(f"{path} exists; give --force to replace it, or another name")
+    write_output(path, text + "\n")
 
 
 def read_report(path: Path) -> Report:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,23 +14,11 @@ import pytest
 from zoo.errors import ZooError
 from zoo.pipeline import Dct, Fit, Mfcc, Pipeline, Resample, Standardize
 
-PEERS = Path(__file__).resolve().parents[2] / "benchmarks" / "peers"
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, PEERS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(scope="module")
-def librosa_front() -> Any:
+def librosa_front(script: Callable[[str], ModuleType]) -> Any:
     pytest.importorskip("librosa", reason="librosa is in the dev extra")
-    return _load("_librosa").front_end
+    return script("peers/_librosa").front_end
 
 
 @pytest.mark.parametrize("length", [30_000, 44_100, 50_001])
@@ -70,14 +57,17 @@ def test_an_op_that_a_peer_does_not_know_is_refused(librosa_front: Any, op: Any)
 
 
 @pytest.mark.parametrize("name", ["librosa_onnxruntime", "librosa_torch"])
-def test_a_peer_answers_as_the_bundle_does(name: str, ready_bundle: Path) -> None:
+def test_a_peer_answers_as_the_bundle_does(
+    name: str, ready_bundle: Path, script: Callable[[str], ModuleType]
+) -> None:
     for library in name.split("_"):
         pytest.importorskip(library, reason=f"{library} is in the dev extra")
     import zoo
     from zoo.runtime.bench.inputs import make_inputs
 
     model = zoo.load(ready_bundle)
-    peer = _load(name).factory(ready_bundle, threads=1)
+    factory = script(f"peers/{name}").factory
+    peer = factory(ready_bundle, threads=1)
     assert peer.versions()
     for raw in make_inputs(model.bundle, count=8).raws():
         expected, found = model(raw), peer.pipeline(raw)
@@ -85,4 +75,4 @@ def test_a_peer_answers_as_the_bundle_does(name: str, ready_bundle: Path) -> Non
         assert found.scores == pytest.approx(expected.scores, abs=1e-3)
         assert peer.decode(peer.engine(peer.features(raw))) == found
     with pytest.raises(ZooError, match="needs a bundle"):
-        _load(name).factory(None, threads=1)
+        factory(None, threads=1)

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
-import sys
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -21,11 +20,9 @@ FOLDERS = sorted(path.parent for path in (BENCHMARKS / "stand_ins").glob("*/card
 
 
 @pytest.fixture(scope="module")
-def stand_ins() -> ModuleType:
+def stand_ins(script: Callable[[str], ModuleType]) -> ModuleType:
     pytest.importorskip("torch", reason="torch is in the export extra")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(BENCHMARKS / "suites"), *sys.path])
-        return importlib.import_module("_stand_ins")
+    return script("suites/_stand_ins")
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,18 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "emotion_age_country.py"
-
 
 @pytest.fixture(scope="module")
-def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_suite_encoders", SUITE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def suite(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("suites/emotion_age_country")
 
 
 def test_the_mean_embedding_hides_what_tells_clips_apart(suite: ModuleType) -> None:

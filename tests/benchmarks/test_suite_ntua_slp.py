@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from zoo.errors import ZooError
 from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
 
-SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "ntua_slp.py"
 #: A peer whose calls take SPIN turns of a loop.
 PEER = """
     from zoo.runtime.bench import Outcome
@@ -49,14 +49,8 @@ INPUTS = Inputs(tuple(f"tweet {'word ' * i}" for i in range(64)), 0, "made up")
 
 
 @pytest.fixture(scope="module")
-def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("suite_ntua_slp", SUITE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def suite(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("suites/ntua_slp")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +127,39 @@ def test_all_inputs_at_once_are_counted(
             seconds=0.05,
             folder=tmp_path,
         )
+
+
+def test_the_command_measures_every_tweet_those_of_a_length_and_all_at_once(
+    suite: ModuleType, report: Report, ready_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, Inputs]] = []
+
+    def fake(contestants: Sequence[Contestant], options: Options, *, inputs: Inputs, progress: Any) -> Report:
+        assert (options.threads, options.is_quick) == (1, True)
+        asked.append((len(contestants), inputs))
+        return report
+
+    def rates(contestants: Sequence[Any], inputs: Inputs, **_: Any) -> Any:
+        assert [name for name, _, _ in contestants] == [row.name for row in report.rows]
+        assert {reference for _, _, reference in contestants} == {ready_bundle.resolve()}
+        asked.append((len(contestants), inputs))
+        return ()
+
+    short = Inputs(INPUTS.items[:4], 0, "made up, short")
+    monkeypatch.setattr(suite, "bench", fake)
+    monkeypatch.setattr(suite, "measure", rates)
+    monkeypatch.setattr(suite, "tweets", lambda bundle, data: (INPUTS, short))
+    told = CliRunner().invoke(
+        suite.main,
+        [str(ready_bundle)] * 2 + ["--data", str(tmp_path), "--quick", "--out", str(tmp_path)],
+        catch_exceptions=False,
+    )
+    assert asked == [(4, INPUTS), (4, short), (4, INPUTS)]
+    json, tables = sorted(tmp_path.iterdir())
+    assert json.name.startswith("ntua-slp-")
+    assert tables.read_text() + "\n" == told.stdout
+    found = msgspec.json.decode(json.read_bytes(), type=suite.Suite)
+    assert (found.main, found.goals) == (report, tuple(suite.goals(report)))
 
 
 def test_tweets_are_the_held_out_ones(suite: ModuleType, data_root: Path) -> None:

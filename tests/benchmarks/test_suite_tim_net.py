@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from zoo.errors import CheckFailed, ZooError
 from zoo.runtime.bench import Contestant, Inputs, Options, Report, bench
 from zoo.runtime.bench.inputs import vary
 
-SUITE = Path(__file__).resolve().parents[2] / "benchmarks" / "suites" / "tim_net.py"
 PEER = """
     from zoo.runtime.bench import Outcome
 
@@ -43,14 +44,8 @@ PEER = """
 
 
 @pytest.fixture(scope="module")
-def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("suite_tim_net", SUITE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def suite(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("suites/tim_net")
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +152,62 @@ def test_the_tables_hold_every_row_and_no_machine_names(
     assert msgspec.json.decode(msgspec.json.encode(whole), type=suite.Suite) == whole
 
 
-def test_result_files_are_named_by_date_instruction_set_and_cpu(suite: ModuleType, report: Report) -> None:
+def test_result_files_are_named_by_date_instruction_set_and_cpu(
+    script: Callable[[str], ModuleType], report: Report
+) -> None:
+    file_stem = script("suites/_results").file_stem
+
     def stem(cpu: str) -> str:
         machine = msgspec.structs.replace(report.machine, cpu=cpu, zoo_isa="avx512")
         changed = msgspec.structs.replace(report, machine=machine, created="2026-02-03T04:05:06+00:00")
-        return str(suite.file_stem(changed))
+        return str(file_stem(changed))
 
     assert stem("Intel(R) Xeon(R) CPU @ 2.80GHz") == "2026-02-03-avx512-intel-xeon-2.80ghz"
     assert stem("AMD EPYC 7B13") == "2026-02-03-avx512-amd-epyc-7b13"
+
+
+def test_the_command_measures_tells_and_writes(
+    suite: ModuleType, report: Report, ready_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], Options]] = []
+
+    def fake(contestants: Sequence[Contestant], options: Options, *, progress: Any) -> Report:
+        asked.append(([contestant.spec for contestant in contestants], options))
+        return report
+
+    monkeypatch.setattr(suite, "bench", fake)
+    monkeypatch.setattr(suite, "measure_startup", lambda bundle, clip, count: _startup(suite))
+    given, out = [str(ready_bundle), str(ready_bundle), "--quick", "--duty"], tmp_path / "out"
+    look = CliRunner().invoke(suite.main, given, catch_exceptions=False)
+    own, peers = str(ready_bundle), [spec for spec in asked[0][0] if spec.endswith(".py:factory")]
+    assert [Path(spec).name.split(".")[0] for spec in peers] == list(suite.PEERS)
+    # The second run leaves the other bundles out.
+    assert [specs for specs, _ in asked] == [[own, *peers, own], [own, *peers]]
+    assert [(o.threads, o.duty, o.rate, o.is_quick) for _, o in asked] == [
+        (1, True, None, True),
+        (1, False, 16000, True),
+    ]
+    assert "## Goals" in look.stdout
+    assert not look.stderr  # a look writes nothing unless told where
+    told = CliRunner().invoke(
+        suite.main, [*given, "--other-rate", "0", "--out", str(out)], catch_exceptions=False
+    )
+    json, tables = sorted(out.iterdir())
+    assert (json.stem, json.suffix, tables.suffix) == (tables.stem, ".json", ".md")
+    assert tables.read_text() + "\n" == told.stdout
+    found = msgspec.json.decode(json.read_bytes(), type=suite.Suite)
+    assert (found.main, found.resampled, found.startup) == (report, None, _startup(suite))
+    assert (found.goals, found.int8) == (
+        tuple(suite.goals(report, _startup(suite))),
+        tuple(suite.quantised(report)),
+    )
+    with pytest.raises(ZooError, match="exists"):
+        CliRunner().invoke(suite.main, [*given, "--out", str(out)], catch_exceptions=False)
+    rows = (*report.rows[:-1], msgspec.structs.replace(report.rows[-1], void="other work"))
+    report = msgspec.structs.replace(report, rows=rows)
+    with pytest.raises(CheckFailed, match=r"void: .*: other work"):
+        CliRunner().invoke(suite.main, [*given, "--out", str(out), "--force"], catch_exceptions=False)
+    assert msgspec.json.decode(json.read_bytes(), type=suite.Suite).main == report
 
 
 def test_start_is_measured_in_fresh_processes(
@@ -176,6 +219,17 @@ def test_start_is_measured_in_fresh_processes(
     assert 0 < startup.import_zoo_ms < startup.run_ms
 
 
-def test_only_bundles_whose_engine_is_here_are_measured(suite: ModuleType, ready_bundle: Path) -> None:
-    assert suite.built_bundles("tim-net-emodb")[0] == ready_bundle
-    assert suite.runnable([ready_bundle]) == ([ready_bundle], [])
+def test_only_bundles_whose_engine_is_here_are_measured(
+    suite: ModuleType,
+    script: Callable[[str], ModuleType],
+    ready_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contest = script("suites/_contest")
+    assert contest.built_bundles("tim-net-emodb")[0] == ready_bundle
+    assert contest.runnable([ready_bundle]) == ([ready_bundle], [])
+    nowhere = contest.engine_status("onnxruntime")
+    nowhere = replace(nowhere, devices=(), problem="no GPU")
+    monkeypatch.setattr(contest, "engine_status", lambda kind: nowhere)
+    with pytest.raises(ZooError, match="no bundle can run here: tim-net-emodb cpu-x86 fp32: no GPU"):
+        CliRunner().invoke(suite.main, ["--quick"], catch_exceptions=False)

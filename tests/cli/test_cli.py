@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zoo.cli.common import figure
+
 ZOO = shutil.which("zoo", path=str(Path(sys.executable).parent)) or "zoo"
 
 
@@ -298,3 +300,11 @@ def test_eval_on_real_speech(data_root: Path) -> None:
     low, high = result["interval"]
     assert low <= result["metrics"]["UAR"] <= high
     assert result["is_training_data"] is True
+
+
+def test_errors_are_not_percent() -> None:
+    assert figure("UAR", 0.5) == "50.00"
+    assert figure("Pearson", 0.812) == "81.20"
+    assert figure("age/inverse-MAE", 0.25) == "0.25"
+    assert figure("age MAE", 3.6) == "3.60"
+    assert figure("MSE", 2.0) == "2.00"

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from zoo.bundle import open_bundle, write_bundle
 from zoo.cli import cli
 from zoo.errors import InputError, TargetError
-from zoo.export.diff import diff, open_reference, open_side
+from zoo.export.diff import Origin, _compare, diff, open_reference, open_side
 
 
 @pytest.fixture
@@ -48,6 +48,16 @@ def test_a_bundle_agrees_with_its_reference(ready_bundle: Path, clip: Path) -> N
     assert report.tensors[0].max_error == 0
     assert len(report.tensors) > 40  # every convolution, block and both outputs
     assert {t.tensor for t in report.tensors} >= {"logits", "probs"}
+
+
+def test_the_rounding_of_a_tensor_that_hardly_varies_is_no_difference() -> None:
+    origin = Origin("n", "Tanh")
+    steady = 1 + np.array([[0.0, 1e-4, 2e-4]])
+    close = _compare("t", origin, steady, steady + 1e-8, 1e-5)  # less than a rounding of float32
+    assert not close.over
+    assert close.max_error == pytest.approx(5e-5, rel=1e-2)
+    assert _compare("t", origin, steady, steady + 1e-6, 1e-5).over
+    assert _compare("t", origin, steady, steady[:, :2], 1e-5).max_error is None
 
 
 @pytest.mark.parametrize("tensor", ["forward_blocks.3.conv2_out", "dense_out"])

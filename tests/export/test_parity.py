@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from zoo.errors import ParityError
@@ -77,6 +78,14 @@ def test_nan_and_shapes_are_never_equal(toy, wrong: str) -> None:
 
     measured, _ = parity.measure(reference.run, engine, toy.inputs, precision="int8", verified_on="here")
     assert measured.max_error > measured.tolerance
+
+
+def test_a_module_that_is_called_twice_has_no_one_tensor() -> None:
+    twice = torch.nn.LeakyReLU(0.1)
+    net = torch.nn.Sequential(torch.nn.Flatten(), twice, twice, torch.nn.ReLU())
+    reference = parity.Reference(net, ["y"])
+    found = reference.modules((np.array([-1.0, 2.0], np.float32),))
+    assert sorted(found) == ["0", "3"]
 
 
 def test_torch_keeps_its_threads(toy) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.bundle import write_output
 from zoo.data import open_dataset
 from zoo.errors import CheckFailed, DataError, ZooError
 from zoo.export import quantize
-from zoo.export.convert import write_atomically
 from zoo.export.exporter import Exporter
 from zoo.export.fake_quant import FakeQuantized
 from zoo.export.gate import make_folds, run_gate
@@ -153,7 +153,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(outlier: Exporter, tmp_path:
         checkpoint.write_bytes(bad)
         with pytest.raises(DataError, match=r"not a usable checkpoint: .*; delete it, or use --restart"):
             one.run(checkpoint)
-    write_atomically(checkpoint, good)
+    write_output(checkpoint, good)
     other = tuner(outlier, replace(QUICK, epochs=1, seed=1))
     assert other.key != one.key
     with pytest.raises(DataError, match="it is of another training"):

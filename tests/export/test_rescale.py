@@ -176,7 +176,7 @@ CHAIN = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(chain=CHAIN, seed=st.integers(0, 1000), output_inside=st.booleans())
 def test_any_chain_stays_bit_for_bit(chain: list[str], seed: int, output_inside: bool) -> None:
     """Whatever lies between two layers: passed through exactly, or left alone."""

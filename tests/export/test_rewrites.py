@@ -105,6 +105,24 @@ def test_names_follow_from_modules() -> None:
     onnx.checker.check_model(model)
 
 
+def test_a_size_worked_out_in_a_module_is_not_what_it_returns() -> None:
+    """Norm folded into the convolution before it: of the norm's scope only the arithmetic of the length is left, in int64."""
+    model = conv_bn("Conv", bias=True)
+    model.graph.node.insert(2, helper.make_node("Shape", ["x"], ["length"], "size"))
+    model.graph.value_info.append(helper.make_tensor_value_info("length", TensorProto.INT64, [3]))
+    scopes = (["", "a", "a.conv", "x"], ["", "a", "a.bn", "y"], ["", "a", "a.conv", "s"], ["", "a", "z"])
+    for node, scope in zip(model.graph.node, scopes, strict=True):
+        node.metadata_props.append(
+            onnx.StringStringEntryProto(key="pkg.torch.onnx.name_scopes", value=repr(scope))
+        )
+    modules = rewrites.name_by_scope(model)
+    assert {module: tensor for tensor, module in modules.items()} == {
+        "a.conv": "a.conv/Conv_out",
+        "a.bn": "a.bn/BatchNormalization_out",
+        "a": "out",
+    }
+
+
 def test_unused_constants_go() -> None:
     model = conv_bn("Conv", bias=False)
     rewrites.drop_unused(model)

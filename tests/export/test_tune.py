@@ -144,7 +144,7 @@ def test_batches_are_compared_by_time_for_each_input() -> None:
     assert tune.decide(rows[:2])[0] == 0  # 0.975 is not 5 % faster
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(times=st.lists(st.floats(0.2, 5.0), min_size=1, max_size=6))
 def test_what_is_chosen_is_surely_faster_than_the_first_and_beaten_by_none(times: list[float]) -> None:
     rows = [row(str(i), ms) for i, ms in enumerate(times)]

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,22 +21,7 @@ RATE = 16000
 FUNCTIONAL = np.array([name.rsplit("_", 1)[1] for name in ops.FUNCTIONAL_NAMES])
 #: Column of the descriptors that each value is computed from; the last two have none.
 COLUMN = np.repeat([*range(34), *range(38, 72), *range(34, 38), *range(72, 76)], [21] * 68 + [19] * 8)
-
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-opensmile = _load(BENCHMARKS / "peers" / "_opensmile.py")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 class Case(NamedTuple):
@@ -73,14 +57,15 @@ def synthetic() -> dict[str, F32]:
 class Extractor:
     """openSMILE's levels as the arrays that our ops take and give."""
 
-    def __init__(self) -> None:
-        taps = (*opensmile.LLD_LEVELS, *opensmile.FUNCTIONAL_LEVELS)
+    def __init__(self, opensmile: ModuleType) -> None:
+        self.levels = opensmile.FUNCTIONAL_LEVELS
+        self.lld_levels = opensmile.LLD_LEVELS
+        taps = (*self.lld_levels, *self.levels)
         self.whole = opensmile.Emobase2010(taps, RATE)
-        self.windows = opensmile.Emobase2010(opensmile.FUNCTIONAL_LEVELS, RATE, window=(0.4, 0.04))
+        self.windows = opensmile.Emobase2010(self.levels, RATE, window=(0.4, 0.04))
 
-    @staticmethod
-    def _functionals(levels: dict[str, F32]) -> F32:
-        found = [levels[name] for name in opensmile.FUNCTIONAL_LEVELS]
+    def _functionals(self, levels: dict[str, F32]) -> F32:
+        found = [levels[name] for name in self.levels]
         count = min(len(level) for level in found)
         return (
             np.concatenate([level[:count, 0] for level in found], axis=1)
@@ -90,14 +75,14 @@ class Extractor:
 
     def __call__(self, name: str, wave: F32) -> Case:
         levels = self.whole(wave)
-        lld, lld_de, lld2, lld2_de = (levels[level][:, 0] for level in opensmile.LLD_LEVELS)
+        lld, lld_de, lld2, lld2_de = (levels[level][:, 0] for level in self.lld_levels)
         rows = np.concatenate([lld, lld2, lld_de[: len(lld)], lld2_de[: len(lld)]], axis=1)
         return Case(name, rows, self._functionals(levels), self._functionals(self.windows(wave)))
 
 
 @pytest.fixture(scope="module")
-def extractor() -> Extractor:
-    return Extractor()
+def extractor(script: Callable[[str], ModuleType]) -> Extractor:
+    return Extractor(script("peers/_opensmile"))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +128,7 @@ def check_case(case: Case) -> None:
 
 def test_names_are_those_of_opensmile(extractor: Extractor) -> None:
     names = extractor.whole.names()
-    assert tuple(n for level in opensmile.FUNCTIONAL_LEVELS for n in names[level]) == ops.FUNCTIONAL_NAMES
+    assert tuple(n for level in extractor.levels for n in names[level]) == ops.FUNCTIONAL_NAMES
     assert len(ops.FUNCTIONAL_NAMES) == len(set(ops.FUNCTIONAL_NAMES)) == 1582
 
 
@@ -182,9 +167,9 @@ def test_the_number_of_onsets_is_exact_on_every_window(
     assert gaps > 0
 
 
-def test_from_audio(data_root: Path) -> None:
+def test_from_audio(data_root: Path, script: Callable[[str], ModuleType]) -> None:
     """The whole chain, ours beside openSMILE's: the script that makes the table of docs/functionals.md."""
-    agreement = _load(BENCHMARKS / "lld_agreement.py")
+    agreement = script("lld_agreement")
     files = sorted((data_root / "emodb" / "full4").glob("*.flac"))[::17]
     found = agreement.Agreement(RATE)
     for file in files:
@@ -202,9 +187,9 @@ def test_from_audio(data_root: Path) -> None:
     assert table["F0final__Turn_numOnsets"] == 1
 
 
-def test_the_document_holds_the_whole_table() -> None:
-    agreement = _load(BENCHMARKS / "lld_agreement.py")
-    text = (BENCHMARKS.parent / "docs" / "functionals.md").read_text(encoding="utf-8")
+def test_the_document_holds_the_whole_table(script: Callable[[str], ModuleType]) -> None:
+    agreement = script("lld_agreement")
+    text = (DOCS / "functionals.md").read_text(encoding="utf-8")
     written = text.split(agreement.BEGIN)[1].split(agreement.END)[0]
     for functional in agreement.FUNCTIONALS:
         assert written.count(f"| {functional} |") == 2

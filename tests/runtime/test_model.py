@@ -138,7 +138,7 @@ def test_extreme_but_valid_input_gives_finite_scores(model: zoo.Model) -> None:
         assert np.isfinite(list(prediction.scores.values())).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=30), hop=st.sampled_from([0.1, 0.5, 1.0, 3.0])
 )

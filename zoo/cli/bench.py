@@ -87,8 +87,8 @@ def bench_command(
 
     The table goes to stdout, the whole report to --out.
     """
+    from zoo.bundle import check_output
     from zoo.runtime.bench import Contestant, Options, bench, compare, read_report, write_report
-    from zoo.runtime.bench.report import check_writable
     from zoo.runtime.bench.subject import split_peer
     from zoo.store import find_bundle
 
@@ -101,7 +101,7 @@ def bench_command(
         if not split[0].is_file():
             raise InputError(f"--peer {peer}: there is no file {split[0]}")
     if out is not None:
-        check_writable(out, force=force)
+        check_output(out, force=force)
     old = read_report(baseline) if baseline else None
     base = Options.quick() if quick else Options()
     options = dataclasses.replace(

@@ -92,6 +92,10 @@ def inspect_command(bundle: str, placement: bool, as_json: bool) -> None:
         f"  licence   code {manifest.license.code}; weights {manifest.license.weights}; data {manifest.license.data}",
     ]
     lines += [f"  pipeline  {msgspec.json.encode(op).decode()}" for op in manifest.pipeline]
+    for tensor, branch in zip(engine.inputs[1:], manifest.branches, strict=False):
+        lines += [
+            f"  {tensor.name}: {branch.source}  {msgspec.json.encode(op).decode()}" for op in branch.pipeline
+        ]
     if manifest.parity:
         parity = manifest.parity
         lines.append(

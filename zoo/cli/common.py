@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from zoo.runtime.prediction import Prediction, Series
+
+#: Metrics in units of the values, and one over such: no share of one.
+_ERROR = re.compile(r"(^|[/ -])(MAE|MSE)")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 force_option = click.option("--force", is_flag=True, help="Replace what --out names.")
@@ -20,6 +27,13 @@ data_option = click.option(
     envvar="ZOO_DATA",
     show_envvar=True,
     help="Folder of the data set.",
+)
+
+smooth_option = click.option(
+    "--smooth",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Length of the moving mean of curves, in place of the model's own.",
 )
 
 #: Called with (stage, done, total); total 0 means unknown.
@@ -82,6 +96,18 @@ def progress() -> Iterator[Progress]:
             click.echo(f"zoo: {stage}" + (f" (0/{total})" if total > 1 else ""), err=True)
 
     yield plain
+
+
+def series_of(prediction: Prediction) -> dict[str, Series]:
+    """The curves of a prediction by name; that of a model with one curve is called ``value``."""
+    if prediction.series is not None:
+        return {"value": prediction.series}
+    return {name: head.series for name, head in prediction.heads.items() if head.series is not None}
+
+
+def figure(metric: str, value: float) -> str:
+    """A metric's value as the tables show it: percent, but errors in units of the values as they are."""
+    return f"{value:.2f}" if _ERROR.search(metric) else percent(value)
 
 
 def percent(value: float | None) -> str:

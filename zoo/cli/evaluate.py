@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from zoo.cli.common import data_option, emit_json, emit_table, json_option, percent, progress
+from zoo.cli.common import data_option, emit_json, emit_table, figure, json_option, percent, progress
 
 
 @click.command("eval")
@@ -74,7 +74,7 @@ def eval_command(bundle: str, data: Path | None, threads: int | None, as_json: b
         click.echo("These items are the model's training data: not a held-out figure (see zoo info).")
     if model.manifest.provenance.weights == "random":
         click.echo("The weights are random: the figure means nothing.")
-    click.echo(", ".join(f"{name} {percent(value)}" for name, value in result.metrics.items()))
+    click.echo(", ".join(f"{name} {figure(name, value)}" for name, value in result.metrics.items()))
     if not result.confusion:
         return
     header = ("true \\ predicted", *result.labels)

@@ -147,11 +147,11 @@ def export_command(
     from zoo.runtime.bench import Options
 
     if report_file is not None:
-        from zoo.runtime.bench.report import check_writable
+        from zoo.bundle import check_output
 
         if not pareto:
             raise click.UsageError("--report goes with --all or --pareto")
-        check_writable(report_file, force=force)
+        check_output(report_file, force=force)
     target = targets[0] if targets else DEFAULT_TARGET
     precision = precision or DEFAULT_PRECISION
     if quick and not tune and precision != "auto":

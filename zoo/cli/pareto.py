@@ -29,7 +29,7 @@ def emit_pareto(table: Pareto | None) -> None:
 
 def write_report(path: Path, manifest: Manifest) -> None:
     """Write a bundle's table: JSON where the name ends so, else Markdown; whole or not at all."""
-    from zoo.runtime.bench.report import write_text
+    from zoo.bundle import write_output
 
     table = manifest.pareto
     if table is None:
@@ -37,7 +37,7 @@ def write_report(path: Path, manifest: Manifest) -> None:
     what = {"name": manifest.name, "target": manifest.target, "version": manifest.version}
     if path.suffix == ".json":
         content = msgspec.json.encode({"schema": 1, **what, "pareto": table})
-        write_text(path, msgspec.json.format(content, indent=1).decode() + "\n")
+        write_output(path, msgspec.json.format(content, indent=1).decode() + "\n")
         return
     rows = [_HEADER, ("---",) * len(_HEADER), *_lines(table)]
     lines = [
@@ -52,7 +52,7 @@ def write_report(path: Path, manifest: Manifest) -> None:
         "",
         *(f"- {line}" for line in _kept(table, optimal=False)),
     ]
-    write_text(path, "\n".join(lines).rstrip() + "\n")
+    write_output(path, "\n".join(lines).rstrip() + "\n")
 
 
 def _lines(table: Pareto) -> list[tuple[str, ...]]:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.common import emit_json, emit_table, json_option
+from zoo.cli.common import emit_json, emit_table, json_option, series_of, smooth_option
 from zoo.errors import InputError
+from zoo.specs import curves
 
 if TYPE_CHECKING:
     from zoo.runtime import Model
@@ -36,6 +40,14 @@ _SHOWN = 60
     type=click.FloatRange(min=0, min_open=True),
     help="Predict sliding windows, one every HOP seconds.",
 )
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write curves, one row a step, to this file (models that give curves).",
+)
+@smooth_option
+@click.option("--force", is_flag=True, help="Replace what --csv names.")
 @json_option
 def run_command(
     model: str,
@@ -44,9 +56,14 @@ def run_command(
     precision: str | None,
     threads: int | None,
     hop: float | None,
+    csv_path: Path | None,
+    smooth: float | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL (a name, or a bundle's path) on INPUTS: audio files (WAV, FLAC; any rate), or texts.
+
+    Models that give curves take audio and video files of any kind and length.
 
     A text is given as it is; - reads one a line from standard input. Times are milliseconds; scores are
     probabilities. Models that weigh the tokens of a text show them, the heavier the brighter. An input that cannot be
@@ -56,6 +73,8 @@ def run_command(
     Example: zoo run tim-net-emodb clip.wav --json
     """
     import zoo
+    from zoo.bundle import check_output, write_output
+    from zoo.runtime.prediction import smoothed
 
     started = time.perf_counter()
     loaded = zoo.load(model, target=target, precision=precision, threads=threads)
@@ -67,12 +86,28 @@ def run_command(
         raise click.UsageError("--hop cuts audio into windows; this model takes texts")
     if not text and "-" in inputs:
         raise click.UsageError("- reads texts from standard input; this model takes audio files")
+    along = bool(curves(loaded.manifest.decode))
+    if hop and along:
+        raise click.UsageError(
+            "--hop cuts audio into windows; this model gives a curve with steps of its own"
+        )
+    if (csv_path or smooth) and not along:
+        raise click.UsageError("--csv and --smooth are for curves; this model gives none")
+    if csv_path is not None:
+        check_output(csv_path, force=force)
     given_inputs = _texts(inputs) if text else list(inputs)
     failed = 0
     for place, given in enumerate(given_inputs, 1):
         readable = _readable(given)
+        if text and "-" not in inputs and len(given) < 4096 and os.path.isfile(given):
+            click.echo(
+                f"zoo: {readable} is also a file; the text was its name. Its lines: zoo run {model} - < FILE",
+                err=True,
+            )
         try:
             for prediction in _predictions(loaded, given, hop, text=text):
+                if smooth is not None:
+                    prediction = smoothed(prediction, loaded.manifest.decode, smooth)
                 predictions.append((readable, prediction))
                 results.append(_as_json(readable, prediction, loaded.manifest.provenance.weights))
         except InputError as error:
@@ -80,6 +115,8 @@ def run_command(
             results.append({"input": readable, "error": str(error)})
             which = f"input {place}: " if len(given_inputs) > 1 else ""
             click.echo(f"zoo: {which}{error}", err=True)
+    if csv_path is not None:
+        write_output(csv_path, _table(predictions))
     if as_json:
         emit_json(results)
     elif predictions:
@@ -171,7 +208,10 @@ def _shortened(text: str) -> str:
 
 
 def _numbers(answer: Prediction | Answer) -> str:
-    """Scores or regression values, the highest first; of an embedding its size."""
+    """Scores or regression values, the highest first; of an embedding its size, of a curve its mean and ends."""
+    if answer.series is not None:
+        values = answer.series.values
+        return f"{len(values)} steps, mean {values.mean():.3f}, from {values.min():.3f} to {values.max():.3f}"
     found = answer.scores or answer.values
     if not isinstance(found, dict):
         return f"{len(found)} numbers (--json shows them)"
@@ -206,12 +246,30 @@ def _windows(model: Any, path: Path, hop: float) -> Any:
 
 
 def _answer(answer: Prediction | Answer) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         "label": answer.label,
         "labels": answer.labels,
         "scores": answer.scores,
         "values": answer.values,
     }
+    if answer.series is not None:
+        found["series"] = vars(answer.series)
+    return found
+
+
+def _table(predictions: list[tuple[str, Prediction]]) -> str:
+    """Curves as CSV: input, start of the step in seconds, then value and bin of each curve."""
+    named = [(given, series_of(prediction)) for given, prediction in predictions]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    columns = [column for name in named[0][1] for column in (name, f"{name}_bin")]
+    writer.writerow(["input", "seconds", *columns])
+    for given, series in named:
+        several = list(series.values())
+        for i, second in enumerate(several[0].seconds):
+            cells = [cell for one in several for cell in (f"{one.values[i]:.6g}", int(one.bins[i]))]
+            writer.writerow([given, f"{second:.6g}" if second < 1000 else f"{second:.3f}", *cells])
+    return stream.getvalue()
 
 
 def _as_json(given: str, prediction: Prediction, weights: str) -> dict[str, Any]:

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from zoo.cli.common import data_option, emit_json, force_option, json_option, percent, progress
-
-_MAE = re.compile(r"(^|/)MAE")
+from zoo.cli.common import data_option, emit_json, figure, force_option, json_option, progress
 
 
 @click.command("train")
@@ -81,7 +78,7 @@ def train_command(
     from zoo import registry
     from zoo import settings as changes
     from zoo.data import default_root
-    from zoo.errors import DataError
+    from zoo.errors import DataError, ZooError
 
     card, variant = registry.find(name)
     given = click.get_current_context().get_parameter_source
@@ -96,7 +93,10 @@ def train_command(
     if qat:
         _tune(name, root, out, weights, epochs, seed, restart, as_json)
         return
-    variant = changes.apply(variant, settings)
+    try:
+        variant = changes.apply(variant, settings)
+    except ZooError as error:
+        raise click.UsageError(str(error)) from error
     trainer = card.module("train").train
     start: dict[str, Path] = {}
     if weights is not None:
@@ -122,7 +122,7 @@ def train_command(
         return
     for metric, value in result.metrics.items():
         # an error is in the unit of what is predicted
-        unit = f"{value:.2f}" if _MAE.search(metric) else percent(value)
+        unit = figure(metric, value)
         click.echo(f"{metric} {unit}")
     click.echo(str(out))
 
@@ -154,7 +154,7 @@ def _tune(
         emit_json(result)
         return
     for metric, value in result.metrics.items():
-        click.echo(f"{metric} {percent(value)}")
+        click.echo(f"{metric} {figure(metric, value)}")
     if result.gain:
         gain, low, high = (100 * value for value in result.gain)
         click.echo(f"gain over calibration {gain:+.2f} points [{low:+.2f}, {high:+.2f}], n={result.n}")
@@ -173,16 +173,22 @@ def _tune(
 
 @click.command("convert")
 @click.argument("name")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument(
+    "checkpoints", metavar="CHECKPOINT...", type=click.Path(path_type=Path), nargs=-1, required=True
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Safetensors file to write. Default: CHECKPOINT with .safetensors, or NAME.safetensors beside it or in its folder.",
+    help="Safetensors file to write. Default: the (first) CHECKPOINT with .safetensors, or NAME.safetensors beside it or in "
+    "its folder.",
 )
 @force_option
 @json_option
-def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, as_json: bool) -> None:
-    """Convert an official CHECKPOINT (a file, or its folder) of model NAME to the zoo's weights.
+def convert_command(
+    name: str, checkpoints: tuple[Path, ...], out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Convert an official CHECKPOINT (a file, or its folder) of model NAME to the zoo's weights; several where each holds a
+    part of them.
 
     Every tensor is checked by name and shape. Export them with zoo export NAME --weights FILE.
 
@@ -190,12 +196,13 @@ def convert_command(name: str, checkpoint: Path, out: Path | None, force: bool, 
     """
     from zoo.export import convert_model
 
+    checkpoint = checkpoints[0]
     target = out or checkpoint.with_suffix(".safetensors")
     if out is None and checkpoint.is_dir():
         target = checkpoint / f"{name}.safetensors"
     elif target == checkpoint:
         target = checkpoint.with_name(f"{name}.safetensors")
-    result = convert_model(name, checkpoint, target, force=force)
+    result = convert_model(name, checkpoints, target, force=force)
     if as_json:
         emit_json(
             {

@@ -15,13 +15,15 @@ from zoo.errors import DataError
 F32 = NDArray[np.float32]
 
 
-def read_state_dict(path: Path, *, most: int) -> dict[str, F32]:
+def read_state_dict(path: Path, *, most: int, nested: str | None = None) -> dict[str, F32]:
     """Read a plain state dict, in PyTorch's old or new format; nothing in it is executed.
 
     Parameters
     ----------
     most : int
         Bytes that no such file of this model exceeds.
+    nested : str or None
+        Key of a checkpoint that the state dict may lie under.
 
     Returns
     -------
@@ -41,6 +43,8 @@ def read_state_dict(path: Path, *, most: int) -> dict[str, F32]:
     except Exception as error:  # torch's reader fails on damaged bytes in as many ways as they can be damaged
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(f"{path}: not a readable PyTorch state dict: {reason}") from error
+    if nested is not None and isinstance(content, dict) and isinstance(content.get(nested), dict):
+        content = content[nested]
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):

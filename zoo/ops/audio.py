@@ -447,3 +447,33 @@ def standardize(
         Another dtype or shape, a wrong number of values, a standard deviation that is not positive.
     """
     return run_tensor("standardize", rows, mean=tuple(mean), std=tuple(std), epsilon=epsilon)
+
+
+def min_max(
+    rows: NDArray[np.float32], *, low: Sequence[float] = (), high: Sequence[float] = ()
+) -> NDArray[np.float32]:
+    """Map each column to [0, 1]: (x - low) / (high - low), clipped.
+
+    Parameters
+    ----------
+    rows : float32, shape (n, columns) or (n, bands, channels)
+        Every value of a row is a column, band after band.
+    low, high : sequence of float
+        A value each column. Both empty: the smallest and the largest of ``rows`` itself.
+
+    Returns
+    -------
+    float32, same shape
+        A constant column (high = low) gives zeros.
+
+    Raises
+    ------
+    InputError
+        Another dtype or shape, a wrong number of values, bounds that are not finite or the wrong way round.
+
+    Notes
+    -----
+    Source: fact sheet 5, "Scaling". Computed in float64; given the bounds of ``rows`` itself the result has the same bits as
+    without bounds.
+    """
+    return run_tensor("min_max", rows, low=tuple(low), high=tuple(high))

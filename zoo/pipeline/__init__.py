@@ -12,13 +12,25 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
 from zoo import _native
 from zoo.errors import InputError
-from zoo.pipeline.audio import AudioOp, Dct, Fit, Log, Mel, Mfcc, PowerToDb, Resample, Standardize, Stft
+from zoo.pipeline.audio import (
+    AudioOp,
+    Dct,
+    Fit,
+    Log,
+    Mel,
+    Mfcc,
+    MinMax,
+    PowerToDb,
+    Resample,
+    Standardize,
+    Stft,
+)
 from zoo.pipeline.eeg import Bandpower, Demean, EegOp, Filter, Topomap
 from zoo.pipeline.flow import FlowDis, FlowFarneback, FlowOp, FlowTvl1
 from zoo.pipeline.functionals import Functionals, FunctionalsOp, SlidingFunctionals
@@ -96,6 +108,26 @@ def _read_files(ops: Sequence[Op | Mapping[str, Any]], folder: Path) -> dict[str
         except OSError as error:
             raise InputError(f"{folder / name} cannot be read: {error.strerror}") from error
     return files
+
+
+#: What a pipeline of a film starts with.
+Source = Literal["sound", "pictures"]
+
+
+def pipeline_of(
+    source: Source | None,
+    ops: Sequence[Op | Mapping[str, Any]],
+    *,
+    files: Mapping[str, bytes] | str | os.PathLike[str] | None = None,
+) -> Pipeline:
+    """The executor of ``ops`` for what they start with: frames (n, height, width, 3) of pictures, else what the first op takes.
+
+    Raises
+    ------
+    InputError
+        See :class:`Pipeline`.
+    """
+    return Pipeline(ops, files=files, shape=(-1, -1, -1, 3) if source == "pictures" else None)
 
 
 class Pipeline:
@@ -308,6 +340,7 @@ __all__ = [
     "Log",
     "Mel",
     "Mfcc",
+    "MinMax",
     "Motion",
     "MoveChannels",
     "Normalize",
@@ -321,6 +354,7 @@ __all__ = [
     "SceneOffset",
     "SlidingFunctionals",
     "SocialTokenize",
+    "Source",
     "SquareCrop",
     "Standardize",
     "Stft",
@@ -329,4 +363,5 @@ __all__ = [
     "Vocab",
     "WaveNormalize",
     "op_files",
+    "pipeline_of",
 ]

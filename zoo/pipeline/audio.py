@@ -113,4 +113,11 @@ class Standardize(BaseOp, frozen=True, kw_only=True, tag="standardize"):
     epsilon: Annotated[float, Meta(ge=0, le=1)] = 1e-8
 
 
-AudioOp: TypeAlias = Resample | Fit | Stft | Mel | Mfcc | PowerToDb | Log | Dct | Standardize
+class MinMax(BaseOp, frozen=True, kw_only=True, tag="min_max"):
+    """(x - low) / (high - low) of each column, clipped to [0, 1], same shape; see :func:`zoo.ops.min_max`."""
+
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+AudioOp: TypeAlias = Resample | Fit | Stft | Mel | Mfcc | PowerToDb | Log | Dct | Standardize | MinMax

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ops on mono signals that keep them signals: resample, fit, standardize. Each output sample depends on a known
+// Ops on mono signals that keep them signals: resample, fit, standardize, min_max. Each output sample depends on a known
 // range of input samples, so that any part of the output can be computed from a part of the input.
 #ifndef ZOO_SIGNAL_H_
 #define ZOO_SIGNAL_H_
@@ -92,6 +92,28 @@ class Standardize {
   StandardizeOptions options_;
   std::vector<double> scale_;  // (x - mean) * scale
   const Kernels* kernels_ = nullptr;
+};
+
+struct MinMaxOptions {
+  std::vector<double> low;  // a value each column; both empty: smallest and largest of the clip itself, column by column
+  std::vector<double> high;
+  Status Validate() const;
+};
+
+// (x - low) / (high - low) of each column of a row-major [rows, columns] matrix, clipped to [0, 1], in float64. A column
+// that is constant (high = low) gives zeros.
+class MinMax {
+ public:
+  static Result<MinMax> Create(const MinMaxOptions& options);
+  const MinMaxOptions& options() const noexcept { return options_; }
+  // out must not overlap in. With given bounds the bits of a row do not depend on the others; bounds that are those of
+  // the clip give the bits that it has without bounds.
+  Status Compute(Span<const float> in, int64_t columns, Span<float> out) const noexcept;
+
+ private:
+  static double Scale(double low, double high) noexcept;
+  MinMaxOptions options_;
+  std::vector<double> scale_;
 };
 
 }  // namespace zoo

@@ -107,6 +107,9 @@ def test_commands_take_texts(bundle: Path) -> None:
     hop = CliRunner().invoke(cli, ["run", str(bundle), HAPPY, "--hop", "1"])
     assert hop.exit_code == 2
     assert "takes texts" in hop.stderr
+    name = CliRunner().invoke(cli, ["run", str(bundle), __file__])
+    assert name.exit_code == 0
+    assert f"{__file__} is also a file; the text was its name" in name.stderr
 
 
 def test_run_goes_on_after_a_text_that_it_cannot_take(bundle: Path) -> None:

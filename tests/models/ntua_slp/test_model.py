@@ -48,7 +48,7 @@ def test_the_encoder_is_a_packed_bidirectional_lstm() -> None:
         assert (found[row, :length] - expected[row, :length]).abs().max() <= 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(1, 199), max_size=40), min_size=1, max_size=6))
 def test_a_batch_of_n_equals_n_singles(rows: list[list[int]]) -> None:
     with torch.inference_mode():

@@ -129,7 +129,7 @@ def official_bytes(legacy: bool) -> tuple[dict[str, tuple[int, ...]], bytes]:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @given(at=st.integers(0, 239_000), byte=st.integers(0, 255), legacy=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_changed_byte_gives_weights_of_the_right_shapes_or_a_clear_error(
     at: int, byte: int, legacy: bool
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo import registry
+from zoo import crossval, registry
 from zoo.errors import DataError, ZooError
 from zoo.models.ser_cnn_transformer import train as trainer
 from zoo.models.ser_cnn_transformer.model import build
@@ -194,7 +194,7 @@ def test_what_cannot_be_trained_is_said(corpus: Path, tmp_path: Path) -> None:
 def test_the_cards_scaler_is_that_of_the_clips(data_root: Path) -> None:
     card = registry.find(NAME)[1]
     scaler = card.pipeline[-1]
-    corpus = trainer.read_corpus(card, data_root, augment=None, seed=0)
+    corpus = crossval.read_corpus(card, data_root, augment=None, seed=0)
     assert corpus.features.shape == (1, 535, 188, 40)
     assert corpus.fingerprint == card.data.sha256
     mean, std = trainer.statistics(corpus.features[0])

@@ -28,7 +28,7 @@ def test_parameters_counted_by_hand() -> None:
     assert sum(p.numel() for p in network().parameters()) == 25 * 16 + 2 * 16 + blocks + pool + ends
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(frames=st.integers(1, 300), batch=st.integers(1, 3))
 def test_a_batch_is_its_clips_one_by_one_at_any_length(frames: int, batch: int) -> None:
     net = network()

@@ -28,10 +28,11 @@ from torch.nn import functional as F
 
 from zoo import _native, metrics, ops
 from zoo.bundle import write_file
-from zoo.crossval import FoldResult, Progress, ProtocolName, TrainReport, cached, read_recipe
+from zoo.crossval import FoldResult, Progress, ProtocolName, TrainReport, cached
 from zoo.data import Dataset, exvo
 from zoo.errors import DataError, InputError, ZooError
 from zoo.models.emotion_age_country.model import EmotionAgeCountry, MultitaskHead, build, frame_count
+from zoo.models.training import settle
 from zoo.multitask import LOG_VARIANCES, uncertainty_loss
 from zoo.pipeline import Pipeline
 
@@ -274,17 +275,8 @@ def train(
         raise DataError(
             f"{variant.name}: the parts of the data are official, so there is only --protocol final, without --folds"
         )
-    recipe = read_recipe(variant, Recipe)
-    command = f"zoo train {variant.name} --data DIR"
-    if weights is not None:
-        command += " --weights FILE"
-    if epochs is not None and epochs != recipe.epochs:
-        recipe = msgspec.structs.replace(recipe, epochs=epochs)
-        command += f" --epochs {epochs}"
-    if seed is None:
-        seed = recipe.seed
-    elif seed != recipe.seed:
-        command += f" --seed {seed}"
+    options = [] if weights is None else ["--weights FILE"]
+    recipe, seed, command = settle(variant, Recipe, options, epochs=epochs, seed=seed)
     started = time.perf_counter()
     parts = {name: exvo.read(data, split=name) for name in ("Train", "Val")}
     net, digest, about = _network(variant, weights)

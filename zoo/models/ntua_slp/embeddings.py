@@ -172,7 +172,8 @@ def read_corpus(root: Path) -> Corpus:
 def write(corpus: Corpus, glove: Path, out: Path, *, seed: int = 1) -> tuple[Path, Path, Path]:
     """Make the count file, the vocabulary and the int8 table of ``build`` in the folder ``out``; their paths.
 
-    The same corpus, ``glove``, ``seed`` and version of gensim give the same files.
+    The same corpus, ``glove``, ``seed`` and version of gensim give the same words and counts, and the same table up to the
+    rounding of NumPy's linear algebra.
     """
     counts, names, table = (out / name for name in (COUNTS, WORDS, TABLE))
     for path in (counts, table):

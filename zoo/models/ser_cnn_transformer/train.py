@@ -8,12 +8,10 @@ says what differs). A fold runs on one thread and depends only on the seed, the 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
 import pickle
-import platform
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,25 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import _native
 from zoo.bundle import write_file
-from zoo.crossval import (
-    Augment,
-    Corpus,
-    Progress,
-    ProtocolName,
-    Trained,
-    TrainReport,
-    check_protocol,
-    read_corpus,
-    read_recipe,
-    run_folds,
-    splits,
-    write_report,
-)
+from zoo.crossval import Augment, Corpus, Progress, ProtocolName, Trained, TrainReport
 from zoo.errors import DataError, ZooError
 from zoo.models.ser_cnn_transformer.model import ParallelCnnTransformer, build
-from zoo.settings import command_of
+from zoo.models.training import Fold, cross_validate, settle, state_of, training_key
 
 F32 = NDArray[np.float32]
 _CHECKPOINT_EVERY = 5  # epochs
@@ -251,12 +235,7 @@ def train_model(
             state.save(path, key)
         if progress:
             progress(f"fold {name}", state.epoch, recipe.epochs)
-    weights = {
-        key: np.ascontiguousarray(value.detach().numpy())
-        for key, value in net.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    return weights, state
+    return state_of(net), state
 
 
 def _rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -329,66 +308,42 @@ def train(
     DataError
         The data set is not as expected, a fold does not exist, or a checkpoint is damaged.
     """
-    check_protocol(variant, protocol)
-    recipe = read_recipe(variant, Recipe)
-    command = command_of(variant, f"--protocol {protocol}")
-    if epochs is not None and epochs != recipe.epochs:
-        recipe = msgspec.structs.replace(recipe, epochs=epochs)
-        command += f" --epochs {epochs}"
-    fold_seed = recipe.seed
-    if seed is None:
-        seed = recipe.seed
-    elif seed != recipe.seed:
-        command += f" --seed {seed}"
-    if folds is not None:
-        command += f" --folds {','.join(folds)}"
-    corpus = read_corpus(variant, data, augment=recipe.augment, seed=seed, exclude=exclude, progress=progress)
-    held_out = splits(protocol, corpus, folds=recipe.folds, seed=fold_seed)
-    what = [dict(variant.config), variant.pipeline, protocol, seed, corpus.fingerprint, recipe]
-    key = hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
+    recipe, seed, command = settle(
+        variant, Recipe, [f"--protocol {protocol}"], epochs=epochs, seed=seed, folds=folds
+    )
 
-    def run(name: str, rows: NDArray[np.int64], test: NDArray[np.int64]) -> Trained:
+    def train_fold(fold: Fold) -> Trained:
+        key = training_key(variant, recipe, protocol, fold.seed, fold.corpus.fingerprint)
         weights, state = train_model(
             variant.config,
             recipe,
-            corpus,
-            rows,
-            name=f"{protocol}/{name}",
-            seed=seed,
-            checkpoint=(out / "checkpoints" / f"{protocol}.{name}.{key[:12]}.pt", key),
+            fold.corpus,
+            fold.rows,
+            name=fold.name,
+            seed=fold.seed,
+            checkpoint=(fold.checkpoint(key, ".pt"), key),
             resume=resume,
             progress=progress,
         )
-        return Trained(
-            weights,
-            state.losses,
-            state.wall_s,
-            probabilities(variant.config, weights, corpus.features[0][test]),
-        )
+        found = probabilities(variant.config, weights, fold.corpus.features[0][fold.test])
+        return Trained(weights, state.losses, state.wall_s, found)
 
-    inner = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        trained = run_folds(variant.name, corpus, held_out, run, only=folds, threads=threads)
-    finally:
-        torch.set_num_threads(inner)
-    return write_report(
+    return cross_validate(
         variant,
-        corpus,
-        protocol,
-        held_out,
-        trained,
-        out,
+        recipe,
+        train_fold,
+        data=data,
+        out=out,
+        protocol=protocol,
+        command=command,
         seed=seed,
         epochs=recipe.epochs,
-        recipe=recipe,
-        command=command,
-        environment={
-            "bfloat16": "AVX-512/AMX products" if recipe.bfloat16 else "none",
-            "isa": _native.isa(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "torch": str(torch.__version__),
-        },
+        augment=recipe.augment,
+        n_folds=recipe.folds,
+        fold_seed=recipe.seed,
+        environment=lambda: {"bfloat16": "AVX-512/AMX products" if recipe.bfloat16 else "none"},
+        only=folds,
+        exclude=exclude,
+        threads=threads,
+        progress=progress,
     )

@@ -7,9 +7,7 @@ once) changes no result. Finished folds are kept; one that was interrupted start
 
 from __future__ import annotations
 
-import hashlib
 import math
-import platform
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,24 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import _native
-from zoo.crossval import (
-    Augment,
-    Corpus,
-    Progress,
-    ProtocolName,
-    Trained,
-    TrainReport,
-    cached,
-    check_protocol,
-    read_corpus,
-    read_recipe,
-    run_folds,
-    splits,
-    write_report,
-)
+from zoo.crossval import Augment, Corpus, Progress, ProtocolName, Trained, TrainReport, cached
 from zoo.errors import ZooError
 from zoo.models.ser_embedding_small.model import SerEmbedding, build
+from zoo.models.training import Fold, cross_validate, settle, state_of, training_key
 from zoo.multitask import LOG_VARIANCES, uncertainty_loss
 
 F32 = NDArray[np.float32]
@@ -163,12 +147,7 @@ def train_model(
         losses.append(total / len(rows))
         if progress:
             progress(f"fold {name}", epoch + 1, recipe.epochs)
-    state = {
-        key: np.ascontiguousarray(value.detach().numpy())
-        for key, value in net.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    return state, losses
+    return state_of(net), losses
 
 
 def _targets(net: SerEmbedding, corpus: Corpus) -> list[Tensor]:
@@ -206,7 +185,7 @@ def _perturb(
 def scores(config: Mapping[str, object], weights: Mapping[str, F32], features: F32) -> F32:
     """Emotion and sex as probabilities, and age in years, side by side: (n, classes + 3) of features (n, T, bands)."""
     net = build(config).eval()
-    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
+    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     parts = []
     with torch.inference_mode():
         for begin in range(0, len(features), 64):
@@ -260,62 +239,48 @@ def train(
     DataError
         The data set is not as expected, a fold does not exist, or a checkpoint is damaged.
     """
-    check_protocol(variant, protocol)
-    recipe = read_recipe(variant, Recipe)
-    command = f"zoo train {variant.name} --data DIR --protocol {protocol}"
-    if epochs is not None and epochs != recipe.epochs:
-        recipe = msgspec.structs.replace(recipe, epochs=epochs)
-        command += f" --epochs {epochs}"
-    fold_seed = recipe.seed
-    if seed is None:
-        seed = recipe.seed
-    elif seed != recipe.seed:
-        command += f" --seed {seed}"
-    if folds is not None:
-        command += f" --folds {','.join(folds)}"
-    corpus = read_corpus(variant, data, augment=recipe.augment, seed=seed, exclude=exclude, progress=progress)
-    held_out = splits(protocol, corpus, folds=recipe.folds, seed=fold_seed)
-    what = [dict(variant.config), variant.pipeline, protocol, seed, corpus.fingerprint, recipe]
-    key = hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
+    recipe, seed, command = settle(
+        variant, Recipe, [f"--protocol {protocol}"], epochs=epochs, seed=seed, folds=folds
+    )
 
-    def run(name: str, rows: NDArray[np.int64], test: NDArray[np.int64]) -> Trained:
+    def train_fold(fold: Fold) -> Trained:
+        key = training_key(variant, recipe, protocol, fold.seed, fold.corpus.fingerprint)
+
         def compute() -> dict[str, F32]:
             started = time.perf_counter()
             weights, losses = train_model(
-                variant.config, recipe, corpus, rows, name=f"{protocol}/{name}", seed=seed, progress=progress
+                variant.config,
+                recipe,
+                fold.corpus,
+                fold.rows,
+                name=fold.name,
+                seed=fold.seed,
+                progress=progress,
             )
             wall = np.array(time.perf_counter() - started)
             return {"losses": np.array(losses), "wall_s": wall, **{f"net/{k}": v for k, v in weights.items()}}
 
-        path = out / "checkpoints" / f"{protocol}.{name}.{key[:12]}.npz"
-        arrays = cached(path, key, compute, resume=resume)
+        arrays = cached(fold.checkpoint(key, ".npz"), key, compute, resume=resume)
         weights = {k.removeprefix("net/"): value for k, value in arrays.items() if k.startswith("net/")}
-        found = scores(variant.config, weights, corpus.features[0][test])
+        found = scores(variant.config, weights, fold.corpus.features[0][fold.test])
         return Trained(weights, arrays["losses"].tolist(), float(arrays["wall_s"]), found)
 
-    inner = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        trained = run_folds(variant.name, corpus, held_out, run, only=folds, threads=threads)
-    finally:
-        torch.set_num_threads(inner)
-    return write_report(
+    return cross_validate(
         variant,
-        corpus,
-        protocol,
-        held_out,
-        trained,
-        out,
+        recipe,
+        train_fold,
+        data=data,
+        out=out,
+        protocol=protocol,
+        command=command,
         seed=seed,
         epochs=recipe.epochs,
-        recipe=recipe,
-        command=command,
-        environment={
-            "bfloat16": "AVX-512/AMX products" if recipe.bfloat16 else "none",
-            "isa": _native.isa(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "torch": str(torch.__version__),
-        },
+        augment=recipe.augment,
+        n_folds=recipe.folds,
+        fold_seed=recipe.seed,
+        environment=lambda: {"bfloat16": "AVX-512/AMX products" if recipe.bfloat16 else "none"},
+        only=folds,
+        exclude=exclude,
+        threads=threads,
+        progress=progress,
     )

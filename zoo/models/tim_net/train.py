@@ -35,23 +35,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from zoo import _native
-from zoo.crossval import (
-    Augment,
-    Corpus,
-    Progress,
-    ProtocolName,
-    Trained,
-    TrainReport,
-    check_protocol,
-    read_corpus,
-    read_recipe,
-    run_folds,
-    splits,
-    write_report,
-)
+from zoo.crossval import Augment, Corpus, Progress, ProtocolName, Trained, TrainReport
 from zoo.errors import DataError, ZooError
 from zoo.models.tim_net.model import BatchNorm, TimNet, build
-from zoo.settings import command_of
+from zoo.models.training import Fold, cross_validate, settle, training_key
 
 F32 = NDArray[np.float32]
 Backend = Literal["auto", "native", "torch"]
@@ -556,10 +543,9 @@ def probabilities(config: Mapping[str, object], weights: Mapping[str, F32], feat
 def checkpoint_keys(
     variant: Any, recipe: Recipe, protocol: ProtocolName, seed: int, fingerprint: str
 ) -> tuple[str, str]:
-    """SHA-256 over all that the plain phase, and the whole training, depend on."""
-    what = [dict(variant.config), variant.pipeline, protocol, seed, fingerprint]
+    """Of the plain phase, which does not depend on the finishing one, and of the whole training."""
     plain, whole = (
-        hashlib.sha256(msgspec.json.encode([phase, *what], order="sorted")).hexdigest()
+        training_key(variant, phase, protocol, seed, fingerprint)
         for phase in (msgspec.structs.replace(recipe, finish=None), recipe)
     )
     return plain, whole
@@ -614,87 +600,54 @@ def train(
     DataError
         The data set is not as expected, a fold does not exist, or a checkpoint is damaged.
     """
-    check_protocol(variant, protocol)
-    recipe = read_recipe(variant, Recipe)
-    usual = recipe
-    seed = recipe.seed if seed is None else seed
-    if epochs is not None:
-        recipe = msgspec.structs.replace(recipe, epochs=epochs)
-    corpus = read_corpus(
-        variant,
-        data,
-        augment=recipe.finish.augment if recipe.finish else None,
-        seed=seed,
-        exclude=exclude,
-        progress=progress,
+    recipe, seed, command = settle(
+        variant, Recipe, [f"--protocol {protocol}"], epochs=epochs, seed=seed, folds=folds
     )
-    held_out = splits(
-        protocol,
-        corpus,
-        folds=recipe.folds,
-        seed=recipe.seed if recipe.fold_seed is None else recipe.fold_seed,
-    )
-    keys = checkpoint_keys(variant, recipe, protocol, seed, corpus.fingerprint)
 
-    def run(name: str, rows: NDArray[np.int64], test: NDArray[np.int64]) -> Trained:
+    def train_fold(fold: Fold) -> Trained:
+        plain, whole = checkpoint_keys(variant, recipe, protocol, fold.seed, fold.corpus.fingerprint)
         weights, state = train_model(
             variant.config,
             recipe,
-            corpus,
-            rows,
-            name=f"{protocol}/{name}",
-            seed=seed,
-            checkpoints=(
-                (out / "checkpoints" / f"{protocol}.{name}.{keys[0][:12]}.npz", keys[0]),
-                (out / "checkpoints" / f"{protocol}.{name}.{keys[1][:12]}.npz", keys[1]),
-            ),
+            fold.corpus,
+            fold.rows,
+            name=fold.name,
+            seed=fold.seed,
+            checkpoints=((fold.checkpoint(plain, ".npz"), plain), (fold.checkpoint(whole, ".npz"), whole)),
             backend=backend,
             resume=resume,
             progress=progress,
         )
         probs = np.zeros((0, len(variant.labels)), np.float32)
-        if len(test):
-            probs = probabilities(variant.config, weights, corpus.features[0][test])
+        if len(fold.test):
+            probs = probabilities(variant.config, weights, fold.corpus.features[0][fold.test])
         return Trained(weights, state.losses, state.wall_s, probs)
 
-    inner = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        trained = run_folds(variant.name, corpus, held_out, run, only=folds, threads=threads)
-    finally:
-        torch.set_num_threads(inner)
-    command = command_of(variant, f"--protocol {protocol}")
-    if recipe.epochs != usual.epochs:
-        command += f" --epochs {recipe.epochs}"
-    if seed != usual.seed:
-        command += f" --seed {seed}"
-    return write_report(
+    return cross_validate(
         variant,
-        corpus,
-        protocol,
-        held_out,
-        trained,
-        out,
+        recipe,
+        train_fold,
+        data=data,
+        out=out,
+        protocol=protocol,
+        command=command,
         seed=seed,
         epochs=recipe.epochs + (recipe.finish.epochs if recipe.finish else 0),
-        recipe=recipe,
-        command=command,
-        environment=environment(variant.config, backend),
+        augment=recipe.finish.augment if recipe.finish else None,
+        n_folds=recipe.folds,
+        fold_seed=recipe.seed if recipe.fold_seed is None else recipe.fold_seed,
+        environment=lambda: environment(variant.config, backend),
+        only=folds,
+        exclude=exclude,
+        threads=threads,
+        progress=progress,
     )
 
 
 def environment(config: Mapping[str, object], backend: Backend) -> dict[str, object]:
-    """What the figures may depend on, without naming a machine."""
+    """What the figures depend on beside what every report names."""
     net = build(config)
     assert isinstance(net, TimNet)
     step = make_step(config, Layout.of(net), 1, backend)
     lanes = native_library().timnet_lanes() if step.name == "native" else None
-    return {
-        "step": step.name,
-        "step_float_lanes": lanes,
-        "isa": _native.isa(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
-    }
+    return {"step": step.name, "step_float_lanes": lanes}

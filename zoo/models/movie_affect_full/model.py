@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole net of fact sheet 5: a ResNet-50 over pictures, a ResNet-101 over stacks of optical flow, and the fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+from zoo.models.movie_affect.model import WIDTHS, Fusion
+
+#: Blocks in each stage of a ResNet-50 and a ResNet-101: of the pictures' and of the motion's backbone.
+PICTURES, MOTION = (3, 4, 6, 3), (3, 4, 23, 3)
+#: Channels of ten flows, x and y each.
+FLOW_CHANNELS = 20
+_EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions beside a shortcut; the stride is on the 3x3 one, as in torchvision."""
+
+    def __init__(self, channels: int, inner: int, stride: int) -> None:
+        super().__init__()
+        out = inner * _EXPANSION
+        self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or channels != out:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, channels, height, width) to (batch, 4 * inner, height / stride, width / stride)."""
+        short = x if self.downsample is None else self.downsample(x)
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(y)))
+        return torch.relu(self.bn3(self.conv3(y)) + short)
+
+
+class Backbone(nn.Module):
+    """A bottleneck ResNet without its classifier; parameters are named as torchvision's.
+
+    Parameters
+    ----------
+    stages : sequence of int
+        Blocks in each of the four stages.
+    channels : int
+        Of the input.
+    width : int
+        Channels of the first stage; 64 is the published one.
+    """
+
+    def __init__(self, stages: Sequence[int], channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        last = width
+        for stage, count in enumerate(stages):
+            inner = width << stage
+            blocks = []
+            for block in range(count):
+                blocks.append(Bottleneck(last, inner, 2 if stage and not block else 1))
+                last = inner * _EXPANSION
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, channels, 224, 224) to (batch, 32 * width)."""
+        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        for stage in range(4):
+            x = self.get_submodule(f"layer{stage + 1}")(x)
+        return x.mean(dim=(2, 3))
+
+
+class WholeNet(nn.Module):
+    """Backbones and fusion in one graph.
+
+    Parameters
+    ----------
+    net : str
+        The fusion: ``2fc``, ``folded`` or ``lstm``.
+    width : int
+        Of both backbones; 64 is the published one.
+    pictures, motion : sequence of int
+        Blocks in each of the four stages of the backbones.
+    """
+
+    def __init__(
+        self,
+        net: str,
+        width: int = 64,
+        pictures: Sequence[int] = PICTURES,
+        motion: Sequence[int] = MOTION,
+    ) -> None:
+        super().__init__()
+        self.rgb = Backbone(pictures, 3, width)
+        self.motion = Backbone(motion, FLOW_CHANNELS, width)
+        sizes = {"rgb": 32 * width, "OF": 32 * width, "audio": WIDTHS["audio"]}
+        self.fusion = Fusion(net, tuple(sizes), sizes)
+
+    def forward(self, pictures: Tensor, flow: Tensor, sound: Tensor) -> tuple[Tensor, ...]:
+        """Judge every step.
+
+        Parameters
+        ----------
+        pictures : float32, shape (B, T, 3, 224, 224)
+            RGB, normalised as for ImageNet.
+        flow : float32, shape (B, T, 20, 224, 224)
+            Ten flows as bytes / 255, x and y.
+        sound : float32, shape (B, T, 1582)
+            Functionals scaled to [0, 1].
+
+        Returns
+        -------
+        arousal, valence : float32, shape (B, T, 7)
+            Logits, before the temperature.
+        """
+        steps = sound.shape[:2]
+        seen = [
+            net(x.flatten(0, 1)).reshape(*steps, -1) for net, x in ((self.rgb, pictures), (self.motion, flow))
+        ]
+        fused: tuple[Tensor, ...] = self.fusion(torch.cat((*seen, sound), dim=2))
+        return fused
+
+
+def build(config: Mapping[str, object]) -> nn.Module:
+    """The net for a card's ``config``: ``net`` (2fc, folded, lstm), and perhaps ``width``, ``pictures`` and ``motion``.
+
+    Raises
+    ------
+    ZooError
+        An unknown or missing key, or a value that is none of these.
+    """
+    width = config.get("width", 64)
+    stages = [config.get(name, default) for name, default in (("pictures", PICTURES), ("motion", MOTION))]
+    if (
+        not {"net"} <= set(config) <= {"net", "width", "pictures", "motion"}
+        or not _whole(width, 256)
+        or not all(
+            isinstance(s, (list, tuple)) and len(s) == 4 and all(_whole(n, 64) for n in s) for s in stages
+        )
+    ):
+        raise ZooError(
+            f"movie_affect_full: config has {dict(config)}; it needs net and may have width (1 to 256), pictures and motion "
+            "(four numbers of blocks each, 1 to 64)"
+        )
+    return WholeNet(str(config["net"]), width, *stages)  # type: ignore[arg-type]
+
+
+def _whole(value: object, most: int) -> bool:
+    return isinstance(value, int) and 1 <= value <= most
+
+
+def with_flow_channels(weight: Tensor) -> Tensor:
+    """A first convolution of RGB (out, 3, 7, 7) as one of 20 flow channels: the mean over RGB, 20 times.
+
+    Source: fact sheet 5, section 2, "Motion".
+    """
+    return weight.mean(dim=1, keepdim=True).expand(-1, FLOW_CHANNELS, -1, -1).contiguous()
