@@ -2,6 +2,7 @@
 #include "bundle/manifest.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <set>
 
 #include "bundle/schema.h"
@@ -100,6 +101,10 @@ Head ToHead(const Json& decode, std::vector<std::string> labels, std::string nam
   } else if (type == "embedding") {
     head.kind = DecodeKind::kEmbedding;
     head.normalize = decode.value("normalize", false);
+  } else if (type == "curve") {
+    head.kind = DecodeKind::kCurve;
+    const auto range = decode.find("range");
+    head.low = range == decode.end() ? -1.0 : (*range)[0].get<double>(), head.high = range == decode.end() ? 1.0 : (*range)[1].get<double>();
   }
   return head;
 }
@@ -117,7 +122,33 @@ Status CheckHead(const Head& head) {
   if (head.kind == DecodeKind::kSigmoid && head.thresholds.size() != head.labels.size()) {
     return InvalidBundle(where + std::to_string(head.thresholds.size()) + " thresholds for " + std::to_string(head.labels.size()) + " labels");
   }
-  if (head.kind == DecodeKind::kRegression && !(head.low < head.high)) return InvalidBundle(where + "its range is empty");
+  if ((head.kind == DecodeKind::kRegression || head.kind == DecodeKind::kCurve) && !(head.low < head.high)) return InvalidBundle(where + "its range is empty");
+  return Status::Ok();
+}
+
+// How the curve of one head is smoothed: what its numbers must be beyond what the schema says.
+Status CheckSmooth(const Json& decode) {
+  const auto smooth = decode.find("smooth");
+  if (smooth == decode.end() || !smooth->is_object()) return Status::Ok();
+  if (smooth->value("mean", int64_t{1}) % 2 == 0 || smooth->value("median", int64_t{1}) % 2 == 0) return InvalidBundle("decode: smooth: mean and median must be odd");
+  const auto cutoff = smooth->find("cutoff");
+  const bool low_pass = cutoff != smooth->end() && cutoff->is_number();
+  if (low_pass && !(cutoff->get<double>() < smooth->value("rate", 1.0) / 2)) return InvalidBundle("decode: smooth: cutoff is not below half of the rate");
+  return Status::Ok();
+}
+
+// Curves of several heads: no other answers beside them, and the same steps.
+Status CheckCurves(const Json& heads) {
+  std::set<std::pair<double, double>> steps;
+  size_t curves = 0;
+  for (const Json& one : heads) {
+    const Json& decode = one.at("decode");
+    if (decode.at("type") != "curve") continue;
+    ++curves;
+    steps.emplace(decode.at("period").get<double>(), decode.at("window").get<double>());
+  }
+  if (curves > 0 && curves < heads.size()) return InvalidBundle("decode: curves beside other answers");
+  if (steps.size() > 1) return InvalidBundle("decode: curves with steps of their own");
   return Status::Ok();
 }
 
@@ -128,18 +159,20 @@ Status ToHeads(const Json& json, Manifest* m) {
   m->attention = Text(decode, "attention");
   if (decode.at("type") != "heads") {
     m->heads.push_back(ToHead(decode, labels, ""));
-    return CheckHead(m->heads[0]);
+    ZOO_RETURN_IF_ERROR(CheckHead(m->heads[0]));
+    return CheckSmooth(decode);
   }
   std::vector<std::string> names;
   for (const Json& one : decode.at("heads")) {
     m->heads.push_back(ToHead(one.at("decode"), one.value("labels", std::vector<std::string>()), one.at("name")));
     names.push_back(m->heads.back().name);
     ZOO_RETURN_IF_ERROR(CheckHead(m->heads.back()));
+    ZOO_RETURN_IF_ERROR(CheckSmooth(one.at("decode")));
     if (Text(one.at("decode"), "attention")) return InvalidBundle("decode: head " + names.back() + ": attention belongs to all heads; give it beside them");
   }
   if (std::set<std::string>(names.begin(), names.end()).size() != names.size()) return InvalidBundle("decode: heads of one name twice");
   if (names != labels) return InvalidBundle("decode: the labels of a model with heads are the heads' names");
-  return Status::Ok();
+  return CheckCurves(decode.at("heads"));
 }
 
 Status CheckOutputs(const Manifest& m, const Json& engines) {
@@ -174,6 +207,9 @@ Status CheckFiles(const Json& json, const Manifest& m) {
   }
   wanted.emplace_back("golden.file", m.golden_file);
   for (const std::string& file : m.op_files) wanted.emplace_back("pipeline", file);
+  for (const Json& branch : json.value("branches", Json::array())) {
+    for (std::string& file : OpFiles(ToOps(branch.at("pipeline")))) wanted.emplace_back("branches", std::move(file));
+  }
   const auto build = json.find("build");
   if (build != json.end() && build->is_object()) {
     if (const auto layers = Text(*build, "layers")) wanted.emplace_back("build.layers", *layers);
@@ -214,6 +250,52 @@ std::string RebuildCommand(const Json& json) {
   return command + " --out DIR";
 }
 
+Status CheckPipeline(const std::vector<OpDesc>& ops, bool pictures) {
+  const std::vector<int64_t> frames = {-1, -1, -1, 3};
+  const auto pipeline = Pipeline::Create(ops, "", pictures ? frames : std::vector<int64_t>());
+  if (pipeline.ok()) return Status::Ok();
+  const bool mine = pipeline.status().code() == StatusCode::kUnsupportedIsa || pipeline.status().code() == StatusCode::kOutOfMemory;
+  return mine ? pipeline.status() : InvalidBundle("pipeline: " + pipeline.status().message());
+}
+
+// The first field of an object that this runtime neither heeds nor may pass over; empty where there is none. The schema may know
+// more: who wrote such a field into a bundle means something that is not done here, so it is refused rather than run wrongly.
+std::string UnknownField(const Json& object, const std::string& name, std::initializer_list<std::string_view> known) {
+  for (const auto& [field, value] : object.items()) {
+    if (!value.is_null() && std::find(known.begin(), known.end(), field) == known.end()) return name + field;
+  }
+  return "";
+}
+
+std::string UnknownField(const Json& json) {
+  std::string found = UnknownField(json, "", {"schema", "digest", "name", "model", "title", "task", "version", "target", "precision", "labels", "input", "pipeline", "engines",
+                                              "decode", "key", "files", "golden", "provenance", "license", "parity", "quality", "threads", "calibration", "gate", "recipe",
+                                              "pareto", "build", "tuning", "notes", "branches"});
+  if (found.empty()) found = UnknownField(json.at("input"), "input.", {"modality", "name", "rate", "channels", "shape", "dtype", "range"});
+  if (found.empty()) {
+    found = UnknownField(json.at("engines")[0], "engines[0].", {"kind", "file", "precision", "inputs", "outputs", "opset", "extra_files", "kept", "placement"});
+  }
+  const auto decode = [&](const Json& one) {
+    if (found.empty()) found = UnknownField(one, "decode.", {"type", "output", "attention", "thresholds", "range", "normalize", "heads"});
+  };
+  decode(json.at("decode"));
+  for (const Json& head : json.at("decode").value("heads", Json::array())) {
+    if (found.empty()) found = UnknownField(head, "decode.heads.", {"name", "decode", "labels", "metric"});
+    decode(head.at("decode"));
+  }
+  return found;
+}
+
+// Why a bundle that is whole cannot be run here.
+std::string Unsupported(const Json& json, const Manifest& m, bool curves) {
+  if (curves) return "it gives curves over time (decode curve), which libzoo does not yet";
+  if (json.contains("branches") && !json.at("branches").empty()) return "it looks at its input in several ways (branches), which libzoo does not yet";
+  if (m.modality == "video" || m.modality == "eeg") return "its input is " + m.modality + ", which libzoo does not take yet";
+  if (m.engine.inputs.size() != 1) return "its engine has " + std::to_string(m.engine.inputs.size()) + " inputs, libzoo fills one";
+  const std::string field = UnknownField(json);
+  return field.empty() ? "" : "its manifest has the field " + field + ", which this libzoo does not heed";
+}
+
 Status Fill(const Json& json, Manifest* m) {
   m->digest = json.at("digest");
   m->name = json.at("name");
@@ -237,14 +319,18 @@ Status Fill(const Json& json, Manifest* m) {
   const auto tuning = json.find("tuning");
   if (tuning != json.end() && tuning->is_object()) m->tuned_batch = tuning->at("batch");
   ZOO_RETURN_IF_ERROR(CheckFiles(json, *m));
-  auto pipeline = Pipeline::Create(m->ops);
-  if (!pipeline.ok()) {
-    const bool mine = pipeline.status().code() == StatusCode::kUnsupportedIsa || pipeline.status().code() == StatusCode::kOutOfMemory;
-    return mine ? pipeline.status() : InvalidBundle("pipeline: " + pipeline.status().message());
-  }
+  ZOO_RETURN_IF_ERROR(CheckPipeline(m->ops, m->modality == "video"));
+  const Json branches = json.value("branches", Json::array());
+  for (const Json& branch : branches) ZOO_RETURN_IF_ERROR(CheckPipeline(ToOps(branch.at("pipeline")), branch.at("source") == "pictures"));
   ZOO_RETURN_IF_ERROR(ToHeads(json, m));
   ZOO_RETURN_IF_ERROR(CheckOutputs(*m, json.at("engines")));
-  return CheckKey(json, *m);
+  const bool curves = std::any_of(m->heads.begin(), m->heads.end(), [](const Head& head) { return head.kind == DecodeKind::kCurve; });
+  if ((curves || !branches.empty()) && m->engine.inputs.size() != branches.size() + 1) {
+    return InvalidBundle("the engine has " + std::to_string(m->engine.inputs.size()) + " inputs, pipeline and branches fill " + std::to_string(branches.size() + 1));
+  }
+  ZOO_RETURN_IF_ERROR(CheckKey(json, *m));
+  m->unsupported = Unsupported(json, *m, curves);
+  return Status::Ok();
 }
 
 std::vector<int64_t> Numbers(std::string_view version) {
@@ -269,6 +355,7 @@ const char* DecodeKindName(DecodeKind kind) noexcept {
     case DecodeKind::kSigmoid: return "sigmoid";
     case DecodeKind::kRegression: return "regression";
     case DecodeKind::kEmbedding: return "embedding";
+    case DecodeKind::kCurve: return "curve";
   }
   return "unknown";
 }

@@ -28,7 +28,8 @@ struct EngineSpec {
   std::vector<TensorSpec> inputs, outputs;
 };
 
-enum class DecodeKind : int32_t { kSoftmax, kSigmoid, kRegression, kEmbedding };
+// Curves are checked, but not run.
+enum class DecodeKind : int32_t { kSoftmax, kSigmoid, kRegression, kEmbedding, kCurve };
 const char* DecodeKindName(DecodeKind kind) noexcept;
 
 // How one answer is read from an engine output. A model that gives one answer has one head without a name.
@@ -37,7 +38,7 @@ struct Head {
   DecodeKind kind = DecodeKind::kSoftmax;
   std::vector<std::string> labels;
   std::vector<double> thresholds;  // sigmoid
-  double low = 0, high = 0;        // regression
+  double low = 0, high = 0;        // regression, curve
   bool normalize = false;          // embedding
 };
 
@@ -55,6 +56,7 @@ struct Manifest {
   std::vector<std::string> op_files;  // that ops name
   EngineSpec engine;
   bool recipe = false;  // the engine is yet to be built
+  std::string unsupported;  // why this runtime cannot run it, although it is whole; empty where it can
   std::vector<Head> heads;
   std::optional<std::string> attention;  // engine output
   std::string engine_version;            // of the key

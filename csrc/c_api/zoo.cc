@@ -48,6 +48,7 @@ zoo_status Report(const Status& status) noexcept {
   if (status.ok()) return ZOO_OK;
   zoo_status code = ZOO_FAILED;
   if (status.code() == StatusCode::kOutOfMemory) code = ZOO_OUT_OF_MEMORY;
+  else if (status.code() == StatusCode::kUnsupportedBundle) code = ZOO_UNSUPPORTED;
   else if (static_cast<int32_t>(status.code()) / 100 == 1) code = ZOO_INPUT_ERROR;
   else if (static_cast<int32_t>(status.code()) / 100 == 2) code = ZOO_PROVIDER_UNAVAILABLE;
   else if (static_cast<int32_t>(status.code()) / 100 == 3) code = ZOO_BUNDLE_ERROR;
@@ -185,6 +186,7 @@ const char* zoo_status_name(int32_t status) {
     case ZOO_NO_RESULT: return "no result";
     case ZOO_OUT_OF_MEMORY: return "out of memory";
     case ZOO_BUFFER_TOO_SMALL: return "buffer too small";
+    case ZOO_UNSUPPORTED: return "unsupported bundle";
   }
   return "unknown";
 }

@@ -8,6 +8,7 @@
 namespace zoo {
 
 Status Decode(const Head& head, Span<const float> output, Answers* answers) {
+  if (head.kind == DecodeKind::kCurve) return UnsupportedBundle("curves are not decoded here");
   const size_t n = output.size(), first = answers->values.size();
   if (head.kind != DecodeKind::kEmbedding && n != head.labels.size()) {
     return InvalidBundle("the engine's output " + head.output + " has " + std::to_string(n) + " values for " + std::to_string(head.labels.size()) + " labels");
@@ -36,6 +37,7 @@ Status Decode(const Head& head, Span<const float> output, Answers* answers) {
       for (size_t i = 0; head.normalize && i < n; ++i) values[i] /= norm;
       break;
     }
+    case DecodeKind::kCurve: break;
   }
   answers->best.push_back(best);
   answers->sizes.push_back(static_cast<int64_t>(n));

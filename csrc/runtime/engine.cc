@@ -14,7 +14,7 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
-    {"onnxruntime", nullptr, nullptr, "no libzoo has it yet; take a bundle of target openvino-cpu (zoo export NAME --target openvino-cpu)"},
+    {"onnxruntime", OpenOnnxRuntime, DescribeOnnxRuntime, ""},
 #ifdef ZOO_HAVE_OPENVINO
     {"openvino", OpenOpenVino, DescribeOpenVino, ""},
 #else

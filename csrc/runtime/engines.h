@@ -13,6 +13,9 @@ namespace zoo {
 // kInvalidBundle where the engine here does not meet the key's requirement.
 Status CheckEngineVersion(const Bundle& bundle, const std::string& version);
 
+Result<std::unique_ptr<Engine>> OpenOnnxRuntime(const Bundle& bundle, const EngineOptions& options);
+void DescribeOnnxRuntime(const EngineOptions& options, EngineStatus* status);
+
 #ifdef ZOO_HAVE_OPENVINO
 Result<std::unique_ptr<Engine>> OpenOpenVino(const Bundle& bundle, const EngineOptions& options);
 void DescribeOpenVino(const EngineOptions& options, EngineStatus* status);

@@ -45,6 +45,7 @@ Result<std::shared_ptr<const Model>> Model::Open(Result<Bundle> opened, const Mo
   model->bundle_ = std::make_unique<Bundle>(std::move(opened.value()));
   const Manifest& m = model->manifest();
   const std::string& where = model->bundle_->where();
+  if (!m.unsupported.empty()) return UnsupportedBundle(where + ": " + m.unsupported + "; run it with the Python runtime (zoo run)");
   if (options.threads < 0 || options.threads > 1024) return InvalidArgument(where + ": threads is " + std::to_string(options.threads) + "; give 1 to 1024");
   if (options.batch < 0 || options.batch > m.max_batch) {
     return InvalidArgument(where + ": batch is " + std::to_string(options.batch) + "; this bundle takes 1 to " + std::to_string(m.max_batch));
@@ -70,7 +71,6 @@ Result<std::shared_ptr<const Model>> Model::Open(Result<Bundle> opened, const Mo
 Status Model::Check() const {
   const Manifest& m = manifest();
   const std::string& where = bundle_->where();
-  if (m.engine.inputs.size() != 1) return InvalidBundle(where + ": the engine has " + std::to_string(m.engine.inputs.size()) + " inputs; this runtime hands one to it");
   const TensorSpec& input = m.engine.inputs[0];
   const PortType& features = pipeline_->port(pipeline_->size());
   if (input.dtype != EngineName(features.dtype)) {

@@ -20,6 +20,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
+import onnxruntime
 import openvino
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +31,20 @@ import zoo
 import zoo.pipeline
 from zoo.bundle import MANIFEST, Bundle, load_golden, open_bundle, write_bundle
 from zoo.errors import BundleError, InputError
-from zoo.specs import Embedding, Head, Heads, Regression, Sigmoid, Softmax
+from zoo.export import calibrate, placement, quantize
+from zoo.specs import (
+    Curve,
+    Embedding,
+    Head,
+    Heads,
+    Precision,
+    RawInput,
+    Regression,
+    Sigmoid,
+    Smooth,
+    Softmax,
+    TensorSpec,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, NO_RESULT = (
@@ -41,9 +56,14 @@ OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, 
     6,
     7,
 )
-BUFFER_TOO_SMALL = 9
+BUFFER_TOO_SMALL, UNSUPPORTED = 9, 10
 DTYPES = {"float32": 0, "float64": 1, "int16": 2, "int32": 3, "uint8": 4, "int64": 5}
 ARRAY, TEXT, FILE, FEATURES = range(4)
+#: Where the wheels have the engines' libraries.
+ENGINE_FOLDERS = {
+    "onnxruntime": Path(onnxruntime.__file__).parent / "capi",
+    "openvino": Path(openvino.__file__).parent / "libs",
+}
 
 
 class Options(c.Structure):
@@ -154,8 +174,7 @@ class LibZoo:
         return json.loads(buffer.value)
 
     def options(self, **fields: Any) -> Options:
-        library = str(Path(openvino.__file__).parent / "libs").encode()
-        return Options(**{"abi_version": 1, "engine_library": library, **fields})
+        return Options(**{"abi_version": 1, **fields})
 
     def open(self, bundle: Path | bytes, **fields: Any) -> CModel:
         handle = c.c_void_p(1)
@@ -249,12 +268,14 @@ class CModel:
 
 
 @pytest.fixture(scope="session")
-def libzoo() -> LibZoo:
+def libzoo() -> Iterator[LibZoo]:
     """The shared library: ``ZOO_LIBRARY``, or what ``make runtime`` built."""
     path = Path(os.environ.get("ZOO_LIBRARY") or REPOSITORY / "build" / "runtime" / "libzoo.so")
     if not path.is_file():
         pytest.skip(f"{path} is not built; make runtime, or set ZOO_LIBRARY")
-    return LibZoo(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_ENGINE_PATH", ":".join(["/nowhere", *map(str, ENGINE_FOLDERS.values())]))
+        yield LibZoo(path)
 
 
 def contents(bundle: Bundle) -> dict[str, bytes]:
@@ -262,15 +283,31 @@ def contents(bundle: Bundle) -> dict[str, bytes]:
 
 
 def twin(
-    source: Path, out: Path, *, kind: str = "openvino", version: str = ">=2024.0", **changes: Any
+    source: Path,
+    out: Path,
+    *,
+    kind: str = "openvino",
+    version: str | None = None,
+    graph: onnx.ModelProto | None = None,
+    engine: Mapping[str, Any] | None = None,
+    flags: Mapping[str, str] | None = None,
+    **changes: Any,
 ) -> Path:
-    """The same bundle for another engine (OpenVINO reads ONNX), and perhaps another way to decode."""
+    """The same bundle for another engine (OpenVINO reads ONNX), and perhaps with another graph or way to decode."""
     bundle = open_bundle(source)
-    manifest = bundle.manifest
-    engine = msgspec.structs.replace(manifest.engines[0], kind=kind)
-    key = msgspec.structs.replace(manifest.key, engine=kind, engine_version=version, flags={})
-    changed = msgspec.structs.replace(manifest, engines=(engine,), key=key, **changes)
-    return write_bundle(out, changed, contents(bundle))
+    manifest, files = bundle.manifest, contents(bundle)
+    replace = msgspec.structs.replace
+    first = replace(manifest.engines[0], kind=kind, **(engine or {}))
+    key = replace(
+        manifest.key,
+        engine=kind,
+        engine_version=version or (">=1.20" if kind == "onnxruntime" else ">=2024.0"),
+        flags=dict(flags or {}),
+    )
+    if graph is not None:
+        files[first.file] = graph.SerializeToString()
+        key = replace(key, onnx_sha256=hashlib.sha256(files[first.file]).hexdigest())
+    return write_bundle(out, replace(manifest, engines=(first,), key=key, **changes), files)
 
 
 def ready_bundles() -> list[Path]:
@@ -307,11 +344,46 @@ def same(found: CPrediction, expected: Any) -> None:
     assert [w for _, w in found.json.get("attention", [])] == [w for _, w in expected.attention]
 
 
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
 @pytest.mark.parametrize("path", ready_bundles(), ids=lambda path: path.name)
 def test_golden_inputs_give_the_bits_of_the_python_runtime(
-    libzoo: LibZoo, path: Path, tmp_path: Path
+    libzoo: LibZoo, path: Path, kind: str, tmp_path: Path
 ) -> None:
-    bundle = twin(path, tmp_path / "twin")
+    """Each bundle as it ships, and its graph on the other engine."""
+    engine = open_bundle(path).manifest.engines[0].kind
+    golden_inputs_agree(libzoo, path if kind == engine else twin(path, tmp_path / "twin", kind=kind))
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+def test_quantised_bundles(
+    libzoo: LibZoo, ready_bundle: Path, tmp_path: Path, kind: str, precision: Precision
+) -> None:
+    graph = onnx.load_from_string(
+        open_bundle(ready_bundle).read(open_bundle(ready_bundle).manifest.engines[0].file)
+    )
+    model = zoo.load(ready_bundle)
+    limits = None
+    if precision == "int8":
+        features = [
+            [model.features((case["input"], case["rate"]))] for case in load_golden(open_bundle(ready_bundle))
+        ]
+        names = quantize.ranged(graph, outputs=True)
+        recording = calibrate.record(graph, names, features)
+        limits = calibrate.thresholds(recording, "minmax", placement.positive(graph))
+    bundle = twin(
+        ready_bundle,
+        tmp_path / "twin.zoo",
+        kind=kind,
+        graph=quantize.quantize(graph, limits, outputs=limits is not None),
+        engine={"precision": precision},
+        precision=precision,
+        golden=msgspec.structs.replace(model.manifest.golden, tolerance=1.0),
+    )
+    golden_inputs_agree(libzoo, bundle)
+
+
+def golden_inputs_agree(libzoo: LibZoo, bundle: Path) -> None:
     python, device = zoo.load(bundle), libzoo.open(bundle)
     text = python.manifest.input.modality == "text"
     for case in load_golden(open_bundle(bundle)):
@@ -453,9 +525,7 @@ def test_a_bundle_in_memory_and_as_a_directory(
 def test_the_example_in_c(libzoo: LibZoo, openvino_bundle: Path, golden_folder: Path) -> None:
     program = libzoo.path.parent / "classify_wav"
     clip = golden_folder / "calm_22050.flac"
-    environment = {**os.environ, "ZOO_ENGINE_PATH": f"/nowhere:{Path(openvino.__file__).parent / 'libs'}"}
-    run = [program, openvino_bundle, clip]
-    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([program, openvino_bundle, clip], capture_output=True, text=True, check=True)
     expected = zoo.load(openvino_bundle)(clip)
     assert done.stdout.startswith(f"{clip}\t{expected.label} {max(expected.scores.values()):.3f}\t")
     assert done.stderr == ""
@@ -468,7 +538,6 @@ def test_the_example_in_cpp(libzoo: LibZoo, openvino_bundle: Path) -> None:
     signal = (np.random.default_rng(6).normal(0, 0.1, 70_001) * 32767).astype(np.int16)
     done = subprocess.run(
         [libzoo.path.parent / "live_speech", openvino_bundle, "16000", "0.6"],
-        env={**os.environ, "ZOO_ENGINE_PATH": str(Path(openvino.__file__).parent / "libs")},
         input=signal.tobytes(),
         capture_output=True,
         check=True,
@@ -529,9 +598,25 @@ def test_input_that_cannot_be_processed(model: CModel, raw: Any, message: str) -
 def test_what_is_missing_is_named(
     libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ZooFailure, match="pip install openvino") as failure:
-        libzoo.open(openvino_bundle, engine_library=b"/nowhere")
-    assert failure.value.status == PROVIDER_UNAVAILABLE
+    libzoo.open(openvino_bundle, engine_library=os.fsencode(ENGINE_FOLDERS["openvino"])).close()
+    for bundle, install in (
+        (openvino_bundle, "pip install openvino"),
+        (ready_bundle, "pip install onnxruntime"),
+    ):
+        with pytest.raises(ZooFailure, match=install) as failure:
+            libzoo.open(bundle, engine_library=b"/nowhere")
+        assert failure.value.status == PROVIDER_UNAVAILABLE
+    for name, change, message in (
+        (
+            "cuda",
+            {"flags": {"providers": "CUDAExecutionProvider"}},
+            "needs onnxruntime's CUDAExecutionProvider",
+        ),
+        ("half", {"engine": {"precision": "fp16"}}, "is fp16, part of which"),
+    ):
+        with pytest.raises(ZooFailure, match=message) as failure:
+            libzoo.open(twin(ready_bundle, tmp_path / name, kind="onnxruntime", **change))
+        assert failure.value.status == PROVIDER_UNAVAILABLE
     with pytest.raises(ZooFailure, match="tensorrt is not built into this libzoo") as failure:
         libzoo.open(twin(ready_bundle, tmp_path / "tensorrt", kind="tensorrt"))
     assert failure.value.status == PROVIDER_UNAVAILABLE
@@ -549,6 +634,7 @@ def test_what_is_missing_is_named(
     engines = {engine["kind"]: engine for engine in libzoo.text("zoo_engines", libzoo.options())}
     assert engines["openvino"]["version"] == openvino.__version__.split("-")[0]
     assert "CPU" in engines["openvino"]["devices"]
+    assert engines["onnxruntime"]["version"] == onnxruntime.__version__
     assert not engines["tensorrt"]["built"]
 
 
@@ -557,6 +643,8 @@ def verdict(libzoo: LibZoo, bundle: Path | bytes) -> str:
     with pytest.raises(ZooFailure) as failure:
         libzoo.open(bundle)
     if failure.value.status == PROVIDER_UNAVAILABLE and "not built into this libzoo" in failure.value.message:
+        return "whole"
+    if failure.value.status == UNSUPPORTED:
         return "whole"
     assert failure.value.status == BUNDLE_ERROR, failure.value.message
     return failure.value.message
@@ -719,6 +807,7 @@ def test_what_is_no_bundle(libzoo: LibZoo, tmp_path: Path) -> None:
         assert python_verdict(path) != "whole"
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_zips_that_are_not_plain(libzoo: LibZoo, whole: Path, tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in whole.iterdir()}
     cases: dict[str, Callable[[zipfile.ZipFile], None]] = {
@@ -772,6 +861,126 @@ def test_a_model_of_texts(libzoo: LibZoo, text_bundle: Path) -> None:
         assert (failure.value.status, failure.value.message) == (INPUT_ERROR, str(refused.value))
     with pytest.raises(ZooFailure, match="takes text"):
         device((np.zeros(10, np.float32), 16000))
+
+
+def test_a_model_of_pictures(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
+    """A mean of each colour over the picture, to three labels."""
+    node = onnx.helper.make_node("ReduceMean", ["pixels", "axes"], ["probs"], keepdims=0)
+    tensors = [("pixels", ("batch", 3, 8, 8)), ("probs", ("batch", 3))]
+    value, make = onnx.helper.make_tensor_value_info, onnx.helper.make_model
+    infos = [value(name, onnx.TensorProto.FLOAT, shape) for name, shape in tensors]
+    axes = onnx.numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
+    graph = make(
+        onnx.helper.make_graph([node], "means", infos[:1], infos[1:], [axes]),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+        ir_version=9,
+    )
+    specs = [TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in tensors]
+    bundle = twin(
+        ready_bundle,
+        tmp_path / "picture",
+        kind="onnxruntime",
+        graph=graph,
+        engine={"inputs": (specs[0],), "outputs": (specs[1],)},
+        labels=("red", "green", "blue"),
+        decode=Softmax(output="probs"),
+        input=RawInput(modality="image", dtype="uint8", range=(0.0, 255.0)),
+        pipeline=(zoo.pipeline.ResizeNormalize(width=8, height=8),),
+        tuning=None,
+    )
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    for shape in ((8, 8, 3), (31, 17, 3), (40, 40, 3)):
+        pixels = np.random.default_rng(7).integers(0, 256, shape).astype(np.uint8)
+        features = python.pipeline.run(pixels)
+        expected = python.run_engine(features[None])["probs"][0]
+        np.testing.assert_array_equal(device((pixels, 0)).outputs["probs"], expected)
+    with pytest.raises(ZooFailure, match="image must be uint8") as failure:
+        device((np.zeros((8, 8, 3), np.float32), 0))
+    assert failure.value.status == INPUT_ERROR
+
+
+def test_what_libzoo_does_not_run_is_refused(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
+    manifest = open_bundle(ready_bundle).manifest
+    output = manifest.engines[0].outputs[0].name
+    curve = Curve(output=output, period=0.5, window=1.0, smooth=Smooth(cutoff=0.1, mean=3))
+    second = msgspec.structs.replace(manifest.engines[0].inputs[0], name="second")
+    branch = zoo.bundle.Branch(source="sound", pipeline=manifest.pipeline)
+    video = RawInput(modality="video", rate=25, dtype="uint8", range=(0.0, 255.0))
+    pictures = (zoo.pipeline.ResizeNormalize(width=8, height=8),)
+    cases: Mapping[str, tuple[Mapping[str, Any], str]] = {
+        "curve": ({"decode": curve, "labels": ()}, "curves over time (decode curve)"),
+        "head": (
+            {"decode": Heads(heads=(Head(name="valence", decode=curve),)), "labels": ("valence",)},
+            "curves over time (decode curve)",
+        ),
+        "branches": (
+            {"branches": (branch,), "engine": {"inputs": (*manifest.engines[0].inputs, second)}},
+            "several ways (branches)",
+        ),
+        "inputs": (
+            {"engine": {"inputs": (*manifest.engines[0].inputs, second)}},
+            "2 inputs, libzoo fills one",
+        ),
+        "video": ({"input": video, "pipeline": pictures}, "its input is video"),
+        "eeg": (
+            {"input": RawInput(modality="eeg", rate=128, channels=4), "pipeline": (zoo.pipeline.Demean(),)},
+            "its input is eeg",
+        ),
+    }
+    for name, (changes, message) in cases.items():
+        bundle = twin(ready_bundle, tmp_path / name, **changes)
+        open_bundle(bundle)
+        with pytest.raises(ZooFailure, match=re.escape(message)) as failure:
+            libzoo.open(bundle)
+        assert failure.value.status == UNSUPPORTED
+        assert "Python runtime" in failure.value.message
+
+
+def test_an_op_that_the_library_does_not_know(libzoo: LibZoo, whole: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["pipeline"].insert(0, {"op": "of_next_year"})
+    (copy / MANIFEST).write_bytes(sealed(manifest))
+    assert 'pipeline[0].op is "of_next_year", which is none that this library knows' in verdict(libzoo, copy)
+    assert python_verdict(copy) != "whole"
+
+
+#: What is wrong with a curve, as decode and labels of a manifest.
+BAD_CURVES: Mapping[str, tuple[Any, Sequence[str]]] = {
+    "range": ({"range": [1.0, -1.0]}, []),
+    "mean": ({"smooth": {"mean": 2}}, []),
+    "median": ({"smooth": {"median": 4}}, []),
+    "cutoff": ({"smooth": {"cutoff": 0.5}}, []),
+    "beside others": ([{}, None], ["a", "b"]),
+    "other steps": ([{}, {"period": 0.25}], ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CURVES)
+def test_both_readers_refuse_curves_that_do_not_hold(
+    libzoo: LibZoo, whole: Path, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    manifest = json.loads((copy / MANIFEST).read_text())
+    output = manifest["engines"][0]["outputs"][0]["name"]
+
+    def decode(change: Mapping[str, Any] | None) -> Any:
+        if change is None:
+            return {"type": "embedding", "output": output}
+        return {"type": "curve", "output": output, "period": 0.5, "window": 1.0, **change}
+
+    def write(change: Any, labels: Sequence[str]) -> None:
+        heads = [{"name": label, "decode": decode(one)} for label, one in zip(labels, change, strict=False)]
+        manifest["decode"] = {"type": "heads", "heads": heads} if labels else decode(change)
+        manifest["labels"] = list(labels)
+        (copy / MANIFEST).write_bytes(sealed(manifest))
+
+    change, labels = BAD_CURVES[name]
+    write([{}, {}] if labels else {}, labels)
+    assert (verdict(libzoo, copy), python_verdict(copy)) == ("whole", "whole")
+    write(change, labels)
+    assert "decode: " in verdict(libzoo, copy)
+    assert "decode: " in python_verdict(copy)
 
 
 @pytest.fixture(scope="session")

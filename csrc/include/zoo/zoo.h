@@ -42,7 +42,8 @@ typedef enum zoo_status {
   ZOO_CHECK_FAILED = 6,         /* a selftest that did not pass */
   ZOO_NO_RESULT = 7,            /* zoo_stream_pop: no window is full yet; not a failure */
   ZOO_OUT_OF_MEMORY = 8,
-  ZOO_BUFFER_TOO_SMALL = 9      /* the size that is needed was written */
+  ZOO_BUFFER_TOO_SMALL = 9,     /* the size that is needed was written */
+  ZOO_UNSUPPORTED = 10          /* a bundle that is whole, but of a kind that this library does not run; the Python runtime does */
 } zoo_status;
 
 typedef struct zoo_model zoo_model;     /* an opened, verified bundle with its engine */
