@@ -18,6 +18,8 @@ target_include_directories(zoo_runtime PRIVATE csrc SYSTEM PRIVATE ${ZOO_MINIZIP
 target_compile_options(zoo_runtime PRIVATE ${ZOO_WARNINGS})
 target_link_libraries(zoo_runtime PUBLIC zoo_core nlohmann_json::nlohmann_json PRIVATE ${ZOO_MINIZIP_LIBRARY} ${ZOO_ZLIB_LIBRARY} ${CMAKE_DL_LIBS})
 
+set(ZOO_ONNXRUNTIME_FOLDER "" CACHE PATH "Folder of libonnxruntime.so, for the tests; none is needed to build")
+
 # --- engines -----------------------------------------------------------------------------------------------------
 find_package(OpenVINO QUIET COMPONENTS Runtime)
 if(OpenVINO_FOUND)

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/load.h"
 #include "runtime/model.h"
 #include "runtime/windows.h"
 
@@ -22,9 +23,12 @@ struct zoo_session {
 struct zoo_stream {
   zoo_session session;
   zoo::AudioWindows windows;
+  zoo::Smoother smoother;
   zoo::SampleType type;
   int32_t channels;
   double rate;
+  double judged = 0;  // where the window of the last result began
+  zoo::LoadMeter load{};
 };
 
 namespace {
@@ -334,23 +338,38 @@ zoo_status zoo_selftest(zoo_session* session, double* worst, double* tolerance) 
   });
 }
 
-zoo_status zoo_stream_open(const zoo_model* model, double rate, int32_t channels, int32_t dtype, double hop, zoo_stream** stream) {
+void zoo_stream_options_init(zoo_stream_options* options) {
+  if (options == nullptr) return;
+  *options = zoo_stream_options{};
+  options->abi_version = ZOO_ABI_VERSION;
+  options->channels = 1, options->hop = 0.5;
+}
+
+zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* options, zoo_stream** stream) {
   return Guarded([&] {
     if (model == nullptr || stream == nullptr) return Usage("zoo_stream_open: model and stream must not be NULL");
     *stream = nullptr;
+    zoo_stream_options set;
+    zoo_stream_options_init(&set);
+    if (options != nullptr && options->abi_version != ZOO_ABI_VERSION) {
+      return Usage("zoo_stream_open: abi_version is not that of this library; fill the options with zoo_stream_options_init, and build against its own zoo.h");
+    }
+    if (options != nullptr) set = *options;
     const zoo::Model& m = *model->model;
     zoo::SampleType type;
     size_t size = 0;
-    if (!ToSampleType(dtype, &type, &size) || dtype == ZOO_U8) return Report(zoo::InvalidArgument("stream: samples may be float32, float64, int16 or int32"));
-    if (channels < 1 || channels > 64) return Report(zoo::InvalidSignal("stream: channels is " + std::to_string(channels) + "; it must be 1 to 64"));
+    if (!ToSampleType(set.dtype, &type, &size) || set.dtype == ZOO_U8) return Report(zoo::InvalidArgument("stream: samples may be float32, float64, int16 or int32"));
+    if (set.channels < 1 || set.channels > 64) return Report(zoo::InvalidSignal("stream: channels is " + std::to_string(set.channels) + "; it must be 1 to 64"));
+    if (!(set.smoothing >= 0 && set.smoothing <= 3.2e7)) return Report(zoo::InvalidArgument("stream: smoothing is " + std::to_string(set.smoothing) + " s; it must be 0 to a year"));
     if (m.pipeline().port(0).kind != zoo::PortKind::kAudio) return Report(zoo::InvalidArgument(m.manifest().name + " takes no audio; only audio is streamed in windows"));
-    const auto window = m.manifest().WindowSeconds(rate);
+    if (set.rate == 0 && m.manifest().rate) set.rate = *m.manifest().rate;
+    const auto window = m.manifest().WindowSeconds(set.rate);
     if (!window) return Report(zoo::InvalidArgument(m.manifest().name + ": its pipeline fixes no window length, so it cannot stream"));
-    auto windows = zoo::AudioWindows::Create(rate, *window, hop, size * static_cast<size_t>(channels));
+    auto windows = zoo::AudioWindows::Create(set.rate, *window, set.hop, size * static_cast<size_t>(set.channels));
     if (!windows.ok()) return Report(windows.status());
     auto session = zoo::Session::Create(model->model);
     if (!session.ok()) return Report(session.status());
-    *stream = new zoo_stream{{std::move(session.value())}, std::move(windows.value()), type, channels, rate};
+    *stream = new zoo_stream{{std::move(session.value())}, std::move(windows.value()), zoo::Smoother(m.manifest().heads, set.smoothing), type, set.channels, set.rate};
     return ZOO_OK;
   });
 }
@@ -360,14 +379,21 @@ zoo_status zoo_stream_push(zoo_stream* stream, const void* samples, size_t count
     if (stream == nullptr || taken == nullptr || (samples == nullptr && count > 0)) return Usage("zoo_stream_push: stream, samples and taken must not be NULL");
     *taken = 0;
     if (stream->windows.ended()) return Report(zoo::InvalidSignal("the stream has ended; open a new one"));
+    const auto work = stream->load.Start();
+    const bool waiting = stream->windows.ready();
     *taken = static_cast<size_t>(stream->windows.Take(samples, static_cast<int64_t>(std::min<size_t>(count, size_t{1} << 40))));
+    stream->load.Took(static_cast<double>(*taken) / stream->rate);
+    if (!waiting && stream->windows.ready()) stream->load.Full();
     return ZOO_OK;
   });
 }
 
 zoo_status zoo_stream_end(zoo_stream* stream) {
   if (stream == nullptr) return Usage("zoo_stream_end: stream must not be NULL");
+  const auto work = stream->load.Start();
+  const bool waiting = stream->windows.ready();
   stream->windows.End();
+  if (!waiting && stream->windows.ready()) stream->load.Full();
   return ZOO_OK;
 }
 
@@ -376,17 +402,31 @@ zoo_status zoo_stream_pop(zoo_stream* stream, zoo_result* result) {
     if (stream == nullptr) return Usage("zoo_stream_pop: stream must not be NULL");
     zoo::AudioWindows& w = stream->windows;
     if (!w.ready()) return ZOO_NO_RESULT;
+    const auto work = stream->load.Start();
+    zoo::Session& session = *stream->session.session;
     zoo::RawInput input;
     input.array.data = w.data(), input.array.type = stream->type;
     input.array.rank = 2, input.array.dims[0] = w.size(), input.array.dims[1] = stream->channels;
     input.rate = stream->rate;
     const double start = w.start(), end = w.end();
-    const Status status = stream->session.session->Run(&input, 1);
+    const Status status = session.Run(&input, 1);
     w.Advance();
     if (!status.ok()) return Report(status);
-    stream->session.session->Place(0, start, end);
-    return result == nullptr ? ZOO_OK : FillResult(stream->session.session->item(0), result);
+    zoo::Item& item = *session.mutable_item(0);
+    item.start = start, item.end = end;
+    stream->smoother.Apply(start - stream->judged, &item.answers);
+    stream->judged = start;
+    stream->load.Given();
+    return result == nullptr ? ZOO_OK : FillResult(item, result);
   });
+}
+
+zoo_status zoo_stream_load(const zoo_stream* stream, zoo_load* load) {
+  if (stream == nullptr || load == nullptr) return Usage("zoo_stream_load: stream and load must not be NULL");
+  const zoo::LoadMeter& m = stream->load;
+  const double windows = static_cast<double>(m.windows());
+  *load = {m.windows(), m.latency_last() * 1e3, windows > 0 ? m.latency_sum() * 1e3 / windows : 0, m.latency_max() * 1e3, m.signal(), m.busy(), m.cpu(), m.signal() > 0 ? m.cpu() / m.signal() : 0};
+  return ZOO_OK;
 }
 
 const zoo_session* zoo_stream_session(const zoo_stream* stream) { return stream == nullptr ? nullptr : &stream->session; }

@@ -117,7 +117,7 @@ Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Model> mo
   return s;
 }
 
-Result<unsigned char*> Session::Room(const Extent& extent, Features* out) {
+Status Session::Room(const Extent& extent, Features* out, unsigned char** place) {
   const TensorSpec& input = model_->manifest().engine.inputs[0];
   bool fits = static_cast<size_t>(extent.rank) + 1 == input.shape.size();
   for (int32_t i = 0; fits && i < extent.rank; ++i) {
@@ -139,7 +139,8 @@ Result<unsigned char*> Session::Room(const Extent& extent, Features* out) {
   const size_t bytes = static_cast<size_t>(extent.count()) * SizeOfDType(input.dtype);
   if (!features_.Extend(used_, out->offset + bytes)) return OutOfMemory();
   used_ = out->offset + bytes;
-  return features_.data() + out->offset;
+  *place = features_.data() + out->offset;
+  return Status::Ok();
 }
 
 Status Session::FromArray(const RawInput& input, Features* out) {
@@ -151,10 +152,10 @@ Status Session::FromArray(const RawInput& input, Features* out) {
   ZOO_RETURN_IF_ERROR(input_.Format(input.array, input.rate, &whole));
   ZOO_RETURN_IF_ERROR(p.InputRange(whole, &need));
   ZOO_RETURN_IF_ERROR(p.OutputExtent(whole, &extent));
-  auto to = Room(extent, out);
-  if (!to.ok()) return to.status();
+  unsigned char* to = nullptr;
+  ZOO_RETURN_IF_ERROR(Room(extent, out, &to));
   ZOO_RETURN_IF_ERROR(input_.View(input.array, whole, need, 0, &view));
-  return p.Run(view, to.value(), *state_);
+  return p.Run(view, to, *state_);
 }
 
 Status Session::FromFile(const RawInput& input, Features* out, Item* item) {
@@ -171,13 +172,13 @@ Status Session::FromFile(const RawInput& input, Features* out, Item* item) {
   const auto named = [&](const Status& s) { return s.ok() ? s : Status(s.code(), path + ": " + s.message()); };
   ZOO_RETURN_IF_ERROR(named(p.InputRange(whole, &need)));
   ZOO_RETURN_IF_ERROR(named(p.OutputExtent(whole, &extent)));
-  auto to = Room(extent, out);
-  if (!to.ok()) return named(to.status());
+  unsigned char* to = nullptr;
+  ZOO_RETURN_IF_ERROR(named(Room(extent, out, &to)));
   const size_t count = static_cast<size_t>(need.size());
   if (!mono_.Reserve(count)) return OutOfMemory();
   ZOO_RETURN_IF_ERROR(reader.value().Read(need.begin, {mono_.data(), count}));
   item->timing.decode_input = Ms(Clock::now() - start);
-  return named(p.Run(AudioView({mono_.data(), count}, info.rate, need.begin, info.frames), to.value(), *state_));
+  return named(p.Run(AudioView({mono_.data(), count}, info.rate, need.begin, info.frames), to, *state_));
 }
 
 Status Session::FromText(const RawInput& input, Features* out, Item* item) {
@@ -198,10 +199,10 @@ Status Session::FromText(const RawInput& input, Features* out, Item* item) {
   if (model_->manifest().ops.back().op == "vocab" && (ids.extent.count() == 0 || ids.as<int64_t>()[0] == 0)) {
     return InvalidSignal(model_->manifest().name + ": the text has no token to judge by; give at least one word, mark or emoji");
   }
-  auto to = Room(ids.extent, out);
-  if (!to.ok()) return to.status();
+  unsigned char* to = nullptr;
+  ZOO_RETURN_IF_ERROR(Room(ids.extent, out, &to));
   const size_t bytes = static_cast<size_t>(ids.extent.count()) * SizeOf(ids.dtype);
-  if (bytes > 0) std::memcpy(to.value(), ids.data, bytes);
+  if (bytes > 0) std::memcpy(to, ids.data, bytes);
   return Status::Ok();
 }
 
@@ -216,9 +217,9 @@ Status Session::FromFeatures(const RawInput& input, Features* out) {
       return InvalidArgument("dimension " + std::to_string(i) + " of the features is " + std::to_string(extent.dim[i]));
     }
   }
-  auto to = Room(extent, out);
-  if (!to.ok()) return to.status();
-  std::memcpy(to.value(), input.features.data, static_cast<size_t>(count) * SizeOfDType(model_->manifest().engine.inputs[0].dtype));
+  unsigned char* to = nullptr;
+  ZOO_RETURN_IF_ERROR(Room(extent, out, &to));
+  std::memcpy(to, input.features.data, static_cast<size_t>(count) * SizeOfDType(model_->manifest().engine.inputs[0].dtype));
   return Status::Ok();
 }
 

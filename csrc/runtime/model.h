@@ -93,7 +93,7 @@ class Session {
   const Model& model() const { return *model_; }
   size_t size() const { return count_; }  // items of the last run
   const Item& item(size_t i) const { return items_[i]; }
-  void Place(size_t i, double start, double end) { items_[i].start = start, items_[i].end = end; }
+  Item* mutable_item(size_t i) { return &items_[i]; }
   // As JSON: label, labels, scores, values, attention, heads, timing.
   std::string ToJson(size_t i) const;
 
@@ -111,7 +111,7 @@ class Session {
   Status FromText(const RawInput& input, Features* out, Item* item);
   Status FromFeatures(const RawInput& input, Features* out);
   // Room for one more input's features.
-  Result<unsigned char*> Room(const Extent& extent, Features* out);
+  Status Room(const Extent& extent, Features* out, unsigned char** place);
   Status RunGroup(const std::vector<size_t>& group);
   Status Finish(size_t row, Item* item);
 

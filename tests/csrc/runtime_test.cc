@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runtime under sanitizers: hostile bundles, wrong calls, hashes, versions, windows.
-//   runtime_test BUNDLE [OPENVINO_FOLDER]
-// BUNDLE: a directory with an ONNX file. With the folder of OpenVINO's libraries it is run as well.
+//   runtime_test BUNDLE [ENGINE=FOLDER ...]
+// BUNDLE: a directory with an ONNX file. It is run on each engine whose folder of libraries is given, "openvino=/x/libs" say.
 #include <zlib.h>
 
 #include <algorithm>
@@ -189,8 +189,8 @@ void TestWrongCalls() {
   EXPECT(zoo_describe(nullptr, nullptr, 0, nullptr) == ZOO_USAGE_ERROR && zoo_result_json(nullptr, 0, nullptr, 0, nullptr) == ZOO_USAGE_ERROR, "text");
   EXPECT(zoo_output(nullptr, 0, "x", nullptr, 0, nullptr) == ZOO_USAGE_ERROR && zoo_result_read(nullptr, 0, nullptr) == ZOO_USAGE_ERROR, "output");
   EXPECT(zoo_selftest(nullptr, nullptr, nullptr) == ZOO_USAGE_ERROR && zoo_head(nullptr, 0, nullptr, nullptr, nullptr) == ZOO_USAGE_ERROR, "selftest");
-  EXPECT(zoo_stream_open(nullptr, 1, 1, 0, 1, &stream) == ZOO_USAGE_ERROR && zoo_stream_push(nullptr, nullptr, 0, &n) == ZOO_USAGE_ERROR, "stream");
-  EXPECT(zoo_stream_pop(nullptr, nullptr) == ZOO_USAGE_ERROR && zoo_stream_end(nullptr) == ZOO_USAGE_ERROR && zoo_stream_session(nullptr) == nullptr, "stream");
+  EXPECT(zoo_stream_open(nullptr, nullptr, &stream) == ZOO_USAGE_ERROR && zoo_stream_push(nullptr, nullptr, 0, &n) == ZOO_USAGE_ERROR, "stream");
+  EXPECT(zoo_stream_pop(nullptr, nullptr) == ZOO_USAGE_ERROR && zoo_stream_end(nullptr) == ZOO_USAGE_ERROR && zoo_stream_session(nullptr) == nullptr && zoo_stream_load(nullptr, nullptr) == ZOO_USAGE_ERROR, "stream");
   EXPECT(zoo_head_count(nullptr) == 0 && zoo_label(nullptr, 0, 0) == nullptr, "heads");
   EXPECT(std::string(zoo_status_name(ZOO_INPUT_ERROR)) == "input error" && std::string(zoo_status_name(99)) == "unknown", "names");
   zoo_close(nullptr), zoo_session_close(nullptr), zoo_stream_close(nullptr);
@@ -234,7 +234,13 @@ void TestEngine(const std::string& bytes, const char* folder) {
   }
   for (std::thread& t : threads) t.join();
   zoo_stream* stream = nullptr;
-  EXPECT(zoo_stream_open(model, 16000, 1, ZOO_F32, 0.5, &stream) == ZOO_OK, "%s", zoo_last_error());
+  zoo_stream_options set = {};
+  EXPECT(zoo_stream_open(model, &set, &stream) == ZOO_USAGE_ERROR && stream == nullptr, "options of no version");
+  zoo_stream_options_init(&set);
+  set.smoothing = NAN;
+  EXPECT(zoo_stream_open(model, &set, &stream) == ZOO_INPUT_ERROR && stream == nullptr, "no number of seconds");
+  set.smoothing = 1;
+  EXPECT(zoo_stream_open(model, &set, &stream) == ZOO_OK, "%s", zoo_last_error());
   zoo_close(model);  // the stream keeps it
   const std::vector<float> wave(100000, 0.25f);
   int results = 0;
@@ -245,14 +251,16 @@ void TestEngine(const std::string& bytes, const char* folder) {
     while (zoo_stream_pop(stream, nullptr) == ZOO_OK) ++results;
   }
   EXPECT(results > 1, "%d windows", results);
+  zoo_load load;
+  EXPECT(zoo_stream_load(stream, &load) == ZOO_OK && static_cast<int>(load.windows) == results && load.signal > 0 && load.busy > 0, "load");
   zoo_stream_close(stream);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2 && argc != 3) {
-    std::printf("usage: runtime_test BUNDLE [OPENVINO_FOLDER]\n");
+  if (argc < 2) {
+    std::printf("usage: runtime_test BUNDLE [ENGINE=FOLDER ...]\n");
     return 2;
   }
   const std::string folder = argv[1];
@@ -266,7 +274,11 @@ int main(int argc, char** argv) {
   TestWrongCalls();
   // of an engine that libzoo never has: a bundle that is whole gets as far as that
   TestHostile(ForEngine(files, manifest.digest, "tensorrt"));
-  if (argc == 3) TestEngine(Zip(ForEngine(files, manifest.digest, "openvino")), argv[2]);
+  for (int i = 2; i < argc; ++i) {
+    const std::string engine = argv[i];
+    const size_t at = engine.find('=');
+    if (at != std::string::npos) TestEngine(Zip(ForEngine(files, manifest.digest, engine.substr(0, at))), engine.substr(at + 1).c_str());
+  }
   std::printf("%d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }

@@ -76,6 +76,27 @@ class Options(c.Structure):
     ]
 
 
+class StreamOptions(c.Structure):
+    _fields_ = [
+        ("abi_version", c.c_uint32),
+        ("dtype", c.c_int32),
+        ("channels", c.c_int32),
+        ("rate", c.c_double),
+        ("hop", c.c_double),
+        ("smoothing", c.c_double),
+    ]
+
+
+class Load(c.Structure):
+    _fields_ = [
+        ("windows", c.c_size_t),
+        *(
+            (name, c.c_double)
+            for name in ("latency_last", "latency_mean", "latency_max", "signal", "busy", "cpu", "cpu_share")
+        ),
+    ]
+
+
 class Input(c.Structure):
     _fields_ = [
         ("kind", c.c_int32),
@@ -143,14 +164,8 @@ class LibZoo:
             "zoo_result_json": [c.c_void_p, c.c_size_t, *text],
             "zoo_output": [c.c_void_p, c.c_size_t, c.c_char_p, c.c_void_p, c.c_size_t, c.POINTER(Tensor)],
             "zoo_selftest": [c.c_void_p, c.POINTER(c.c_double), c.POINTER(c.c_double)],
-            "zoo_stream_open": [
-                c.c_void_p,
-                c.c_double,
-                c.c_int32,
-                c.c_int32,
-                c.c_double,
-                c.POINTER(c.c_void_p),
-            ],
+            "zoo_stream_open": [c.c_void_p, c.POINTER(StreamOptions), c.POINTER(c.c_void_p)],
+            "zoo_stream_load": [c.c_void_p, c.POINTER(Load)],
             "zoo_stream_push": [c.c_void_p, c.c_void_p, c.c_size_t, c.POINTER(c.c_size_t)],
             "zoo_stream_end": [c.c_void_p],
             "zoo_stream_pop": [c.c_void_p, c.POINTER(Result)],
@@ -472,16 +487,32 @@ def test_streams_give_the_same_windows(
 
 
 def c_stream(
-    libzoo: LibZoo, model: CModel, signal: np.ndarray[Any, Any], rate: int, hop: float, chunk: int
+    libzoo: LibZoo,
+    model: CModel,
+    signal: np.ndarray[Any, Any],
+    rate: int,
+    hop: float,
+    chunk: int,
+    *,
+    smoothing: float = 0.0,
+    loads: list[Load] | None = None,
 ) -> Iterator[CPrediction]:
     stream, taken = c.c_void_p(), c.c_size_t()
-    channels = signal.shape[1] if signal.ndim == 2 else 1
-    libzoo.call(
-        "zoo_stream_open", model.handle, rate, channels, DTYPES[str(signal.dtype)], hop, c.byref(stream)
+    options = StreamOptions(
+        abi_version=1,
+        dtype=DTYPES[str(signal.dtype)],
+        channels=signal.shape[1] if signal.ndim == 2 else 1,
+        rate=rate,
+        hop=hop,
+        smoothing=smoothing,
     )
+    libzoo.call("zoo_stream_open", model.handle, options, c.byref(stream))
 
     def results() -> Iterator[CPrediction]:
         while (status := libzoo.lib.zoo_stream_pop(stream, None)) == OK:
+            if loads is not None:
+                loads.append(Load())
+                libzoo.call("zoo_stream_load", stream, loads[-1])
             yield model.read(libzoo.lib.zoo_stream_session(stream), 0)
         assert status == NO_RESULT
 
@@ -506,6 +537,57 @@ def test_a_stream_shorter_than_a_window_gives_one_result(
     (expected,) = zoo.load(openvino_bundle).stream([signal], rate=16000)
     same(found, expected)
     assert (found.start, found.end) == (0, 9000 / 16000)
+
+
+@pytest.mark.parametrize(
+    "decode", [Softmax(output="probs"), Sigmoid(output="probs", thresholds=(0.1,) * 7)], ids=["one", "some"]
+)
+def test_smoothed_streams(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path, decode: Any) -> None:
+    bundle = twin(ready_bundle, tmp_path / "twin", decode=decode)
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    rng, rate, hop, seconds = np.random.default_rng(8), 16000, 0.4, 0.9
+    signal = (rng.normal(0, 0.1, rate * 8) * np.repeat(rng.random(8), rate)).astype(np.float32)
+    plain = [prediction.outputs["probs"] for prediction in python.stream([signal], rate=rate, hop=hop)]
+    weight, mean = 1 - np.exp(-hop / seconds), np.float64(plain[0])
+    found = list(c_stream(libzoo, device, signal, rate, hop, 900, smoothing=seconds))
+    assert len(found) == len(plain) > 5
+    for got, now in zip(found, plain, strict=True):
+        mean = mean + weight * (now - mean)
+        np.testing.assert_allclose(got.values, mean, atol=1e-6)
+        np.testing.assert_array_equal(got.outputs["probs"], now)  # outputs stay those of the window
+        given = [label for label, p in zip(python.labels, got.values, strict=True) if p >= 0.1]
+        best = python.labels[int(np.argmax(got.values))]
+        assert got.json["labels"] == ([best] if isinstance(decode, Softmax) else given)
+        assert got.json["label"] == (best if isinstance(decode, Softmax) else None)
+    assert any(np.abs(got.values - now).max() > 0.01 for got, now in zip(found, plain, strict=True))
+    with pytest.raises(ZooFailure, match="smoothing is -1"):
+        next(c_stream(libzoo, device, signal, rate, hop, 900, smoothing=-1.0))
+
+
+def test_a_stream_says_what_it_costs(libzoo: LibZoo, model: CModel) -> None:
+    signal = np.random.default_rng(9).normal(0, 0.1, 16000 * 6).astype(np.float32)
+    loads: list[Load] = []
+    results = list(c_stream(libzoo, model, signal, 16000, 0.5, 160, loads=loads))
+    last = loads[-1]
+    assert [load.windows for load in loads] == list(range(1, len(results) + 1))
+    assert last.signal == pytest.approx(results[-1].end, abs=0.02)
+    # a result takes at least the time that its own clock saw, and no longer than all the work there was
+    assert [load.latency_last for load in loads] >= [result.json["timing"]["engine"] for result in results]
+    assert last.latency_max == max(load.latency_last for load in loads)
+    assert last.latency_mean == pytest.approx(np.mean([load.latency_last for load in loads]))
+    assert 0 < last.cpu
+    assert 0 < last.busy * 1e3 >= last.latency_mean
+    assert last.cpu_share == pytest.approx(last.cpu / last.signal)
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+def test_a_stream_allocates_nothing(
+    libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, kind: str
+) -> None:
+    program = libzoo.path.parent / "tests" / "csrc" / "allocations"
+    bundle = ready_bundle if kind == "onnxruntime" else openvino_bundle
+    done = subprocess.run([program, bundle], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1].endswith(" 0 failures")) == (0, True), done.stdout
 
 
 def test_a_bundle_in_memory_and_as_a_directory(

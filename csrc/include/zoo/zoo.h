@@ -177,22 +177,43 @@ ZOO_API zoo_status zoo_output(const zoo_session* session, size_t item, const cha
 ZOO_API zoo_status zoo_selftest(zoo_session* session, double* worst, double* tolerance);
 
 /*
- * Streams: overlapping windows of a live signal, one every hop seconds, each as long as the model takes. Each result equals that of
- * zoo_run on the window, whatever the sizes of the chunks. Memory is one window.
+ * Streams: overlapping windows of a live signal, one every hop seconds, each as long as the model takes. Without smoothing each result
+ * equals that of zoo_run on the window, whatever the sizes of the chunks. Memory is one window; after the first windows nothing is
+ * allocated but what the engine itself does.
  *
  *   for (; n > 0; p += taken * channels, n -= taken) {
  *     zoo_stream_push(stream, p, n, &taken);
  *     while (zoo_stream_pop(stream, &result) == ZOO_OK) use(&result);
  *   }
  */
-/* rate (Hz), channels, dtype (a zoo_dtype): of the chunks. hop: seconds. */
-ZOO_API zoo_status zoo_stream_open(const zoo_model* model, double rate, int32_t channels, int32_t dtype, double hop, zoo_stream** stream);
+typedef struct zoo_stream_options {
+  uint32_t abi_version; /* ZOO_ABI_VERSION */
+  int32_t dtype;        /* zoo_dtype of the samples; ZOO_F32 */
+  int32_t channels;     /* 1 */
+  double rate;          /* Hz; 0: what the model was made for */
+  double hop;           /* seconds between windows; 0.5 */
+  double smoothing;     /* seconds: time constant of an exponential mean of the values (not of embeddings) over windows, from which the
+                           labels are then taken; 0: each window for itself */
+} zoo_stream_options;
+ZOO_API void zoo_stream_options_init(zoo_stream_options* options);
+/* options: NULL for defaults. */
+ZOO_API zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* options, zoo_stream** stream);
 /* Takes samples (of all channels) up to the end of the next window: *taken of them. 0 while a full window waits to be popped. */
 ZOO_API zoo_status zoo_stream_push(zoo_stream* stream, const void* samples, size_t count, size_t* taken);
 /* The signal has ended. One shorter than a window gives one result. */
 ZOO_API zoo_status zoo_stream_end(zoo_stream* stream);
 /* The result of a full window, or ZOO_NO_RESULT. result may be NULL. A window that fails is passed over. */
 ZOO_API zoo_status zoo_stream_pop(zoo_stream* stream, zoo_result* result);
+/* What the stream has cost so far. */
+typedef struct zoo_load {
+  size_t windows;       /* results given */
+  double latency_last, latency_mean, latency_max; /* milliseconds from the push that completed a window to its result */
+  double signal;        /* seconds of signal taken */
+  double busy;          /* seconds spent in push and pop */
+  double cpu;           /* seconds of processor time that the whole process took meanwhile */
+  double cpu_share;     /* cpu / signal: how much of one core a live signal takes */
+} zoo_load;
+ZOO_API zoo_status zoo_stream_load(const zoo_stream* stream, zoo_load* load);
 /* The session that ran the last window, for the functions that read results; it belongs to the stream. */
 ZOO_API const zoo_session* zoo_stream_session(const zoo_stream* stream);
 ZOO_API void zoo_stream_close(zoo_stream* stream);

@@ -187,11 +187,15 @@ class Session {
 template <class T>
 class Stream {
  public:
-  Stream(const Runtime& model, double rate, int32_t channels, double hop) : channels_(static_cast<size_t>(channels)) {
+  // rate: Hz; hop, smoothing: seconds, see zoo_stream_options.
+  Stream(const Runtime& model, double rate, int32_t channels, double hop, double smoothing = 0) : channels_(static_cast<size_t>(channels)) {
     static_assert(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, int16_t> || std::is_same_v<T, int32_t>);
-    const int32_t dtype = std::is_same_v<T, float> ? ZOO_F32 : std::is_same_v<T, double> ? ZOO_F64 : std::is_same_v<T, int16_t> ? ZOO_I16 : ZOO_I32;
+    zoo_stream_options options;
+    zoo_stream_options_init(&options);
+    options.dtype = std::is_same_v<T, float> ? ZOO_F32 : std::is_same_v<T, double> ? ZOO_F64 : std::is_same_v<T, int16_t> ? ZOO_I16 : ZOO_I32;
+    options.channels = channels, options.rate = rate, options.hop = hop, options.smoothing = smoothing;
     zoo_stream* stream = nullptr;
-    check(zoo_stream_open(model.get(), rate, channels, dtype, hop, &stream));
+    check(zoo_stream_open(model.get(), &options, &stream));
     stream_.reset(stream);
   }
   // Takes frames samples of each channel; result(const Prediction&) is called for each window that they complete.
@@ -211,6 +215,12 @@ class Stream {
     check(zoo_stream_end(stream_.get()));
     while (pop(result)) {
     }
+  }
+  // What the stream has cost so far.
+  zoo_load load() const {
+    zoo_load load{};
+    check(zoo_stream_load(stream_.get(), &load));
+    return load;
   }
   // Result of the last window as JSON.
   std::string json() const { return Session::json(zoo_stream_session(stream_.get()), 0); }
