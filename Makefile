@@ -47,21 +47,22 @@ lint: $(TEST)/installed
 	cd $(TEST) && bin/mypy --config-file $(CURDIR)/pyproject.toml -p zoo
 	cd $(TEST) && bin/lint-imports --config $(CURDIR)/pyproject.toml
 
-# Where the installed wheel of OpenVINO has its CMake package.
-OPENVINO = $$($(TEST)/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")/openvino
+# Where the installed wheels of the engines are.
+SITE = $$($(TEST)/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+ENGINES = -DOpenVINO_DIR="$(SITE)/openvino/cmake" -DZOO_ONNXRUNTIME_FOLDER="$(SITE)/onnxruntime/capi"
 RUNTIME_PACKAGES = nlohmann-json3-dev libminizip-dev zlib1g-dev
 
 runtime: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
-	    -DOpenVINO_DIR="$(OPENVINO)/cmake" >/dev/null
-	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime
+	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech allocations
 
 # The kernels' C++ drivers under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/sanitize -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_TESTS=ON \
-	    -DZOO_BUILD_RUNTIME=ON -DOpenVINO_DIR="$(OPENVINO)/cmake" -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
+	    -DZOO_BUILD_RUNTIME=ON $(ENGINES) -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/sanitize
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/sanitize --output-on-failure
 

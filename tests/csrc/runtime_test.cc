@@ -85,7 +85,7 @@ std::string Sealed(std::string text, const std::string& digest) {
 // The same bundle for another engine.
 Files ForEngine(Files files, const std::string& digest, const std::string& kind) {
   std::string& text = files[0].second;
-  for (size_t at = 0; (at = text.find("\"onnxruntime\"", at)) != std::string::npos;) text.replace(at, 13, "\"" + kind + "\"");
+  for (size_t at = 0; (at = text.find("\"onnxruntime\"", at)) != std::string::npos; at += kind.size() + 2) text.replace(at, 13, "\"" + kind + "\"");
   text = Sealed(text, digest);
   return files;
 }
