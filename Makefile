@@ -2,6 +2,7 @@
 # make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
 # make test  - set everything up and run the whole suite
 # make runtime - build libzoo, the device runtime for C and C++, in build/runtime
+# make arm64 - the same for 64-bit Arm, in build/arm64, and its kernels' tests under qemu
 PYTHON ?= python3
 PIP_ARGS ?=
 CLIP ?= zoo/models/tim_net/golden/calm_22050.flac
@@ -9,7 +10,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint runtime sanitize bench bench-quantization bundles clean
+.PHONY: demo test lint runtime arm64 sanitize bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -57,6 +58,16 @@ runtime: $(TEST)/installed
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
 	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech allocations
+
+# The suite runs its programs under qemu too, once it is built.
+arm64: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES) g++-aarch64-linux-gnu qemu-user
+	@sh .ci/arm64.sh $(TEST)/bin/python build/arm64/system
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/arm64 -G Ninja -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/.ci/aarch64.cmake \
+	    -DZOO_SYSROOT=$(CURDIR)/build/arm64/system -DOpenVINO_DIR=$(CURDIR)/build/arm64/system/wheels/openvino/cmake \
+	    -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON -DZOO_BUILD_TESTS=ON >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/arm64
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/arm64 --output-on-failure -E runtime_test
 
 # The kernels' C++ drivers under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(TEST)/installed

@@ -6,10 +6,12 @@ find_path(ZOO_MINIZIP_INCLUDE_DIR minizip/unzip.h REQUIRED)
 find_library(ZOO_MINIZIP_LIBRARY NAMES libminizip.a minizip REQUIRED)
 find_library(ZOO_ZLIB_LIBRARY NAMES libz.a z REQUIRED)
 
-# the manifest's one schema, as a string in the library
+# the manifest's one schema, as a string in the library, without what only people read
 set(ZOO_SCHEMA ${CMAKE_CURRENT_SOURCE_DIR}/zoo/manifest.schema.json)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ZOO_SCHEMA})
 file(READ ${ZOO_SCHEMA} ZOO_SCHEMA_TEXT)
+string(REGEX REPLACE "\n *\"(title|description)\": \"([^\"\\\\]|\\\\.)*\"," "" ZOO_SCHEMA_TEXT "${ZOO_SCHEMA_TEXT}")
+string(REGEX REPLACE "\n *" "" ZOO_SCHEMA_TEXT "${ZOO_SCHEMA_TEXT}")
 configure_file(csrc/bundle/schema.cc.in ${CMAKE_CURRENT_BINARY_DIR}/schema.cc @ONLY)
 
 file(GLOB ZOO_RUNTIME_SOURCES CONFIGURE_DEPENDS csrc/bundle/*.cc csrc/runtime/engine.cc csrc/runtime/library.cc csrc/runtime/onnxruntime.cc csrc/runtime/decode.cc csrc/runtime/model.cc)
@@ -54,6 +56,7 @@ target_compile_options(live_speech PRIVATE ${ZOO_WARNINGS})
 target_link_libraries(live_speech PRIVATE zoo)
 
 # --- installation: find_package(zoo), pkg-config, cpack ----------------------------------------------------------
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # packages hold libzoo alone, so the tests need not be built for them
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 file(STRINGS pyproject.toml ZOO_VERSION REGEX "^version = ")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Classifies audio files with a bundle: from the file to a label, in C.
- *   classify_wav BUNDLE FILE...
+ * Classifies audio files with a bundle: from the file to a label, in C. Without files it runs the bundle's own golden inputs.
+ *   classify_wav BUNDLE [FILE ...]
  * Build:  cc classify_wav.c $(pkg-config --cflags --libs zoo) -o classify_wav
  * The engine's library is found in the folders of ZOO_ENGINE_PATH, or where the system looks.
  */
@@ -54,17 +54,26 @@ static zoo_status classify(const zoo_model* model, zoo_session* session, const c
   return status;
 }
 
+/* Runs the bundle's golden inputs and prints how far their outputs are from the reference's. */
+static zoo_status selftest(zoo_session* session) {
+  double worst = 0, tolerance = 0;
+  const zoo_status status = zoo_selftest(session, &worst, &tolerance);
+  if (status == ZOO_OK) printf("selftest passed: largest difference %.3g, allowed %.3g\n", worst, tolerance);
+  return status;
+}
+
 int main(int argc, char** argv) {
   zoo_model* model = NULL;
   zoo_session* session = NULL;
   zoo_status status;
   int i;
-  if (argc < 3) {
-    fprintf(stderr, "usage: classify_wav BUNDLE FILE...\n");
+  if (argc < 2) {
+    fprintf(stderr, "usage: classify_wav BUNDLE [FILE ...]\n");
     return 2;
   }
   status = zoo_open(argv[1], NULL, &model);
   if (status == ZOO_OK) status = zoo_session_open(model, &session);
+  if (status == ZOO_OK && argc == 2) status = selftest(session);
   for (i = 2; status == ZOO_OK && i < argc; ++i) status = classify(model, session, argv[i]);
   if (status != ZOO_OK) fail(status);
   zoo_session_close(session);
