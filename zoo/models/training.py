@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,6 +40,9 @@ from zoo.settings import command_of
 F32 = NDArray[np.float32]
 R = TypeVar("R", bound=msgspec.Struct)
 
+#: PyTorch initialises networks from one generator of the process; folds that train at once would draw from it in turns.
+_GLOBAL_GENERATOR = Lock()
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -49,6 +53,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def fresh(
+    build: Callable[[Mapping[str, object]], nn.Module], config: Mapping[str, object], seed: int
+) -> nn.Module:
+    """A network as ``seed`` initialises it, whatever other threads build meanwhile; no other draw is disturbed."""
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(config)
 
 
 def settle(

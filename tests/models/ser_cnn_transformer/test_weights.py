@@ -122,7 +122,8 @@ def test_the_weights_are_those_of_the_recorded_training() -> None:
 @needs_folds
 def test_held_out_predictions_come_from_the_committed_fold_models(data_root: Path) -> None:
     """One speaker's clips through the C++ pipeline and that speaker's model give the recorded probabilities."""
-    from zoo.models.ser_cnn_transformer.train import probabilities, read_corpus
+    from zoo.crossval import read_corpus
+    from zoo.models.ser_cnn_transformer.train import probabilities
 
     speaker = "09"
     corpus = read_corpus(

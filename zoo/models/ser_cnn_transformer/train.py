@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import msgspec
@@ -31,11 +30,10 @@ from zoo.bundle import write_file
 from zoo.crossval import Augment, Corpus, Progress, ProtocolName, Trained, TrainReport
 from zoo.errors import DataError, ZooError
 from zoo.models.ser_cnn_transformer.model import ParallelCnnTransformer, build
-from zoo.models.training import Fold, cross_validate, settle, state_of, training_key
+from zoo.models.training import Fold, cross_validate, fresh, settle, state_of, training_key
 
 F32 = NDArray[np.float32]
 _CHECKPOINT_EVERY = 5  # epochs
-_GLOBAL_GENERATOR = Lock()
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -178,9 +176,7 @@ def train_model(
     state : State
         As in the checkpoint.
     """
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = build(config)
+    net = fresh(build, config, seed)
     assert isinstance(net, ParallelCnnTransformer)
     if net.rescale and len(rows) < len(corpus.labels):
         mean, std = statistics(corpus.features[0][rows])
@@ -253,7 +249,7 @@ def statistics(features: F32) -> tuple[F32, F32]:
 
 def probabilities(config: Mapping[str, object], weights: Mapping[str, F32], features: F32) -> F32:
     """Class probabilities (n, C) of features (n, T, F) with the reference network in inference mode."""
-    net = build(config).eval()
+    net = fresh(build, config, 0).eval()
     net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     with torch.inference_mode():
         parts = [

@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import msgspec
@@ -25,11 +24,10 @@ from torch.nn import functional as F
 from zoo.crossval import Augment, Corpus, Progress, ProtocolName, Trained, TrainReport, cached
 from zoo.errors import ZooError
 from zoo.models.ser_embedding_small.model import SerEmbedding, build
-from zoo.models.training import Fold, cross_validate, settle, state_of, training_key
+from zoo.models.training import Fold, cross_validate, fresh, settle, state_of, training_key
 from zoo.multitask import LOG_VARIANCES, uncertainty_loss
 
 F32 = NDArray[np.float32]
-_GLOBAL_GENERATOR = Lock()
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,9 +88,7 @@ def train_model(
     losses : list of float
         One an epoch; below zero is possible.
     """
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = build(config)
+    net = fresh(build, config, seed)
     assert isinstance(net, SerEmbedding)
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     net.drop = Dropout(net.drop.p, torch.Generator().manual_seed(int(rng.integers(2**62))))  # type: ignore[assignment]
@@ -184,7 +180,7 @@ def _perturb(
 
 def scores(config: Mapping[str, object], weights: Mapping[str, F32], features: F32) -> F32:
     """Emotion and sex as probabilities, and age in years, side by side: (n, classes + 3) of features (n, T, bands)."""
-    net = build(config).eval()
+    net = fresh(build, config, 0).eval()
     net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     parts = []
     with torch.inference_mode():
