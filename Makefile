@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
 # make test  - set everything up and run the whole suite
+# make runtime - build libzoo, the device runtime for C and C++, in build/runtime
+# make arm64 - the same for 64-bit Arm, in build/arm64, and its kernels' tests under qemu
 PYTHON ?= python3
 PIP_ARGS ?=
 CLIP ?= zoo/models/tim_net/golden/calm_22050.flac
@@ -8,7 +10,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint sanitize bench bench-quantization bundles clean
+.PHONY: demo test lint runtime arm64 sanitize bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,15 +48,38 @@ lint: $(TEST)/installed
 	cd $(TEST) && bin/mypy --config-file $(CURDIR)/pyproject.toml -p zoo
 	cd $(TEST) && bin/lint-imports --config $(CURDIR)/pyproject.toml
 
+# Where the installed wheels of the engines are.
+SITE = $$($(TEST)/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+ENGINES = -DOpenVINO_DIR="$(SITE)/openvino/cmake" -DZOO_ONNXRUNTIME_FOLDER="$(SITE)/onnxruntime/capi"
+RUNTIME_PACKAGES = nlohmann-json3-dev libminizip-dev zlib1g-dev
+
+runtime: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
+	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech allocations
+
+# The suite runs its programs under qemu too, once it is built.
+arm64: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES) g++-aarch64-linux-gnu qemu-user
+	@sh .ci/arm64.sh $(TEST)/bin/python build/arm64/system
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/arm64 -G Ninja -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/.ci/aarch64.cmake \
+	    -DZOO_SYSROOT=$(CURDIR)/build/arm64/system -DOpenVINO_DIR=$(CURDIR)/build/arm64/system/wheels/openvino/cmake \
+	    -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON -DZOO_BUILD_TESTS=ON >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/arm64
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/arm64 --output-on-failure -E runtime_test
+
 # The kernels' C++ drivers under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/sanitize -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_TESTS=ON \
-	    -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
+	    -DZOO_BUILD_RUNTIME=ON $(ENGINES) -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/sanitize
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/sanitize --output-on-failure
 
 test: $(TEST)/installed
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory runtime
 	@$(MAKE) --no-print-directory sanitize
 	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" $(TEST)/bin/pytest -q --durations=15
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "pipeline/input.h"
 #include "zoo/pipeline.h"
 
 namespace zoo::python {
@@ -28,24 +29,28 @@ T Take(Result<T> result) {
 // A C-contiguous view of any object with the buffer protocol (a strided one is copied).
 class ArrayIn {
  public:
-  enum class Type { kF32, kF64, kI16, kI32, kU8 };
   // `what` names the argument in messages. max_rank: at most kMaxRank.
   ArrayIn(nb::handle object, const char* what, int max_rank);
   ArrayIn(ArrayIn&& o) noexcept : copy_(std::move(o.copy_)), view_(std::exchange(o.view_, {})), type_(o.type_) {}
   ~ArrayIn();
   ArrayIn(const ArrayIn&) = delete;
   ArrayIn& operator=(const ArrayIn&) = delete;
-  Type type() const { return type_; }
+  SampleType type() const { return type_; }
   int rank() const { return view_.ndim; }
   int64_t dim(int i) const { return i < view_.ndim ? view_.shape[i] : 1; }  // 1 beyond the rank
   int64_t rows() const { return dim(0); }
   int64_t columns() const { return dim(1); }
   const void* data() const { return view_.buf; }
+  ArrayView view() const {
+    ArrayView v{data(), type_, rank(), {}};
+    for (int i = 0; i < kMaxRank; ++i) v.dims[i] = dim(i);
+    return v;
+  }
 
  private:
   nb::object copy_;
   Py_buffer view_{};
-  Type type_ = Type::kF32;
+  SampleType type_ = SampleType::kF32;
 };
 
 // A new numpy array that owns its memory.

@@ -16,7 +16,7 @@ struct ErrorMapping {
   int32_t group;
   const char* name;
 };
-constexpr ErrorMapping kErrors[] = {{1, "InputError"}, {2, "ProviderUnavailable"}, {9, "ZooError"}};
+constexpr ErrorMapping kErrors[] = {{1, "InputError"}, {2, "ProviderUnavailable"}, {3, "BundleError"}, {4, "CheckFailed"}, {9, "ZooError"}};
 
 nb::object Numpy(const char* name) { return nb::module_::import_("numpy").attr(name); }
 
@@ -50,15 +50,15 @@ ArrayIn::ArrayIn(nb::handle object, const char* what, int max_rank) {
   const bool single = f[0] != '\0' && f[1] == '\0';
   bool known = true;
   if (single && *f == 'f') {
-    type_ = Type::kF32;
+    type_ = SampleType::kF32;
   } else if (single && *f == 'd') {
-    type_ = Type::kF64;
+    type_ = SampleType::kF64;
   } else if (single && *f == 'h') {
-    type_ = Type::kI16;
+    type_ = SampleType::kI16;
   } else if (single && (*f == 'i' || *f == 'l') && view_.itemsize == 4) {
-    type_ = Type::kI32;
+    type_ = SampleType::kI32;
   } else if (single && *f == 'B') {
-    type_ = Type::kU8;
+    type_ = SampleType::kU8;
   } else {
     known = false;
   }

@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -15,10 +13,8 @@
 #include <vector>
 
 #include "bindings/common.h"
-#include "audio/kernels.h"
 #include "core/buffer.h"
 #include "core/parallel.h"
-#include "eeg/kernels.h"
 #include "pipeline/op.h"
 #include "zoo/audio_io.h"
 #include "zoo/isa.h"
@@ -96,126 +92,21 @@ nb::object FromParam(const ParamValue& v) {
   return nb::none();
 }
 
-int32_t ToRate(double rate) {
-  if (!(rate >= 1 && rate <= 768000 && rate == std::floor(rate))) {
-    char text[32];
-    std::snprintf(text, sizeof(text), "%.9g", rate);
-    Check(InvalidSignal(std::string("the rate is ") + text + " Hz; it must lie between 1 and 768000" + (rate == std::floor(rate) ? "" : " and be a whole number")));
-  }
-  return static_cast<int32_t>(rate);
+double ToRate(double rate) {
+  Check(CheckRate(rate));
+  return rate;
 }
 
-// Brings what Python gives to what a pipeline's input port takes. Memory is used again by the next input.
-class Input {
- public:
-  Input(const PortType& port, const Kernels* kernels) : port_(port), kernels_(kernels) {}
-
-  // Dimensions of an array as this port sees them: channels of audio averaged, images and EEG with a channel axis.
-  Extent Format(const ArrayIn& a, double rate) const {
-    Extent e;
-    if (port_.kind == PortKind::kAudio) {
-      if (a.rank() > 2) Check(InvalidArgument("samples has " + std::to_string(a.rank()) + " dimensions; it must have 1 or 2"));
-      if (a.type() == ArrayIn::Type::kU8) Check(InvalidArgument("samples has elements of type 'B'; it must be float32, float64, int16 or int32 in native byte order"));
-      if (a.columns() < 1 || a.columns() > 64) {
-        Check(InvalidSignal("samples has " + std::to_string(a.columns()) + " channels; it must have 1 to 64, as (n, channels)"));
-      }
-      e.rate = ToRate(rate);
-      e.dim[0] = a.rows();
-      return e;
-    }
-    const bool pixels = port_.kind == PortKind::kImage || port_.kind == PortKind::kFrames;
-    const int32_t rank = static_cast<int32_t>(port_.shape.size());
-    if (pixels && a.type() != ArrayIn::Type::kU8) Check(InvalidArgument(std::string(PortKindName(port_.kind)) + " must be uint8"));
-    if (!pixels && a.type() == ArrayIn::Type::kU8) Check(InvalidArgument(std::string(PortKindName(port_.kind)) + " must not be uint8"));
-    if (port_.kind == PortKind::kTensor && a.type() != ArrayIn::Type::kF32) Check(InvalidArgument("the input must be float32"));
-    // a missing channel axis is one channel
-    const bool grey = port_.kind != PortKind::kTensor && a.rank() == rank - 1;
-    if (a.rank() != rank && !grey) {
-      Check(InvalidArgument(std::string(PortKindName(port_.kind)) + " has " + std::to_string(a.rank()) + " dimensions; it must have " +
-                            (port_.kind == PortKind::kTensor ? "" : std::to_string(rank - 1) + " or ") + std::to_string(rank)));
-    }
-    e.rate = rate;
-    e.rank = rank;
-    for (int i = 0; i < kMaxRank; ++i) e.dim[i] = a.dim(i);
-    return e;
-  }
-
-  // Rows `need` of the whole, of which the array holds those from `first` on.
-  Status View(const ArrayIn& a, const Extent& whole, Range need, int64_t first, ConstView* out) {
-    *out = {nullptr, port_.dtype, whole, need};
-    const int64_t skip = need.begin - first, rows = need.size();
-    if (port_.kind == PortKind::kAudio) return Mono(a, skip, rows, need.begin, out);
-    const int64_t at = skip * whole.row(), count = rows * whole.row();
-    if (port_.dtype == DType::kU8) {
-      out->data = static_cast<const uint8_t*>(a.data()) + at;
-      return Status::Ok();
-    }
-    int64_t bad = -1;
-    if (port_.dtype == DType::kF32) {
-      out->data = static_cast<const float*>(a.data()) + at;
-      bad = kernels_->audio.find_nonfinite(static_cast<const float*>(a.data()) + at, count);
-      if (bad >= 0) return InvalidSignal("value " + std::to_string(at + bad) + " is not finite (NaN or Inf)");
-      return Status::Ok();
-    }
-    const double* x = static_cast<const double*>(a.data()) + at;
-    if (a.type() != ArrayIn::Type::kF64) {
-      if (!wide_.Reserve(static_cast<size_t>(count))) return OutOfMemory();
-      switch (a.type()) {
-        case ArrayIn::Type::kI16: Widen(static_cast<const int16_t*>(a.data()) + at, count); break;
-        case ArrayIn::Type::kI32: Widen(static_cast<const int32_t*>(a.data()) + at, count); break;
-        default: Widen(static_cast<const float*>(a.data()) + at, count); break;
-      }
-      x = wide_.data();
-    }
-    out->data = x;
-    bad = kernels_->eeg.find_nonfinite(x, count);
-    if (bad >= 0) {
-      return InvalidSignal("sample " + std::to_string(need.begin + bad / whole.row()) + " of channel " + std::to_string(bad % whole.row()) + " is not finite (NaN or Inf)");
-    }
-    return Status::Ok();
-  }
-
- private:
-  template <class T>
-  void Widen(const T* x, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) wide_[static_cast<size_t>(i)] = static_cast<double>(x[i]);
-  }
-  Status Mono(const ArrayIn& in, int64_t skip, int64_t count, int64_t first, ConstView* out) {
-    const int32_t channels = static_cast<int32_t>(in.columns());
-    const float* mono = nullptr;
-    if (count > 0 && in.type() == ArrayIn::Type::kF32 && channels == 1) {
-      mono = static_cast<const float*>(in.data()) + skip;
-    } else {
-      if (!mono_.Reserve(static_cast<size_t>(count))) return OutOfMemory();
-      float* to = mono_.data();
-      mono = to;
-      const int64_t at = skip * channels;
-      if (count > 0) {
-        const AudioKernels& k = kernels_->audio;
-        switch (in.type()) {
-          case ArrayIn::Type::kF64: k.mix_f64(static_cast<const double*>(in.data()) + at, count, channels, 1.0, to); break;
-          case ArrayIn::Type::kI16: k.mix_i16(static_cast<const int16_t*>(in.data()) + at, count, channels, 1.0f / 32768, to); break;
-          case ArrayIn::Type::kI32: k.mix_i32(static_cast<const int32_t*>(in.data()) + at, count, channels, 1.0 / 2147483648.0, to); break;
-          default: k.mix_f32(static_cast<const float*>(in.data()) + at, count, channels, 1.0f, to); break;
-        }
-      }
-    }
-    const int64_t bad = kernels_->audio.find_nonfinite(mono, count);
-    if (bad >= 0) return InvalidSignal("sample " + std::to_string(first + bad) + " is not finite (NaN, Inf or beyond float32)");
-    out->data = mono;
-    return Status::Ok();
-  }
-
-  const PortType& port_;
-  const Kernels* kernels_;
-  Buffer<float> mono_;
-  Buffer<double> wide_;
-};
+Extent Format(const PipelineInput& input, const ArrayIn& array, double rate) {
+  Extent e;
+  Check(input.Format(array.view(), rate, &e));
+  return e;
+}
 
 // Scratch of one run.
 struct Workspace {
   std::unique_ptr<Pipeline::State> state;
-  Input input;
+  PipelineInput input;
   Buffer<float> mono;  // of files
 };
 
@@ -290,8 +181,8 @@ class PyPipeline {
       return RunText(samples, pipeline_.size());
     }
     const ArrayIn in(samples, What(), kMaxRank);
-    const Input input(pipeline_.port(0), kernels_);
-    Extent whole = input.Format(in, rate), extent;
+    const PipelineInput input(pipeline_.port(0), kernels_);
+    Extent whole = Format(input, in, rate), extent;
     const int64_t held = whole.dim[0];
     whole.dim[0] = total_or_none.is_none() ? first + held : nb::cast<int64_t>(total_or_none);
     Range need;
@@ -381,11 +272,11 @@ class PyPipeline {
     std::vector<ArrayIn> in;
     std::vector<ArrayOut> out;
     std::vector<Extent> whole;
-    const Input input(pipeline_.port(0), kernels_);
+    const PipelineInput input(pipeline_.port(0), kernels_);
     for (nb::handle h : inputs) {
       const std::string where = "input " + std::to_string(in.size()) + ": ";
       in.emplace_back(h, What(), kMaxRank);
-      whole.push_back(input.Format(in.back(), rate));
+      whole.push_back(Format(input, in.back(), rate));
       Extent extent;
       Check(Named(where, pipeline_.OutputExtent(whole.back(), &extent)));
       out.push_back(Output(extent));
@@ -401,7 +292,7 @@ class PyPipeline {
         Range need;
         ConstView view;
         s = pipeline_.InputRange(whole[k], &need);
-        if (s.ok()) s = w->input.View(in[k], whole[k], need, 0, &view);
+        if (s.ok()) s = w->input.View(in[k].view(), whole[k], need, 0, &view);
         if (s.ok()) s = pipeline_.Run(view, out[k].data(), *w->state);
         Release(std::move(w));
         return Named("input " + std::to_string(i) + ": ", std::move(s));
@@ -547,7 +438,7 @@ class PyPipeline {
     std::unique_ptr<Workspace> w;
     ZOO_RETURN_IF_ERROR(Acquire(&w));
     ConstView view;
-    Status status = w->input.View(in, whole, need, first, &view);
+    Status status = w->input.View(in.view(), whole, need, first, &view);
     // Rows are shared out only where they can be computed by themselves, in pieces large enough to pay for a thread.
     const int64_t rows = extent.dim[0], pieces = pipeline_.ranged() ? std::min(threads, rows) : 1;
     if (status.ok() && pieces > 1) {
@@ -578,7 +469,7 @@ class PyPipeline {
     }
     auto state = pipeline_.NewState();
     if (!state.ok()) return state.status();
-    w->reset(new Workspace{std::move(state.value()), Input(pipeline_.port(0), kernels_), {}});
+    w->reset(new Workspace{std::move(state.value()), PipelineInput(pipeline_.port(0), kernels_), {}});
     return Status::Ok();
   }
   void Release(std::unique_ptr<Workspace> w) {
@@ -602,7 +493,7 @@ class PyStream {
 
   nb::object Push(nb::handle chunk) {
     const ArrayIn in(chunk, "the chunk", kMaxRank);
-    Extent e = input_.Format(in, rate_);
+    Extent e = python::Format(input_, in, rate_);
     for (int i = 1; i < kMaxRank; ++i) {
       if (e.dim[i] != format_.dim[i]) {
         Check(InvalidSignal("the chunk has " + std::to_string(e.dim[i]) + " values in dimension " + std::to_string(i) + "; the stream has " + std::to_string(format_.dim[i])));
@@ -614,7 +505,7 @@ class PyStream {
       const nb::gil_scoped_release release;
       ConstView view;
       e.dim[0] = seen_ + rows;
-      status = input_.View(in, e, {seen_, seen_ + rows}, seen_, &view);
+      status = input_.View(in.view(), e, {seen_, seen_ + rows}, seen_, &view);
       if (status.ok()) status = stream_.Push(view.data, rows, false);
     }
     Check(status);
@@ -660,7 +551,7 @@ class PyStream {
 
   nb::object owner_;
   const PyPipeline& pipeline_;
-  Input input_;
+  PipelineInput input_;
   double rate_;
   Extent format_;
   PipelineStream stream_;

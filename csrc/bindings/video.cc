@@ -10,7 +10,7 @@ namespace zoo::python {
 void BindVideo(nb::module_& m) {
   m.def("sample_times", [](nb::handle times, double fps) {
     const ArrayIn in(times, "times", 1);
-    if (in.type() != ArrayIn::Type::kF64) Check(InvalidArgument("times must be float64"));
+    if (in.type() != SampleType::kF64) Check(InvalidArgument("times must be float64"));
     SampleFpsOptions options;
     options.fps = fps;
     std::vector<int64_t> indices;

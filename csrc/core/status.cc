@@ -11,6 +11,10 @@ const char* StatusCodeName(StatusCode code) noexcept {
     case StatusCode::kInvalidFile: return "invalid file";
     case StatusCode::kInvalidPipeline: return "invalid pipeline";
     case StatusCode::kUnsupportedIsa: return "unsupported instruction set";
+    case StatusCode::kProviderUnavailable: return "provider unavailable";
+    case StatusCode::kInvalidBundle: return "invalid bundle";
+    case StatusCode::kUnsupportedBundle: return "unsupported bundle";
+    case StatusCode::kCheckFailed: return "check failed";
     case StatusCode::kOutOfMemory: return "out of memory";
     case StatusCode::kInternal: return "internal error";
   }

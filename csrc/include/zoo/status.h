@@ -19,7 +19,13 @@ enum class StatusCode : int32_t {
   kInvalidFile = 102,      // a file that is missing, damaged or of another kind
   kInvalidPipeline = 103,  // a pipeline description that does not hold together
   // 2xx: this machine (ProviderUnavailable)
-  kUnsupportedIsa = 200,  // the CPU or the build lacks the instruction set that was asked for
+  kUnsupportedIsa = 200,       // the CPU or the build lacks the instruction set that was asked for
+  kProviderUnavailable = 201,  // an engine or device that is not built in, not installed or not there
+  // 3xx: the bundle (BundleError)
+  kInvalidBundle = 300,  // damaged, unsafe, of another schema, or built for something else
+  kUnsupportedBundle = 301,  // whole, but of a kind that this runtime does not run
+  // 4xx: a check that did not pass (CheckFailed)
+  kCheckFailed = 400,
   // 9xx: us (ZooError)
   kOutOfMemory = 900,
   kInternal = 901,
@@ -46,6 +52,9 @@ inline Status InvalidArgument(std::string m) { return Status(StatusCode::kInvali
 inline Status InvalidSignal(std::string m) { return Status(StatusCode::kInvalidSignal, std::move(m)); }
 inline Status InvalidFile(std::string m) { return Status(StatusCode::kInvalidFile, std::move(m)); }
 inline Status InvalidPipeline(std::string m) { return Status(StatusCode::kInvalidPipeline, std::move(m)); }
+inline Status InvalidBundle(std::string m) { return Status(StatusCode::kInvalidBundle, std::move(m)); }
+inline Status UnsupportedBundle(std::string m) { return Status(StatusCode::kUnsupportedBundle, std::move(m)); }
+inline Status ProviderUnavailable(std::string m) { return Status(StatusCode::kProviderUnavailable, std::move(m)); }
 inline Status OutOfMemory() { return Status(StatusCode::kOutOfMemory, "out of memory"); }
 
 template <class T>

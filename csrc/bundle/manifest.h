@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// manifest.json: what the runtime needs of it, read only after the whole has been checked.
+#ifndef ZOO_BUNDLE_MANIFEST_H_
+#define ZOO_BUNDLE_MANIFEST_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bundle/json_schema.h"
+#include "zoo/pipeline.h"
+
+namespace zoo {
+
+struct TensorSpec {
+  std::string name, dtype;
+  std::vector<int64_t> shape;            // -1: dynamic
+  std::vector<std::string> dimensions;   // names of dynamic ones; empty for others
+};
+
+struct EngineSpec {
+  std::string kind, file, precision;
+  std::vector<std::string> extra_files;
+  std::vector<TensorSpec> inputs, outputs;
+};
+
+// Curves are checked, but not run.
+enum class DecodeKind : int32_t { kSoftmax, kSigmoid, kRegression, kEmbedding, kCurve };
+const char* DecodeKindName(DecodeKind kind) noexcept;
+
+// How one answer is read from an engine output. A model that gives one answer has one head without a name.
+struct Head {
+  std::string name, output;
+  DecodeKind kind = DecodeKind::kSoftmax;
+  std::vector<std::string> labels;
+  std::vector<double> thresholds;  // sigmoid
+  double low = 0, high = 0;        // regression, curve
+  bool normalize = false;          // embedding
+};
+
+struct FileSpec {
+  std::string path, sha256;
+  uint64_t size = 0;
+};
+
+struct Manifest {
+  std::string text;  // manifest.json as it is
+  Json json;
+  std::string digest, name, modality, rebuild;  // rebuild: the command that makes the bundle anew
+  std::optional<int32_t> rate;                  // Hz, of the input that the model was made for
+  std::vector<OpDesc> ops;
+  std::vector<std::string> op_files;  // that ops name
+  EngineSpec engine;
+  bool recipe = false;  // the engine is yet to be built
+  std::string unsupported;  // why this runtime cannot run it, although it is whole; empty where it can
+  std::vector<Head> heads;
+  std::optional<std::string> attention;  // engine output
+  std::string engine_version;            // of the key
+  std::vector<std::pair<std::string, std::string>> flags;
+  std::vector<FileSpec> files;
+  std::string golden_file;
+  int64_t golden_count = 0;
+  double golden_tolerance = 0;
+  int32_t threads = 1;
+  std::map<std::string, std::pair<int64_t, int64_t>> profile;  // least and greatest size of dynamic dimensions
+  int64_t max_batch = 1;     // of the profile
+  int64_t tuned_batch = 0;   // 0: not tuned
+
+  const std::string* Flag(std::string_view flag) const;
+  // Seconds of signal that one output covers: the first `fit` over its rate; nothing without one.
+  std::optional<double> WindowSeconds(double input_rate) const;
+};
+
+constexpr uint64_t kMaxManifestBytes = 4u << 20;
+
+// Everything that can be checked without the other files. All errors are kInvalidBundle but those of this library itself.
+Result<Manifest> ParseManifest(std::string_view text, const std::string& where);
+
+// Whether the manifest was not changed since it was written.
+Status CheckDigest(const Manifest& manifest, const std::string& where);
+
+// Whether a dotted version meets every clause (>=, ==, <) of a requirement.
+bool Meets(std::string_view version, std::string_view requirement);
+
+}  // namespace zoo
+
+#endif  // ZOO_BUNDLE_MANIFEST_H_

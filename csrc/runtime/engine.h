@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inference engines behind one interface. Each lives in one source file; its library is loaded when a bundle asks for it, so that
+// libzoo starts without any.
+#ifndef ZOO_RUNTIME_ENGINE_H_
+#define ZOO_RUNTIME_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bundle/bundle.h"
+
+namespace zoo {
+
+constexpr int32_t kMaxTensorRank = 8;
+
+struct TensorView {
+  const void* data = nullptr;
+  int32_t rank = 0;
+  int64_t shape[kMaxTensorRank] = {};
+  int64_t count() const {
+    int64_t n = 1;
+    for (int32_t i = 0; i < rank; ++i) n *= shape[i];
+    return n;
+  }
+};
+
+struct EngineOptions {
+  int32_t threads = 1;
+  std::string library;  // file, or folder of files, to load the engine from; empty: ZOO_ENGINE_PATH, then the system's search path
+};
+
+// One thread's access to an engine.
+class EngineSession {
+ public:
+  virtual ~EngineSession() = default;
+  // in: the one input, of the type that the bundle says. out: one view for each output of the bundle, in order, valid until the next
+  // run. Nothing of `in` is kept.
+  virtual Status Run(const TensorView& in, std::vector<TensorView>* out) = 0;
+};
+
+// One compiled graph, shared by threads.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual const std::string& version() const = 0;
+  virtual Result<std::unique_ptr<EngineSession>> NewSession() = 0;
+};
+
+// What this machine can do with an engine.
+struct EngineStatus {
+  std::string kind, version, problem;  // problem: why it cannot be used, and what to do; empty where it can
+  std::vector<std::string> devices;
+  bool built = false;
+};
+std::vector<EngineStatus> EngineStatuses(const EngineOptions& options);
+
+// Checks the key against this machine, then opens the engine of a bundle. The bundle must outlive it.
+Result<std::unique_ptr<Engine>> OpenEngine(const Bundle& bundle, const EngineOptions& options);
+
+// Bytes of one value of a tensor ("float32", ...); 0 for an unknown type.
+size_t SizeOfDType(const std::string& dtype);
+
+}  // namespace zoo
+
+#endif  // ZOO_RUNTIME_ENGINE_H_

@@ -1,0 +1,1254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libzoo gives what the Python runtime gives: the same bundles taken and refused, the same numbers, windows and labels."""
+
+from __future__ import annotations
+
+import ctypes as c
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import zoo
+import zoo.pipeline
+from zoo.bundle import MANIFEST, Bundle, load_golden, open_bundle, write_bundle
+from zoo.errors import BundleError, InputError
+from zoo.export import calibrate, placement, quantize
+from zoo.specs import (
+    Curve,
+    Embedding,
+    Head,
+    Heads,
+    Precision,
+    RawInput,
+    Regression,
+    Sigmoid,
+    Smooth,
+    Softmax,
+    TensorSpec,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, NO_RESULT = (
+    0,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+)
+BUFFER_TOO_SMALL, UNSUPPORTED = 9, 10
+DTYPES = {"float32": 0, "float64": 1, "int16": 2, "int32": 3, "uint8": 4, "int64": 5}
+ARRAY, TEXT, FILE, FEATURES = range(4)
+#: Where the wheels have the engines' libraries.
+ENGINE_FOLDERS = {
+    "onnxruntime": Path(onnxruntime.__file__).parent / "capi",
+    "openvino": Path(openvino.__file__).parent / "libs",
+}
+
+
+class Options(c.Structure):
+    _fields_ = [
+        ("abi_version", c.c_uint32),
+        ("threads", c.c_int32),
+        ("batch", c.c_int32),
+        ("engine_library", c.c_char_p),
+        ("isa", c.c_char_p),
+    ]
+
+
+class StreamOptions(c.Structure):
+    _fields_ = [
+        ("abi_version", c.c_uint32),
+        ("dtype", c.c_int32),
+        ("channels", c.c_int32),
+        ("rate", c.c_double),
+        ("hop", c.c_double),
+        ("smoothing", c.c_double),
+    ]
+
+
+class Load(c.Structure):
+    _fields_ = [
+        ("windows", c.c_size_t),
+        *(
+            (name, c.c_double)
+            for name in ("latency_last", "latency_mean", "latency_max", "signal", "busy", "cpu", "cpu_share")
+        ),
+    ]
+
+
+class Input(c.Structure):
+    _fields_ = [
+        ("kind", c.c_int32),
+        ("dtype", c.c_int32),
+        ("rank", c.c_int32),
+        ("shape", c.c_int64 * 4),
+        ("rate", c.c_double),
+        ("data", c.c_void_p),
+    ]
+
+
+class Result(c.Structure):
+    _fields_ = [
+        ("values", c.POINTER(c.c_float)),
+        ("values_capacity", c.c_size_t),
+        ("values_count", c.c_size_t),
+        ("given", c.POINTER(c.c_uint8)),
+        ("given_capacity", c.c_size_t),
+        ("best", c.POINTER(c.c_int32)),
+        ("best_capacity", c.c_size_t),
+        ("best_count", c.c_size_t),
+        ("attention", c.POINTER(c.c_float)),
+        ("attention_capacity", c.c_size_t),
+        ("attention_count", c.c_size_t),
+        ("start", c.c_double),
+        ("end", c.c_double),
+        ("timing", c.c_double * 5),
+    ]
+
+
+class Tensor(c.Structure):
+    _fields_ = [("dtype", c.c_int32), ("rank", c.c_int32), ("shape", c.c_int64 * 8), ("bytes", c.c_size_t)]
+
+
+class ZooFailure(Exception):
+    """A status that is not ok."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class LibZoo:
+    """The C interface, as a device program sees it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lib = c.CDLL(str(path))
+        for name in ("zoo_last_error", "zoo_label", "zoo_status_name"):
+            getattr(self.lib, name).restype = c.c_char_p
+        self.lib.zoo_label.argtypes = [c.c_void_p, c.c_size_t, c.c_size_t]
+        self.lib.zoo_head_count.restype = c.c_size_t
+        self.lib.zoo_head_count.argtypes = [c.c_void_p]
+        self.lib.zoo_stream_session.restype = c.c_void_p
+        self.lib.zoo_stream_session.argtypes = [c.c_void_p]
+        text = [c.c_char_p, c.c_size_t, c.POINTER(c.c_size_t)]
+        arguments: Mapping[str, list[Any]] = {
+            "zoo_open": [c.c_char_p, c.POINTER(Options), c.POINTER(c.c_void_p)],
+            "zoo_open_memory": [c.c_void_p, c.c_size_t, c.POINTER(Options), c.POINTER(c.c_void_p)],
+            "zoo_describe": [c.c_void_p, *text],
+            "zoo_engines": [c.POINTER(Options), *text],
+            "zoo_session_open": [c.c_void_p, c.POINTER(c.c_void_p)],
+            "zoo_run": [c.c_void_p, c.POINTER(Input), c.c_size_t, c.POINTER(Result)],
+            "zoo_result_read": [c.c_void_p, c.c_size_t, c.POINTER(Result)],
+            "zoo_result_json": [c.c_void_p, c.c_size_t, *text],
+            "zoo_output": [c.c_void_p, c.c_size_t, c.c_char_p, c.c_void_p, c.c_size_t, c.POINTER(Tensor)],
+            "zoo_selftest": [c.c_void_p, c.POINTER(c.c_double), c.POINTER(c.c_double)],
+            "zoo_stream_open": [c.c_void_p, c.POINTER(StreamOptions), c.POINTER(c.c_void_p)],
+            "zoo_stream_load": [c.c_void_p, c.POINTER(Load)],
+            "zoo_stream_push": [c.c_void_p, c.c_void_p, c.c_size_t, c.POINTER(c.c_size_t)],
+            "zoo_stream_end": [c.c_void_p],
+            "zoo_stream_pop": [c.c_void_p, c.POINTER(Result)],
+        }
+        for name, types in arguments.items():
+            getattr(self.lib, name).argtypes = types
+        for name in ("zoo_close", "zoo_session_close", "zoo_stream_close"):
+            getattr(self.lib, name).argtypes, getattr(self.lib, name).restype = [c.c_void_p], None
+
+    def call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self.lib, name)(*arguments)
+        if status != OK:
+            raise ZooFailure(status, self.lib.zoo_last_error().decode())
+
+    def text(self, name: str, *arguments: Any) -> Any:
+        size = c.c_size_t()
+        assert getattr(self.lib, name)(*arguments, None, 0, c.byref(size)) == BUFFER_TOO_SMALL
+        buffer = c.create_string_buffer(size.value)
+        self.call(name, *arguments, buffer, size.value, c.byref(size))
+        assert len(buffer.value) == size.value - 1
+        return json.loads(buffer.value)
+
+    def options(self, **fields: Any) -> Options:
+        return Options(**{"abi_version": 1, **fields})
+
+    def open(self, bundle: Path | bytes, **fields: Any) -> CModel:
+        handle = c.c_void_p(1)
+        options = self.options(**fields)
+        try:
+            if isinstance(bundle, bytes):
+                self.call("zoo_open_memory", bundle, len(bundle), options, c.byref(handle))
+            else:
+                self.call("zoo_open", os.fsencode(bundle), options, c.byref(handle))
+        except ZooFailure:
+            assert handle.value is None
+            raise
+        return CModel(self, handle, bundle)
+
+
+@dataclass
+class CPrediction:
+    """What :class:`zoo.runtime.Prediction` has, from C."""
+
+    json: Any
+    outputs: dict[str, np.ndarray[Any, Any]]
+    values: list[float]
+    start: float
+    end: float
+
+
+class CModel:
+    """A model with one session."""
+
+    def __init__(self, lib: LibZoo, handle: c.c_void_p, keep: Any) -> None:
+        self.lib, self.handle, self.keep = lib, handle, keep
+        self.alive: list[Any] = []  # data of the last inputs
+        self.session = c.c_void_p()
+        lib.call("zoo_session_open", handle, c.byref(self.session))
+        self.about = lib.text("zoo_describe", handle)
+
+    def close(self) -> None:
+        """The model first: the session keeps it."""
+        self.lib.lib.zoo_close(self.handle)
+        self.lib.lib.zoo_session_close(self.session)
+
+    def run(self, *raws: Any) -> list[CPrediction]:
+        self.alive.clear()
+        inputs = (Input * len(raws))(*(self._input(raw) for raw in raws))
+        self.lib.call("zoo_run", self.session, inputs, len(raws), None)
+        return [self.read(self.session, i) for i in range(len(raws))]
+
+    def __call__(self, raw: Any) -> CPrediction:
+        return self.run(raw)[0]
+
+    def read(self, session: Any, item: int) -> CPrediction:
+        result = Result()
+        self.lib.call("zoo_result_read", session, item, result)
+        values = (c.c_float * result.values_count)()
+        result.values, result.values_capacity = values, len(values)
+        self.lib.call("zoo_result_read", session, item, result)
+        outputs = {}
+        for spec in self.about["outputs"]:
+            tensor = Tensor()
+            self.lib.call("zoo_output", session, item, spec["name"].encode(), None, 0, tensor)
+            array = np.empty(tuple(tensor.shape[: tensor.rank]), np.float32)
+            assert array.nbytes == tensor.bytes
+            assert tensor.dtype == DTYPES["float32"]
+            self.lib.call(
+                "zoo_output", session, item, spec["name"].encode(), array.ctypes.data, array.nbytes, tensor
+            )
+            outputs[spec["name"]] = array
+        return CPrediction(
+            self.lib.text("zoo_result_json", session, item), outputs, list(values), result.start, result.end
+        )
+
+    def _input(self, raw: Any) -> Input:
+        if isinstance(raw, str):
+            data = raw.encode()
+            return self._keep(Input(kind=TEXT, shape=(len(data), 0, 0, 0)), data)
+        if isinstance(raw, Path):
+            return self._keep(Input(kind=FILE), os.fsencode(raw) + b"\0")
+        array, rate = raw if isinstance(raw, tuple) else (raw, None)
+        array = np.ascontiguousarray(array)
+        kind = FEATURES if rate is None else ARRAY
+        shape = (*array.shape, 0, 0, 0, 0)[:4]
+        given = Input(
+            kind=kind, dtype=DTYPES[str(array.dtype)], rank=array.ndim, shape=shape, rate=rate or 0.0
+        )
+        return self._keep(given, array)
+
+    def _keep(self, given: Input, data: Any) -> Input:
+        given.data = data.ctypes.data if isinstance(data, np.ndarray) else c.cast(data, c.c_void_p).value
+        self.alive.append(data)
+        return given
+
+
+@pytest.fixture(scope="session")
+def libzoo() -> Iterator[LibZoo]:
+    """The shared library: ``ZOO_LIBRARY``, or what ``make runtime`` built."""
+    path = Path(os.environ.get("ZOO_LIBRARY") or REPOSITORY / "build" / "runtime" / "libzoo.so")
+    if not path.is_file():
+        pytest.skip(f"{path} is not built; make runtime, or set ZOO_LIBRARY")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_ENGINE_PATH", ":".join(["/nowhere", *map(str, ENGINE_FOLDERS.values())]))
+        yield LibZoo(path)
+
+
+def contents(bundle: Bundle) -> dict[str, bytes]:
+    return {file.path: bundle.read(file.path) for file in bundle.manifest.files}
+
+
+def twin(
+    source: Path,
+    out: Path,
+    *,
+    kind: str = "openvino",
+    version: str | None = None,
+    graph: onnx.ModelProto | None = None,
+    engine: Mapping[str, Any] | None = None,
+    flags: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Path:
+    """The same bundle for another engine (OpenVINO reads ONNX), and perhaps with another graph or way to decode."""
+    bundle = open_bundle(source)
+    manifest, files = bundle.manifest, contents(bundle)
+    replace = msgspec.structs.replace
+    first = replace(manifest.engines[0], kind=kind, **(engine or {}))
+    key = replace(
+        manifest.key,
+        engine=kind,
+        engine_version=version or (">=1.20" if kind == "onnxruntime" else ">=2024.0"),
+        flags=dict(flags or {}),
+    )
+    if graph is not None:
+        files[first.file] = graph.SerializeToString()
+        key = replace(key, onnx_sha256=hashlib.sha256(files[first.file]).hexdigest())
+    return write_bundle(out, replace(manifest, engines=(first,), key=key, **changes), files)
+
+
+def ready_bundles() -> list[Path]:
+    return sorted(Path(zoo.__path__[0]).glob("models/*/bundles/*"))
+
+
+@pytest.fixture(scope="session")
+def openvino_bundle(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return twin(ready_bundle, tmp_path_factory.mktemp("openvino") / "tim-net.zoo")
+
+
+@pytest.fixture(scope="session")
+def model(libzoo: LibZoo, openvino_bundle: Path) -> CModel:
+    return libzoo.open(openvino_bundle)
+
+
+def same(found: CPrediction, expected: Any) -> None:
+    """Every number equal; those that are computed after the engine to float32's rounding."""
+    for name, array in expected.outputs.items():
+        np.testing.assert_array_equal(found.outputs[name], array)
+    answers = found.json.get("heads", {"": found.json})
+    for name, answer in (expected.heads or {"": expected}).items():
+        given = answers[name]
+        assert given["label"] == answer.label
+        assert tuple(given["labels"]) == answer.labels
+        assert given["scores"] == pytest.approx(answer.scores, abs=1e-7)
+        if isinstance(answer.values, dict):
+            assert given["values"] == pytest.approx(answer.values, abs=1e-7)
+        else:
+            np.testing.assert_allclose(given["values"], answer.values, rtol=1e-6)
+    assert [token for token, _ in found.json.get("attention", [])] == [
+        token for token, _ in expected.attention
+    ]
+    assert [w for _, w in found.json.get("attention", [])] == [w for _, w in expected.attention]
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+@pytest.mark.parametrize("path", ready_bundles(), ids=lambda path: path.name)
+def test_golden_inputs_give_the_bits_of_the_python_runtime(
+    libzoo: LibZoo, path: Path, kind: str, tmp_path: Path
+) -> None:
+    """Each bundle as it ships, and its graph on the other engine."""
+    engine = open_bundle(path).manifest.engines[0].kind
+    golden_inputs_agree(libzoo, path if kind == engine else twin(path, tmp_path / "twin", kind=kind))
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+def test_quantised_bundles(
+    libzoo: LibZoo, ready_bundle: Path, tmp_path: Path, kind: str, precision: Precision
+) -> None:
+    graph = onnx.load_from_string(
+        open_bundle(ready_bundle).read(open_bundle(ready_bundle).manifest.engines[0].file)
+    )
+    model = zoo.load(ready_bundle)
+    limits = None
+    if precision == "int8":
+        features = [
+            [model.features((case["input"], case["rate"]))] for case in load_golden(open_bundle(ready_bundle))
+        ]
+        names = quantize.ranged(graph, outputs=True)
+        recording = calibrate.record(graph, names, features)
+        limits = calibrate.thresholds(recording, "minmax", placement.positive(graph))
+    bundle = twin(
+        ready_bundle,
+        tmp_path / "twin.zoo",
+        kind=kind,
+        graph=quantize.quantize(graph, limits, outputs=limits is not None),
+        engine={"precision": precision},
+        precision=precision,
+        golden=msgspec.structs.replace(model.manifest.golden, tolerance=1.0),
+    )
+    golden_inputs_agree(libzoo, bundle)
+
+
+def golden_inputs_agree(libzoo: LibZoo, bundle: Path) -> None:
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    text = python.manifest.input.modality == "text"
+    for case in load_golden(open_bundle(bundle)):
+        raw = case["input"].tobytes().decode() if text else (case["input"], case["rate"])
+        same(device(raw), python(raw))
+    report = python.selftest()
+    worst, tolerance = c.c_double(), c.c_double()
+    libzoo.call("zoo_selftest", device.session, worst, tolerance)
+    assert (worst.value, tolerance.value) == (max(report.errors), report.tolerance)
+    device.close()
+
+
+def test_files_arrays_and_batches(model: CModel, openvino_bundle: Path, golden_folder: Path) -> None:
+    python = zoo.load(openvino_bundle)
+    clips = [path for path in sorted(golden_folder.iterdir()) if path.suffix in (".flac", ".wav")]
+    for clip in clips:
+        found = model(clip)
+        same(found, python(clip))
+        assert found.json["timing"]["decode_input"] > 0
+    for got, expected in zip(model.run(*clips), python.batch(clips), strict=True):
+        same(got, expected)
+    stereo = np.random.default_rng(1).normal(0, 0.1, (30000, 2))
+    for samples in (
+        stereo,
+        stereo.astype(np.float32),
+        (stereo * 1e4).astype(np.int16),
+        (stereo * 1e9).astype(np.int32),
+    ):
+        same(model((samples, 44100)), python((samples, 44100)))
+    features = python.features(clips[0])
+    np.testing.assert_array_equal(model(features).outputs["probs"], model(clips[0]).outputs["probs"])
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        Sigmoid(output="probs", thresholds=(0.1, 0.2, 0.5, 0.01, 0.9, 0.0, 1.0)),
+        Regression(output="logits", range=(-0.3, 0.7)),
+        Embedding(output="logits", normalize=True),
+        Embedding(output="logits"),
+    ],
+)
+def test_other_ways_to_decode(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path, decode: Any) -> None:
+    bundle = twin(ready_bundle, tmp_path / "twin", decode=decode)
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    case = load_golden(open_bundle(bundle))[0]
+    same(device((case["input"], case["rate"])), python((case["input"], case["rate"])))
+
+
+def test_heads(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
+    labels = open_bundle(ready_bundle).manifest.labels
+    heads = (
+        Head(name="emotion", decode=Softmax(output="probs"), labels=labels),
+        Head(name="vector", decode=Embedding(output="logits")),
+        Head(name="values", decode=Regression(output="logits", range=(0.0, 1.0)), labels=labels),
+    )
+    bundle = twin(
+        ready_bundle, tmp_path / "twin", decode=Heads(heads=heads), labels=("emotion", "vector", "values")
+    )
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    case = load_golden(open_bundle(bundle))[0]
+    found = device((case["input"], case["rate"]))
+    same(found, python((case["input"], case["rate"])))
+    assert len(found.values) == 3 * len(labels)
+    assert libzoo.lib.zoo_head_count(device.handle) == 3
+    assert libzoo.lib.zoo_label(device.handle, 0, 0).decode() == labels[0]
+    assert libzoo.lib.zoo_label(device.handle, 1, 0) is None
+
+
+@pytest.mark.parametrize("hop", [0.25, 0.7, 9.3])
+@pytest.mark.parametrize("chunk", [1000, 30001, 500_000])
+def test_streams_give_the_same_windows(
+    libzoo: LibZoo, model: CModel, openvino_bundle: Path, hop: float, chunk: int
+) -> None:
+    rate, channels = 16000, 2
+    signal = np.random.default_rng(2).normal(0, 0.1, (rate * 13 // 2, channels)).astype(np.float32)
+    expected = zoo.load(openvino_bundle).stream(
+        np.array_split(signal, range(chunk, len(signal), chunk)), rate=rate, hop=hop
+    )
+    found = list(c_stream(libzoo, model, signal, rate, hop, chunk))
+    wanted = list(expected)
+    assert len(found) == len(wanted) > 0
+    for got, want in zip(found, wanted, strict=True):
+        same(got, want)
+        assert (got.start, got.end) == (want.start, want.end)
+
+
+def c_stream(
+    libzoo: LibZoo,
+    model: CModel,
+    signal: np.ndarray[Any, Any],
+    rate: int,
+    hop: float,
+    chunk: int,
+    *,
+    smoothing: float = 0.0,
+    loads: list[Load] | None = None,
+) -> Iterator[CPrediction]:
+    stream, taken = c.c_void_p(), c.c_size_t()
+    options = StreamOptions(
+        abi_version=1,
+        dtype=DTYPES[str(signal.dtype)],
+        channels=signal.shape[1] if signal.ndim == 2 else 1,
+        rate=rate,
+        hop=hop,
+        smoothing=smoothing,
+    )
+    libzoo.call("zoo_stream_open", model.handle, options, c.byref(stream))
+
+    def results() -> Iterator[CPrediction]:
+        while (status := libzoo.lib.zoo_stream_pop(stream, None)) == OK:
+            if loads is not None:
+                loads.append(Load())
+                libzoo.call("zoo_stream_load", stream, loads[-1])
+            yield model.read(libzoo.lib.zoo_stream_session(stream), 0)
+        assert status == NO_RESULT
+
+    try:
+        for at in range(0, len(signal), chunk):
+            part = np.ascontiguousarray(signal[at : at + chunk])
+            while len(part):
+                libzoo.call("zoo_stream_push", stream, part.ctypes.data, len(part), taken)
+                part = part[taken.value :]
+                yield from results()
+        libzoo.call("zoo_stream_end", stream)
+        yield from results()
+    finally:
+        libzoo.lib.zoo_stream_close(stream)
+
+
+def test_a_stream_shorter_than_a_window_gives_one_result(
+    libzoo: LibZoo, model: CModel, openvino_bundle: Path
+) -> None:
+    signal = np.random.default_rng(3).normal(0, 0.1, 9000).astype(np.float32)
+    (found,) = c_stream(libzoo, model, signal, 16000, 0.5, 700)
+    (expected,) = zoo.load(openvino_bundle).stream([signal], rate=16000)
+    same(found, expected)
+    assert (found.start, found.end) == (0, 9000 / 16000)
+
+
+@pytest.mark.parametrize(
+    "decode", [Softmax(output="probs"), Sigmoid(output="probs", thresholds=(0.1,) * 7)], ids=["one", "some"]
+)
+def test_smoothed_streams(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path, decode: Any) -> None:
+    bundle = twin(ready_bundle, tmp_path / "twin", decode=decode)
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    rng, rate, hop, seconds = np.random.default_rng(8), 16000, 0.4, 0.9
+    signal = (rng.normal(0, 0.1, rate * 8) * np.repeat(rng.random(8), rate)).astype(np.float32)
+    plain = [prediction.outputs["probs"] for prediction in python.stream([signal], rate=rate, hop=hop)]
+    weight, mean = 1 - np.exp(-hop / seconds), np.float64(plain[0])
+    found = list(c_stream(libzoo, device, signal, rate, hop, 900, smoothing=seconds))
+    assert len(found) == len(plain) > 5
+    for got, now in zip(found, plain, strict=True):
+        mean = mean + weight * (now - mean)
+        np.testing.assert_allclose(got.values, mean, atol=1e-6)
+        np.testing.assert_array_equal(got.outputs["probs"], now)  # outputs stay those of the window
+        given = [label for label, p in zip(python.labels, got.values, strict=True) if p >= 0.1]
+        best = python.labels[int(np.argmax(got.values))]
+        assert got.json["labels"] == ([best] if isinstance(decode, Softmax) else given)
+        assert got.json["label"] == (best if isinstance(decode, Softmax) else None)
+    assert any(np.abs(got.values - now).max() > 0.01 for got, now in zip(found, plain, strict=True))
+    with pytest.raises(ZooFailure, match="smoothing is -1"):
+        next(c_stream(libzoo, device, signal, rate, hop, 900, smoothing=-1.0))
+
+
+def test_a_stream_says_what_it_costs(libzoo: LibZoo, model: CModel) -> None:
+    signal = np.random.default_rng(9).normal(0, 0.1, 16000 * 6).astype(np.float32)
+    loads: list[Load] = []
+    results = list(c_stream(libzoo, model, signal, 16000, 0.5, 160, loads=loads))
+    last = loads[-1]
+    assert [load.windows for load in loads] == list(range(1, len(results) + 1))
+    assert last.signal == pytest.approx(results[-1].end, abs=0.02)
+    totals = [result.json["timing"]["total"] for result in results]
+    assert all(load.latency_last >= total for load, total in zip(loads, totals, strict=True))
+    assert last.busy * 1e3 >= sum(totals)
+    assert last.latency_max == max(load.latency_last for load in loads)
+    assert last.latency_mean == pytest.approx(np.mean([load.latency_last for load in loads]))
+    assert last.cpu > 0
+    assert last.cpu_share == pytest.approx(last.cpu / last.signal)
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+def test_a_stream_allocates_nothing(
+    libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, kind: str
+) -> None:
+    program = libzoo.path.parent / "tests" / "csrc" / "allocations"
+    bundle = ready_bundle if kind == "onnxruntime" else openvino_bundle
+    done = subprocess.run([program, bundle], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1].endswith(" 0 failures")) == (0, True), done.stdout
+
+
+def test_a_bundle_in_memory_and_as_a_directory(
+    libzoo: LibZoo, model: CModel, ready_bundle: Path, tmp_path: Path, openvino_bundle: Path
+) -> None:
+    case = load_golden(open_bundle(ready_bundle))[1]
+    raw = (case["input"], case["rate"])
+    expected = model(raw).outputs["probs"]
+    for other in (
+        libzoo.open(openvino_bundle.read_bytes()),
+        libzoo.open(twin(ready_bundle, tmp_path / "folder")),
+    ):
+        np.testing.assert_array_equal(other(raw).outputs["probs"], expected)
+        other.close()
+
+
+def test_the_example_in_c(libzoo: LibZoo, openvino_bundle: Path, golden_folder: Path) -> None:
+    program = libzoo.path.parent / "classify_wav"
+    clip = golden_folder / "calm_22050.flac"
+    done = subprocess.run([program, openvino_bundle, clip], capture_output=True, text=True, check=True)
+    expected = zoo.load(openvino_bundle)(clip)
+    assert done.stdout.startswith(f"{clip}\t{expected.label} {max(expected.scores.values()):.3f}\t")
+    assert done.stderr == ""
+    tested = subprocess.run([program, openvino_bundle], capture_output=True, text=True, check=True)
+    assert tested.stdout.startswith("selftest passed: largest difference ")
+    failed = subprocess.run([program, "/nowhere", clip], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (BUNDLE_ERROR, "")
+    assert failed.stderr.startswith("bundle error: /nowhere: no such bundle")
+
+
+def test_the_example_in_cpp(libzoo: LibZoo, openvino_bundle: Path) -> None:
+    signal = (np.random.default_rng(6).normal(0, 0.1, 70_001) * 32767).astype(np.int16)
+    done = subprocess.run(
+        [libzoo.path.parent / "live_speech", openvino_bundle, "16000", "0.6"],
+        input=signal.tobytes(),
+        capture_output=True,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = list(zoo.load(openvino_bundle).stream([signal], rate=16000, hop=0.6))
+    assert len(found) == len(wanted) > 1
+    assert re.match(rf"{len(wanted)} windows of 4\.4 s; latency [0-9.]+ ms", done.stderr.decode())
+    for line, expected in zip(found, wanted, strict=True):
+        assert (line["start"], line["end"]) == pytest.approx((expected.start, expected.end), abs=1e-4)
+        assert line["result"]["label"] == expected.label
+        assert line["result"]["scores"] == pytest.approx(expected.scores, abs=1e-7)
+
+
+@pytest.fixture(scope="session")
+def arm64() -> Callable[..., str]:
+    """Runs a program that ``make arm64`` (or who set ``ZOO_ARM64``) built, under qemu; its standard output."""
+    folder = Path(os.environ.get("ZOO_ARM64") or REPOSITORY / "build" / "arm64")
+    if not (folder / "classify_wav").is_file():
+        pytest.skip(f"{folder} has no build for 64-bit Arm; make arm64, or set ZOO_ARM64")
+    engine = folder / "system" / "wheels" / "openvino" / "libs"
+
+    def run(program: str, *arguments: str | Path, signal: bytes = b"") -> str:
+        done = subprocess.run(
+            # qemu's own choice has SVE of 2048 bits, which no chip has: OpenVINO 2026.4.1 then gives wrong numbers
+            [
+                "qemu-aarch64",
+                "-cpu",
+                "cortex-a76",
+                "-L",
+                "/usr/aarch64-linux-gnu",
+                folder / program,
+                *arguments,
+            ],
+            env={**os.environ, "ZOO_ENGINE_PATH": str(engine)},
+            input=signal,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    return run
+
+
+# onnxruntime's arm64 library does not start under qemu-user: it takes the host's /sys for that of an Arm machine.
+@pytest.mark.parametrize("path", ready_bundles(), ids=lambda path: path.name)
+def test_golden_inputs_on_arm64(arm64: Callable[..., str], path: Path, tmp_path: Path) -> None:
+    said = arm64("classify_wav", twin(path, tmp_path / "twin"))
+    found = re.fullmatch(r"selftest passed: largest difference (\S+), allowed (\S+)\n", said)
+    assert found is not None, said
+    assert float(found[1]) <= float(found[2])
+
+
+def test_windows_on_arm64(arm64: Callable[..., str], openvino_bundle: Path) -> None:
+    signal = (np.random.default_rng(10).normal(0, 0.1, 60_000) * 32767).astype(np.int16)
+    lines = arm64("live_speech", openvino_bundle, "16000", "0.8", signal=signal.tobytes()).splitlines()
+    wanted = list(zoo.load(openvino_bundle).stream([signal], rate=16000, hop=0.8))
+    assert len(lines) == len(wanted) > 1
+    for line, expected in zip(map(json.loads, lines), wanted, strict=True):
+        assert line["result"]["label"] == expected.label
+        assert line["result"]["scores"] == pytest.approx(expected.scores, abs=1e-5)
+
+
+FIND_PACKAGE = """cmake_minimum_required(VERSION 3.18)
+project(app LANGUAGES C CXX)
+find_package(zoo REQUIRED)
+add_executable(app {source})
+target_link_libraries(app PRIVATE zoo::zoo)
+"""
+
+
+def test_a_program_finds_the_installed_library(
+    libzoo: LibZoo, openvino_bundle: Path, golden_folder: Path, tmp_path: Path
+) -> None:
+    """With ``find_package`` and with pkg-config, from a folder that the library was installed in."""
+    cmake = _tool("cmake")
+    root, clip, source = (
+        tmp_path / "usr",
+        golden_folder / "calm_22050.flac",
+        REPOSITORY / "examples" / "classify_wav.c",
+    )
+    _output(cmake, "--install", libzoo.path.parent, "--prefix", root, "--strip")
+    expected = zoo.load(openvino_bundle)(clip).label
+    (tmp_path / "CMakeLists.txt").write_text(FIND_PACKAGE.format(source=source))
+    _output(cmake, "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={root}")
+    _output(cmake, "--build", tmp_path / "build")
+    assert f"\t{expected} " in _output(tmp_path / "build" / "app", openvino_bundle, clip)
+    (config,) = root.rglob("zoo.pc")
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(config.parent)}
+    flags = _output(_tool("pkg-config"), "--cflags", "--libs", "zoo", env=environment).split()
+    _output("cc", source, *flags, "-o", tmp_path / "app")
+    environment["LD_LIBRARY_PATH"] = str(config.parent.parent)
+    assert f"\t{expected} " in _output(tmp_path / "app", openvino_bundle, clip, env=environment)
+
+
+def test_the_packages(libzoo: LibZoo, tmp_path: Path) -> None:
+    arguments = ("--config", libzoo.path.parent / "CPackConfig.cmake", "-B", tmp_path)
+    _output(_tool("cmake").with_name("cpack"), *arguments)
+    (archive,), (package,) = tmp_path.glob("libzoo-*.tar.gz"), tmp_path.glob("libzoo_*.deb")
+    with tarfile.open(archive) as files:
+        names = {Path(*Path(name).parts[1:]) for name in files.getnames()}
+    listed = _output("dpkg-deb", "-c", package)
+    for name in ("zoo.h", "zoo.hpp", "libzoo.so.1", "libzoo.so", "zoo.pc", "zooConfig.cmake", "LICENSE"):
+        assert any(path.name == name for path in names)
+        assert f"/{name}" in listed
+    assert "libstdc++6" in _output("dpkg-deb", "-f", package, "Depends")
+
+
+def _tool(name: str) -> Path:
+    """A build tool of the test environment or of the system; the test is skipped where there is none."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return Path(found)
+
+
+def _output(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_one_model_serves_many_threads(libzoo: LibZoo, openvino_bundle: Path) -> None:
+    shared = libzoo.open(openvino_bundle)
+    cases = [(case["input"], case["rate"]) for case in load_golden(open_bundle(openvino_bundle))]
+    expected = [shared(case).outputs["probs"] for case in cases]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        mine = CModel(libzoo, shared.handle, None)
+        for i in range(8):
+            if not np.array_equal(
+                mine(cases[(i + k) % len(cases)]).outputs["probs"], expected[(i + k) % len(cases)]
+            ):
+                wrong.append(k)
+        libzoo.lib.zoo_session_close(mine.session)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    shared.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ((np.array([], np.float32), 16000), "sample"),
+        ((np.array([0, np.nan, 0], np.float32), 16000), "sample 1 is not finite"),
+        ((np.zeros(100, np.float32), 0.5), "rate is 0.5 Hz"),
+        ((np.zeros((2, 2, 2), np.float32), 16000), "3 dimensions"),
+        ((np.zeros(100, np.uint8), 16000), "float32, float64, int16 or int32"),
+        ("a text", "not text"),
+        (Path("/nowhere/clip.wav"), "/nowhere/clip.wav"),
+        (np.zeros((3, 39), np.float32), "features of shape"),
+        (np.zeros((3, 39), np.int64), "features must be float32"),
+    ],
+)
+def test_input_that_cannot_be_processed(model: CModel, raw: Any, message: str) -> None:
+    with pytest.raises(ZooFailure, match=re.escape(message)) as failure:
+        model(raw)
+    assert failure.value.status == INPUT_ERROR
+
+
+def test_what_is_missing_is_named(
+    libzoo: LibZoo, ready_bundle: Path, openvino_bundle: Path, tmp_path: Path
+) -> None:
+    libzoo.open(openvino_bundle, engine_library=os.fsencode(ENGINE_FOLDERS["openvino"])).close()
+    for bundle, install in (
+        (openvino_bundle, "pip install openvino"),
+        (ready_bundle, "pip install onnxruntime"),
+    ):
+        with pytest.raises(ZooFailure, match=install) as failure:
+            libzoo.open(bundle, engine_library=b"/nowhere")
+        assert failure.value.status == PROVIDER_UNAVAILABLE
+    for name, change, message in (
+        (
+            "cuda",
+            {"flags": {"providers": "CUDAExecutionProvider"}},
+            "needs onnxruntime's CUDAExecutionProvider",
+        ),
+        ("half", {"engine": {"precision": "fp16"}}, "is fp16, part of which"),
+    ):
+        with pytest.raises(ZooFailure, match=message) as failure:
+            libzoo.open(twin(ready_bundle, tmp_path / name, kind="onnxruntime", **change))
+        assert failure.value.status == PROVIDER_UNAVAILABLE
+    with pytest.raises(ZooFailure, match="tensorrt is not built into this libzoo") as failure:
+        libzoo.open(twin(ready_bundle, tmp_path / "tensorrt", kind="tensorrt"))
+    assert failure.value.status == PROVIDER_UNAVAILABLE
+    with pytest.raises(
+        ZooFailure, match=r"key.engine_version is >=3000, this machine has 20.*zoo export"
+    ) as failure:
+        libzoo.open(twin(ready_bundle, tmp_path / "later", version=">=3000"))
+    assert failure.value.status == BUNDLE_ERROR
+    with pytest.raises(ZooFailure, match="abi_version") as failure:
+        libzoo.open(openvino_bundle, abi_version=99)
+    assert failure.value.status == USAGE_ERROR
+    with pytest.raises(ZooFailure, match="instruction set") as failure:
+        libzoo.open(openvino_bundle, isa=b"mmx")
+    assert failure.value.status == PROVIDER_UNAVAILABLE
+    engines = {engine["kind"]: engine for engine in libzoo.text("zoo_engines", libzoo.options())}
+    assert engines["openvino"]["version"] == openvino.__version__.split("-")[0]
+    assert "CPU" in engines["openvino"]["devices"]
+    assert engines["onnxruntime"]["version"] == onnxruntime.__version__
+    assert not engines["tensorrt"]["built"]
+
+
+def verdict(libzoo: LibZoo, bundle: Path | bytes) -> str:
+    """What libzoo says of a bundle for an engine that it does not have: ``whole``, or why it is refused."""
+    with pytest.raises(ZooFailure) as failure:
+        libzoo.open(bundle)
+    if failure.value.status == PROVIDER_UNAVAILABLE and "not built into this libzoo" in failure.value.message:
+        return "whole"
+    if failure.value.status == UNSUPPORTED:
+        return "whole"
+    assert failure.value.status == BUNDLE_ERROR, failure.value.message
+    return failure.value.message
+
+
+def python_verdict(bundle: Path) -> str:
+    try:
+        open_bundle(bundle)
+    except BundleError as error:
+        return str(error)
+    return "whole"
+
+
+@pytest.fixture(scope="session")
+def whole(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that both readers take, for an engine that libzoo never has."""
+    return twin(ready_bundle, tmp_path_factory.mktemp("whole") / "bundle", kind="tensorrt")
+
+
+def sealed(manifest: Any) -> bytes:
+    """A manifest with a right digest, so that only what it says can be refused."""
+    blank = json.dumps({**manifest, "digest": "0" * 64} if isinstance(manifest, dict) else manifest, indent=1)
+    digest = hashlib.sha256(blank.encode()).hexdigest()
+    return blank.replace(f'"digest": "{"0" * 64}"', f'"digest": "{digest}"', 1).encode()
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where every value of a JSON document is."""
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*at, key))
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**40)
+    | st.sampled_from([0.5, 1.0, 1e300, -1.5])
+    | st.sampled_from(
+        [
+            "",
+            "x",
+            "fp32",
+            "../x",
+            "/etc/passwd",
+            "a/../b",
+            "onnxruntime",
+            "softmax",
+            "a" * 5000,
+            "é",
+            "0" * 64,
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["op", "type", "x"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_both_readers_agree_on_any_edited_manifest(libzoo: LibZoo, whole: Path, data: st.DataObject) -> None:
+    manifest = json.loads((whole / MANIFEST).read_text())
+    at = data.draw(st.sampled_from([at for at in places(manifest) if at]))
+    holder = manifest
+    for key in at[:-1]:
+        holder = holder[key]
+    action = data.draw(st.sampled_from(["replace", "replace", "remove", "add"]))
+    if action == "replace":
+        holder[at[-1]] = data.draw(JSON)
+    elif action == "remove":
+        del holder[at[-1]]
+    elif isinstance(holder, dict):
+        holder[
+            data.draw(st.sampled_from(["x", "recipe", "attention", "threads", "extra_files", "kept", "gate"]))
+        ] = data.draw(JSON)
+    else:
+        holder.insert(at[-1], data.draw(st.sampled_from(holder)))
+    copy = whole.parent / "edited"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(whole, copy)
+    (copy / MANIFEST).write_bytes(sealed(manifest))
+    expected, found = python_verdict(copy), verdict(libzoo, copy)
+    assert (found == "whole") == (expected == "whole"), f"{at} {action}: Python: {expected}; C: {found}"
+
+
+#: Manifests that are none: content, what both readers' messages share.
+NO_MANIFESTS: list[bytes] = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe{}",
+    b"[" * 100_000,
+    b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    b'{"schema": 1e999}',
+    b"{}" * 2,
+    b'{"schema": 1, "schema": 1}',
+]
+
+
+@pytest.mark.parametrize("content", NO_MANIFESTS, ids=lambda content: repr(content[:12]))
+def test_manifests_that_are_none(libzoo: LibZoo, whole: Path, tmp_path: Path, content: bytes) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (copy / MANIFEST).write_bytes(content)
+    assert MANIFEST in verdict(libzoo, copy)
+    assert MANIFEST in python_verdict(copy)
+
+
+def _links(folder: Path) -> None:
+    (folder / "real").write_bytes((folder / "engine.onnx").read_bytes())
+    (folder / "engine.onnx").unlink()
+    (folder / "engine.onnx").symlink_to("real")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "golden.npz").unlink()
+    os.mkfifo(folder / "golden.npz")
+
+
+def _flip(folder: Path) -> None:
+    content = bytearray((folder / "engine.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "engine.onnx").write_bytes(content)
+
+
+def _harmless(folder: Path) -> None:
+    path = folder / MANIFEST
+    path.write_text(path.read_text().replace('"title": "', '"title": "x', 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_links, "symbolic link"),
+        (_pipe, "not a regular file"),
+        (_flip, "engine.onnx is damaged"),
+        (_harmless, "was changed after it was written"),
+        (lambda folder: (folder / "golden.npz").unlink(), "golden.npz is missing"),
+        (lambda folder: (folder / "golden.npz").write_bytes(b"x"), "golden.npz has 1 bytes"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b" " * ((4 << 20) + 1)), str(4 << 20)),
+        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
+    ],
+)
+def test_damaged_directories(
+    libzoo: LibZoo, whole: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    damage(copy)
+    assert message in verdict(libzoo, copy)
+    assert python_verdict(copy) != "whole"
+
+
+def test_what_is_no_bundle(libzoo: LibZoo, tmp_path: Path) -> None:
+    (tmp_path / "empty.zoo").write_bytes(b"")
+    for path in (tmp_path / "nothing", tmp_path / "empty.zoo", Path("/dev/null")):
+        assert str(path) in verdict(libzoo, path)
+        assert python_verdict(path) != "whole"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zips_that_are_not_plain(libzoo: LibZoo, whole: Path, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in whole.iterdir()}
+    cases: dict[str, Callable[[zipfile.ZipFile], None]] = {
+        "compressed": lambda z: [z.writestr(n, d, zipfile.ZIP_DEFLATED) for n, d in files.items()] and None,
+        "twice": lambda z: [z.writestr(n, d) for n, d in [*files.items(), ("golden.npz", b"x")]] and None,
+    }
+    for message, write in cases.items():
+        path = tmp_path / f"{message}.zoo"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            write(archive)
+        assert message in verdict(libzoo, path)
+        assert python_verdict(path) != "whole"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_damaged_zips_are_refused_or_whole(libzoo: LibZoo, whole: Path, data: st.DataObject) -> None:
+    bundle = open_bundle(whole)
+    path = whole.parent / "small.zoo"
+    if not path.exists():
+        write_bundle(path, bundle.manifest, contents(bundle))
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    for _ in range(data.draw(st.integers(1, 4))):
+        # mostly where the zip's own numbers are
+        at = data.draw(
+            st.integers(directory, len(content) - 1) | st.integers(0, 200) | st.integers(0, len(content) - 1)
+        )
+        width = data.draw(st.sampled_from([1, 2, 4]))
+        value = data.draw(st.sampled_from([0, 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1))
+        content[at : at + width] = struct.pack("<I", value)[:width]
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    verdict(libzoo, bytes(content))
+
+
+def test_a_model_of_texts(libzoo: LibZoo, text_bundle: Path) -> None:
+    python, device = zoo.load(text_bundle), libzoo.open(text_bundle)
+    for text in ("I love it :)", "so sad", "one", "Ünïcode \U0001f600 works"):
+        expected = python(text)
+        same(device(text), expected)
+        assert expected.attention
+    texts: Sequence[str] = ("a b", "love", "c d")
+    for found, want in zip(device.run(*texts), python.batch(texts), strict=True):
+        same(found, want)
+    for text in ("", "a " * 65):
+        with pytest.raises(InputError) as refused:
+            python(text)
+        with pytest.raises(ZooFailure) as failure:
+            device(text)
+        assert (failure.value.status, failure.value.message) == (INPUT_ERROR, str(refused.value))
+    with pytest.raises(ZooFailure, match="takes text"):
+        device((np.zeros(10, np.float32), 16000))
+
+
+def test_a_model_of_pictures(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
+    """A mean of each colour over the picture, to three labels."""
+    node = onnx.helper.make_node("ReduceMean", ["pixels", "axes"], ["probs"], keepdims=0)
+    tensors = [("pixels", ("batch", 3, 8, 8)), ("probs", ("batch", 3))]
+    value, make = onnx.helper.make_tensor_value_info, onnx.helper.make_model
+    infos = [value(name, onnx.TensorProto.FLOAT, shape) for name, shape in tensors]
+    axes = onnx.numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
+    graph = make(
+        onnx.helper.make_graph([node], "means", infos[:1], infos[1:], [axes]),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+        ir_version=9,
+    )
+    specs = [TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in tensors]
+    bundle = twin(
+        ready_bundle,
+        tmp_path / "picture",
+        kind="onnxruntime",
+        graph=graph,
+        engine={"inputs": (specs[0],), "outputs": (specs[1],)},
+        labels=("red", "green", "blue"),
+        decode=Softmax(output="probs"),
+        input=RawInput(modality="image", dtype="uint8", range=(0.0, 255.0)),
+        pipeline=(zoo.pipeline.ResizeNormalize(width=8, height=8),),
+        tuning=None,
+    )
+    python, device = zoo.load(bundle), libzoo.open(bundle)
+    for shape in ((8, 8, 3), (31, 17, 3), (40, 40, 3)):
+        pixels = np.random.default_rng(7).integers(0, 256, shape).astype(np.uint8)
+        features = python.pipeline.run(pixels)
+        expected = python.run_engine(features[None])["probs"][0]
+        np.testing.assert_array_equal(device((pixels, 0)).outputs["probs"], expected)
+    with pytest.raises(ZooFailure, match="image must be uint8") as failure:
+        device((np.zeros((8, 8, 3), np.float32), 0))
+    assert failure.value.status == INPUT_ERROR
+
+
+def test_what_libzoo_does_not_run_is_refused(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
+    manifest = open_bundle(ready_bundle).manifest
+    output = manifest.engines[0].outputs[0].name
+    curve = Curve(output=output, period=0.5, window=1.0, smooth=Smooth(cutoff=0.1, mean=3))
+    second = msgspec.structs.replace(manifest.engines[0].inputs[0], name="second")
+    branch = zoo.bundle.Branch(source="sound", pipeline=manifest.pipeline)
+    video = RawInput(modality="video", rate=25, dtype="uint8", range=(0.0, 255.0))
+    pictures = (zoo.pipeline.ResizeNormalize(width=8, height=8),)
+    cases: Mapping[str, tuple[Mapping[str, Any], str]] = {
+        "curve": ({"decode": curve, "labels": ()}, "curves over time (decode curve)"),
+        "head": (
+            {"decode": Heads(heads=(Head(name="valence", decode=curve),)), "labels": ("valence",)},
+            "curves over time (decode curve)",
+        ),
+        "branches": (
+            {"branches": (branch,), "engine": {"inputs": (*manifest.engines[0].inputs, second)}},
+            "several ways (branches)",
+        ),
+        "inputs": (
+            {"engine": {"inputs": (*manifest.engines[0].inputs, second)}},
+            "2 inputs, libzoo fills one",
+        ),
+        "video": ({"input": video, "pipeline": pictures}, "its input is video"),
+        "eeg": (
+            {"input": RawInput(modality="eeg", rate=128, channels=4), "pipeline": (zoo.pipeline.Demean(),)},
+            "its input is eeg",
+        ),
+    }
+    for name, (changes, message) in cases.items():
+        bundle = twin(ready_bundle, tmp_path / name, **changes)
+        open_bundle(bundle)
+        with pytest.raises(ZooFailure, match=re.escape(message)) as failure:
+            libzoo.open(bundle)
+        assert failure.value.status == UNSUPPORTED
+        assert "Python runtime" in failure.value.message
+
+
+def test_an_op_that_the_library_does_not_know(libzoo: LibZoo, whole: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["pipeline"].insert(0, {"op": "of_next_year"})
+    (copy / MANIFEST).write_bytes(sealed(manifest))
+    assert 'pipeline[0].op is "of_next_year", which is none that this library knows' in verdict(libzoo, copy)
+    assert python_verdict(copy) != "whole"
+
+
+#: What is wrong with a curve, as decode and labels of a manifest.
+BAD_CURVES: Mapping[str, tuple[Any, Sequence[str]]] = {
+    "range": ({"range": [1.0, -1.0]}, []),
+    "mean": ({"smooth": {"mean": 2}}, []),
+    "median": ({"smooth": {"median": 4}}, []),
+    "cutoff": ({"smooth": {"cutoff": 0.5}}, []),
+    "beside others": ([{}, None], ["a", "b"]),
+    "other steps": ([{}, {"period": 0.25}], ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CURVES)
+def test_both_readers_refuse_curves_that_do_not_hold(
+    libzoo: LibZoo, whole: Path, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(whole, tmp_path / "copy"))
+    manifest = json.loads((copy / MANIFEST).read_text())
+    output = manifest["engines"][0]["outputs"][0]["name"]
+
+    def decode(change: Mapping[str, Any] | None) -> Any:
+        if change is None:
+            return {"type": "embedding", "output": output}
+        return {"type": "curve", "output": output, "period": 0.5, "window": 1.0, **change}
+
+    def write(change: Any, labels: Sequence[str]) -> None:
+        heads = [{"name": label, "decode": decode(one)} for label, one in zip(labels, change, strict=False)]
+        manifest["decode"] = {"type": "heads", "heads": heads} if labels else decode(change)
+        manifest["labels"] = list(labels)
+        (copy / MANIFEST).write_bytes(sealed(manifest))
+
+    change, labels = BAD_CURVES[name]
+    write([{}, {}] if labels else {}, labels)
+    assert (verdict(libzoo, copy), python_verdict(copy)) == ("whole", "whole")
+    write(change, labels)
+    assert "decode: " in verdict(libzoo, copy)
+    assert "decode: " in python_verdict(copy)
+
+
+@pytest.fixture(scope="session")
+def text_bundle(ready_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words to two labels, with attention: a graph of a few nodes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    words = ["<unk>", "i", "love", "it", "sad", "so"]
+    rng = np.random.default_rng(5)
+    weights = {
+        "table": rng.normal(size=(len(words) + 1, 2)).astype(np.float32),
+        "score": rng.normal(size=(len(words) + 1, 1)).astype(np.float32),
+        "axis": np.array([1], np.int64),
+        "last": np.array([2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Gather", ["score", "ids"], ["scores"]),
+        helper.make_node("Squeeze", ["scores", "last"], ["flat"]),
+        helper.make_node("Softmax", ["flat"], ["weights"], axis=1),
+        helper.make_node("Gather", ["table", "ids"], ["vectors"]),
+        helper.make_node("Unsqueeze", ["weights", "last"], ["wide"]),
+        helper.make_node("Mul", ["vectors", "wide"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "axis"], ["logits"], keepdims=0),
+        helper.make_node("Softmax", ["logits"], ["probs"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "words",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "tokens"])],
+        [
+            helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["batch", 2]),
+            helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", "tokens"]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    onnx_bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9
+    ).SerializeToString()
+    base = open_bundle(ready_bundle)
+    replace = msgspec.structs.replace
+    manifest = base.manifest
+    tensor = type(manifest.engines[0].inputs[0])
+    engine = replace(
+        manifest.engines[0],
+        kind="openvino",
+        inputs=(tensor(name="ids", dtype="int64", shape=("batch", "tokens")),),
+        outputs=(
+            tensor(name="probs", dtype="float32", shape=("batch", 2)),
+            tensor(name="weights", dtype="float32", shape=("batch", "tokens")),
+        ),
+    )
+    key = replace(
+        manifest.key,
+        engine="openvino",
+        engine_version=">=2024.0",
+        flags={},
+        onnx_sha256=hashlib.sha256(onnx_bytes).hexdigest(),
+        profile={"batch": (1, 1, 4), "tokens": (1, 8, 64)},
+    )
+    changed = replace(
+        manifest,
+        engines=(engine,),
+        key=key,
+        labels=("good", "bad"),
+        decode=Softmax(output="probs", attention="weights"),
+        input=replace(manifest.input, modality="text", rate=None, channels=None),
+        pipeline=(zoo.pipeline.SocialTokenize(), zoo.pipeline.Vocab(file="words.txt")),
+        tuning=None,
+    )
+    files = {
+        **contents(base),
+        manifest.engines[0].file: onnx_bytes,
+        "words.txt": "\n".join([*words, ""]).encode(),
+    }
+    return write_bundle(tmp_path_factory.mktemp("text") / "words.zoo", changed, files)
