@@ -22,7 +22,7 @@ from zoo.export.inputs import Features, front_of
 from zoo.export.parity import TOLERANCE, Reference
 from zoo.export.session import Session
 from zoo.export.weights import build_reference, load_weights
-from zoo.runtime.modality import Front
+from zoo.runtime.modality import Front, Given
 from zoo.specs import Precision
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -71,8 +71,8 @@ class Side(Protocol):
     name: str
     precision: Precision
 
-    def features(self, given: str) -> Features:
-        """What its own pipeline makes of a raw input: a file's path, or a text."""
+    def features(self, given: Given) -> Features:
+        """What its own pipelines make of a raw input: a file's path, or a text, or what the model else takes."""
         ...
 
     def tensors(self, features: Features) -> Tensors:
@@ -95,7 +95,7 @@ class _OnnxSide:
         }
         self._session = Session(model, list(self._origins))
 
-    def features(self, given: str) -> Features:
+    def features(self, given: Given) -> Features:
         return self._front.features(given)[0]
 
     def tensors(self, features: Features) -> Tensors:
@@ -135,7 +135,7 @@ class _OpenVinoSide:
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint(spec.precision), "INFERENCE_NUM_THREADS": "1"}
         )
 
-    def features(self, given: str) -> Features:
+    def features(self, given: Given) -> Features:
         return self._front.features(given)[0]
 
     def tensors(self, features: Features) -> Tensors:
@@ -170,7 +170,7 @@ class _ReferenceSide:
             name: Origin(self._modules.get(name) or made[name].name, made[name].op_type) for name in names
         }
 
-    def features(self, given: str) -> Features:
+    def features(self, given: Given) -> Features:
         return self._front.features(given)[0]
 
     def tensors(self, features: Features) -> Tensors:
@@ -215,15 +215,15 @@ def open_reference(path: Path) -> Side:
     return _ReferenceSide(open_bundle(path).manifest.name)
 
 
-def diff(a: Side, b: Side, given: str, *, tolerance: float | None = None) -> DiffReport:
+def diff(a: Side, b: Side, given: Given, *, tolerance: float | None = None) -> DiffReport:
     """Run both sides on one raw input and compare every tensor that both name.
 
     Parameters
     ----------
     a, b : Side
         The expected and the found side. Each starts from the raw input through its own pipeline.
-    given : str
-        Path of an audio file, or a text, as the pipelines take it.
+    given : path, str, or another raw input
+        As :meth:`zoo.runtime.Model.__call__` takes it; of a recording of EEG the last window counts.
     tolerance : float or None
         Largest difference as a share of the tensor's range on side A. None: that of the lower precision.
 

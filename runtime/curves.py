@@ -206,24 +206,27 @@ class StepRunner:
         InputError
             See :meth:`Rows.of`; the film lacks sound or pictures that the model needs.
         """
-        engine = Clock()
         clocks = {name: (Clock(), Clock()) for name, _, _ in self._rows}
         sources = []
         for name, kind, rows in self._rows:
             decoding, preparing = clocks[name]
             sources.append(preparing.each(rows.of(timed(film.source(kind), decoding))))
-        found: list[list[NDArray[Any]]] = [[] for _ in self._engine.outputs]
-        for blocks, lead in windows(together(sources), self._steps, self._context):
-            features = [np.ascontiguousarray(block[None]) for block in blocks]
-            arrays = engine.run(partial(self._engine.run, features))
-            for parts, array in zip(found, arrays, strict=True):
-                parts.append(array[0, lead:])
-        names = [output.name for output in self._engine.outputs]
-        outputs = {name: np.concatenate(parts) for name, parts in zip(names, found, strict=True)}
+        engine = Clock()
+        arrays = self.over(together(sources), engine)
+        outputs = {output.name: array for output, array in zip(self._engine.outputs, arrays, strict=True)}
         seconds = {f"decode {name}": decoding.seconds for name, (decoding, _) in clocks.items()}
         for name, (decoding, preparing) in clocks.items():
             seconds[f"preprocess {name}"] = preparing.seconds - decoding.seconds
         return outputs, seconds | {"engine": engine.seconds}
+
+    def over(self, rows: Iterator[tuple[NDArray[np.float32], ...]], clock: Clock) -> list[NDArray[Any]]:
+        """The engine's outputs for every row, (steps, ...), and its time added to a clock."""
+        found: list[list[NDArray[Any]]] = [[] for _ in self._engine.outputs]
+        for blocks, lead in windows(rows, self._steps, self._context):
+            features = [np.ascontiguousarray(block[None]) for block in blocks]
+            for parts, array in zip(found, clock.run(partial(self._engine.run, features)), strict=True):
+                parts.append(array[0, lead:])
+        return [np.concatenate(parts) for parts in found]
 
 
 def timed(source: Sound | Pictures, clock: Clock) -> Sound | Pictures:

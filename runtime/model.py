@@ -82,7 +82,8 @@ class Model:
         self._output_names = [tensor.name for tensor in self.engine.outputs]
         self._feature_shape = self.engine.inputs[0].shape[1:]
         self._max_batch = batch or (manifest.tuning.batch if manifest.tuning else most)
-        self._steps = StepRunner(bundle, self.engine) if curves(manifest.decode) else None
+        #: Of models that give curves: what runs pipelines and engine along the input.
+        self.steps = StepRunner(bundle, self.engine) if curves(manifest.decode) else None
 
     def __call__(self, raw: Given) -> Prediction:
         """Predict one input.
@@ -107,8 +108,8 @@ class Model:
         ProviderUnavailable
             The file needs PyAV, Pillow or MNE, which is not installed.
         """
-        if self._steps is not None:
-            return self._along(self._steps, raw)
+        if self.steps is not None:
+            return self._along(self.steps, raw)
         start = perf_counter()
         features, decode_ms = self._features(raw)
         preprocessed = perf_counter()
@@ -125,7 +126,7 @@ class Model:
         InputError
             As :meth:`__call__`; the message names the index of the input. No result is returned then.
         """
-        if self._steps is not None:
+        if self.steps is not None:
             return [self(raw) for raw in raws]
         predictions: list[Prediction | None] = [None] * len(raws)
         pending: dict[tuple[int, ...], list[tuple[int, NDArray[Any], float, float]]] = {}

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -70,3 +71,30 @@ def _own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path_factory.getbasetemp())
     monkeypatch.setenv("ZOO_HOME", str(tmp_path_factory.getbasetemp() / "zoo-home"))
     monkeypatch.delenv("ZOO_MODELS", raising=False)
+
+
+@pytest.fixture
+def bench_inputs(tmp_path: Path) -> Callable[..., list[Any]]:
+    """``bench_inputs(bundle, **options)``: what zoo bench would time, checked: 64 distinct inputs on their way to a worker,
+    where pipelines, engine and decoding one by one give what the model as a whole gives.
+    """
+
+    def make(bundle: Path, **options: Any) -> list[Any]:
+        from zoo.bundle import open_bundle
+        from zoo.runtime.bench.inputs import Inputs, make_inputs
+        from zoo.runtime.bench.subject import difference, open_subject, result_of
+
+        made = make_inputs(open_bundle(bundle), **options)
+        made.save(tmp_path / "inputs.npz")
+        read = Inputs.open(tmp_path / "inputs.npz")
+        assert len({item.tobytes() for item in read.items}) == len(read.items) == 64
+        assert len({item.shape for item in read.items}) == 1
+        subject = open_subject(str(bundle), None, 1)
+        for raw in read.raws()[::21]:
+            whole = result_of(subject.pipeline(raw))
+            parts = result_of(subject.decode(subject.engine(subject.features(raw))))
+            assert difference(parts, whole) == 0
+            assert whole[1]
+        return read.raws()
+
+    return make

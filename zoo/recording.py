@@ -277,6 +277,8 @@ _READERS: dict[str, Callable[[Path, Sequence[str] | None, float | None], Recordi
     ".bdf": _read_mne,
     ".set": _read_mne,
 }
+#: Of the files that :func:`read_recording` takes.
+SUFFIXES = tuple(_READERS)
 
 
 def _bytes(file: Path) -> bytes:

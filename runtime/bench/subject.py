@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union, cast
 import numpy as np
 
 from zoo.errors import ZooError
+from zoo.runtime.curves import Clock
 
 if TYPE_CHECKING:
     from zoo.runtime.engines import NodePlacement
@@ -82,19 +83,21 @@ class BundleSubject:
         model = Model(open_bundle(path), threads=threads, batch=batch, strict=False)
         self.model = model
         self.pipeline = model.__call__
-        self._run = model.engine.run
-        self._preprocess = model.pipeline.run
         self._names = [tensor.name for tensor in model.engine.outputs]
         self.requested = model.engine.requested
 
-    def features(self, raw: Any) -> Any:
-        """The bare C++ pipeline, without the model's own checks: these count as overhead."""
-        features = self._preprocess(raw) if isinstance(raw, str) else self._preprocess(*raw)
-        return features[None]
+        self._front, self._preprocess = model.front, model.front.modality.run
+        self.engine = self._along if model.steps else model.engine.run
 
-    def engine(self, features: Any) -> Any:
-        """The engine's own run."""
-        return self._run([features])
+    def features(self, raw: Any) -> list[Any]:
+        """The bare C++ pipelines, without the model's own checks: these count as overhead."""
+        return [array[None] for array in self._preprocess(self._front, raw)]
+
+    def _along(self, features: Sequence[Any]) -> list[Any]:
+        """The engine over all steps, block by block as the model runs it."""
+        assert self.model.steps is not None
+        rows = tuple(array[0] for array in features)
+        return [array[None] for array in self.model.steps.over(iter([rows]), Clock())]
 
     def decode(self, outputs: Any) -> Outcome:
         """Engine outputs to label and numbers."""
@@ -133,7 +136,8 @@ class BatchSubject:
 
     def features(self, raw: Sequence[Any]) -> Any:
         """The bare C++ pipeline on each input."""
-        return np.concatenate([self._one.features(each) for each in raw])
+        several = [self._one.features(each) for each in raw]
+        return [np.concatenate(arrays) for arrays in zip(*several, strict=True)]
 
     def decode(self, outputs: Any) -> list[Outcome]:
         """Engine outputs to a label and numbers for each input."""

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from zoo.media import Film
 from zoo.runtime.bench import machine
 from zoo.runtime.bench.inputs import Inputs
 from zoo.runtime.bench.stats import Sample, rounded, sample_of
@@ -406,6 +407,10 @@ def _touch(raw: Any) -> None:
     elif isinstance(raw, (tuple, list)):
         for part in raw:
             _touch(part)
+    elif isinstance(raw, Film):
+        for source in (raw.sound, raw.pictures):
+            for block in source.blocks() if source is not None else ():
+                _touch(block)
 
 
 def _duty(

@@ -39,10 +39,13 @@ class Audio(Modality):
             features, timing = front.pipeline.run_file(given)
             return (features,), timing["decode"]
         if isinstance(given, tuple) and len(given) == 2:
-            return (front.pipeline.run(*given),), 0.0
+            return self.run(front, given), 0.0
         raise InputError(
             f"{front.model}: input is {type(given).__name__}; give a file path, or a tuple (samples, rate)"
         )
+
+    def run(self, front: Front, given: Any) -> Features:
+        return (front.pipeline.run(*given),)
 
     def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
         samples, rate = read_audio(path)

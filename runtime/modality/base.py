@@ -108,6 +108,10 @@ class Modality(ABC):
         """Why no answer can come from these features; None where one can."""
         return None
 
+    def run(self, front: Front, given: Any) -> Features:
+        """The pipelines alone, on an input at hand in the form that they take: :meth:`features` without reading and checking."""
+        return (front.pipeline.run(given),)
+
     @abstractmethod
     def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
         """Read a golden input of a model's folder.

@@ -33,7 +33,10 @@ class Eeg(Modality):
         start = perf_counter()
         samples = samples_of(given, front.spec, front.model)
         decode_ms = (perf_counter() - start) * 1e3
-        return (last_window(front.pipeline, samples, front.spec.rate or 0),), decode_ms
+        return self.run(front, (samples, front.spec.rate or 0)), decode_ms
+
+    def run(self, front: Front, given: Any) -> Features:
+        return (last_window(front.pipeline, *given),)
 
     def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
         return Raw(samples_of(path, spec, model), spec.rate or 0)

@@ -26,7 +26,7 @@ class Image(Modality):
         start = perf_counter()
         pixels = read_pixels(given)
         decode_ms = (perf_counter() - start) * 1e3
-        return (front.pipeline.run(pixels),), decode_ms
+        return self.run(front, pixels), decode_ms
 
     def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
         return Raw(read_image(path), 0)

@@ -28,7 +28,7 @@ class Text(Modality):
         start = perf_counter()
         text = read_text(given, front.model)
         decode_ms = (perf_counter() - start) * 1e3
-        return (front.pipeline.run(text),), decode_ms
+        return self.run(front, text), decode_ms
 
     def unfit(self, front: Front, features: Features) -> str | None:
         ops = front.branches[0].pipeline

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ class Video(Modality):
 
     def features(self, front: Front, given: Given) -> tuple[Features, float]:
         return rows_along(front, given)
+
+    def run(self, front: Front, given: Any) -> Features:
+        return rows_along(front, given)[0]
 
     def golden(self, path: Path, spec: RawInput, model: str) -> Raw:
         """An npz with ``frames``, uint8 (n, height, width, 3), and ``rate``, and where the film has sound ``sound``, int16, and

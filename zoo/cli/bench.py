@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder of audio files to take inputs from. Default: the first bundle's golden clips.",
+    help="Folder of audio, image, EEG or video files to take inputs from (texts: a file). Default: the first bundle's golden inputs.",
 )
 @click.option(
-    "--rate", type=click.IntRange(1, 768_000), help="Rate of the inputs, Hz. Default: the model's own."
+    "--rate",
+    type=click.IntRange(1, 768_000),
+    help="Rate of sounds, Hz; default: the model's own. Of EEG files that do not say theirs.",
 )
 @click.option("--processes", type=click.IntRange(1, 1000), help="Fresh processes a contestant. Default 5.")
 @click.option(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command("diff")
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--input", "given", required=True, help="A raw input: an audio or image file, or a text.")
+@click.option(
+    "--input", "given", required=True, help="A raw input: a file of sound, pictures or EEG, or a text."
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import zoo
 from zoo import registry
 from zoo.cli import cli
-from zoo.errors import InputError
+from zoo.errors import DataError, InputError
 from zoo.recording import Recording, read_recording
 
 CARD, VARIANT = registry.find("eeg-state-epoc")
@@ -136,3 +136,13 @@ def test_the_command_line(bundle: Path, tmp_path: Path) -> None:
         assert image.format == "PNG"
         assert np.ptp(np.asarray(image.convert("L"))) > 200
     assert runner.invoke(cli, ["plot", str(bundle), given, "--out", str(picture)]).exit_code == 1
+
+
+def test_bench_takes_recordings(bundle: Path, tmp_path: Path, bench_inputs: Any) -> None:
+    samples, rate = bench_inputs(bundle)[0]
+    assert (samples.shape, samples.dtype, rate) == ((256, 14), np.float64, 128)
+    with pytest.raises(DataError, match="holds no EEG file"):
+        bench_inputs(bundle, data=tmp_path)
+    for name in CARD.file.golden[:2]:
+        (tmp_path / Path(name).name).write_bytes(CARD.path(name).read_bytes())
+    assert bench_inputs(bundle, data=tmp_path, seconds=1.5)[0][0].shape == (192, 14)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -219,6 +220,34 @@ def test_a_film_goes_through_all_branches(bundle: Path, models: Path) -> None:
         expected = net(*(torch.from_numpy(part[:steps])[None] for part in parts))
     for name, wanted in zip(("arousal", "valence"), expected, strict=True):
         np.testing.assert_allclose(found.outputs[name], wanted[0], atol=2e-5)
+
+
+def test_bench_takes_films(bundle: Path, bench_inputs: Callable[..., list[Film]]) -> None:
+    films = bench_inputs(bundle)
+    assert {raw.pictures.shape for raw in films if raw.pictures} == {(48, 64, 3)}
+    assert {sum(map(len, raw.sound.blocks())) for raw in films if raw.sound} == {7680}
+
+
+def test_bench_takes_video_files(
+    bundle: Path, data_root: Path, bench_inputs: Callable[..., list[Film]]
+) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    if not (data_root / "video").is_dir():
+        pytest.skip(f"real clips not at hand: {data_root / 'video'}")
+    films = bench_inputs(bundle, data=data_root / "video")
+    assert {raw.pictures.shape for raw in films if raw.pictures} == {(90, 160, 3)}
+
+
+def test_diff_compares_every_branch(bundle: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo.export.diff import diff, open_reference, open_side
+
+    monkeypatch.setenv("ZOO_MODELS", str(models.parent))
+    whole, _, _ = film(1.0)
+    report = diff(open_side(bundle), open_reference(bundle), whole)
+    assert [row.tensor for row in report.tensors[:3]] == ["features 0", "features 1", "features 2"]
+    assert [row.shape[1:] for row in report.tensors[:3]] == [(3, 64, 64), (20, 64, 64), (1582,)]
+    assert report.first_over is None
+    assert len(report.tensors) > 20
 
 
 def test_a_manifest_with_a_branch_too_few_is_refused(bundle: Path) -> None:

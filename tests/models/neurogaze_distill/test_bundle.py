@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,3 +170,7 @@ def test_bench_inputs_are_distinct_crops(bundle: Path, tmp_path: Path) -> None:
     assert "1 of 1 image files" in own.source
     with pytest.raises(DataError, match="holds no PNG or JPEG file"):
         make_inputs(open_bundle(bundle), data=bundle, count=4)
+
+
+def test_bench_takes_images(bundle: Path, bench_inputs: Callable[..., list[Any]]) -> None:
+    assert {raw.shape for raw in bench_inputs(bundle)} == {(112, 112, 3)}
