@@ -146,3 +146,20 @@ def test_bench_takes_recordings(bundle: Path, tmp_path: Path, bench_inputs: Any)
     for name in CARD.file.golden[:2]:
         (tmp_path / Path(name).name).write_bytes(CARD.path(name).read_bytes())
     assert bench_inputs(bundle, data=tmp_path, seconds=1.5)[0][0].shape == (192, 14)
+
+
+def test_int8_goes_through_the_gate_with_real_recordings(data_root: Path, tmp_path: Path) -> None:
+    from zoo.export import export_model
+
+    where = tmp_path / "int8"
+    export_model("eeg-state-epoc", target="cpu-x86", precision="int8", data=data_root, out=where)
+    opened = zoo.load(where)
+    manifest = opened.manifest
+    assert opened.selftest().passed
+    assert manifest.calibration is not None
+    assert manifest.calibration.data == "eye_state"
+    assert len(manifest.calibration.items) >= 128
+    assert manifest.gate is not None
+    assert (manifest.gate.n, manifest.gate.passed) == (168, True)
+    assert manifest.parity is not None
+    assert "64 items of eye_state" in manifest.parity.input_source
