@@ -259,10 +259,12 @@ Status CheckPipeline(const std::vector<OpDesc>& ops, bool pictures) {
 }
 
 // The first field of an object that this runtime neither heeds nor may pass over; empty where there is none. The schema may know
-// more: who wrote such a field into a bundle means something that is not done here, so it is refused rather than run wrongly.
+// more: who wrote such a field into a bundle means something that is not done here, so it is refused rather than run wrongly. A field
+// that holds nothing asks for nothing.
 std::string UnknownField(const Json& object, const std::string& name, std::initializer_list<std::string_view> known) {
   for (const auto& [field, value] : object.items()) {
-    if (!value.is_null() && std::find(known.begin(), known.end(), field) == known.end()) return name + field;
+    const bool empty = value.is_null() || ((value.is_array() || value.is_object()) && value.empty());
+    if (!empty && std::find(known.begin(), known.end(), field) == known.end()) return name + field;
   }
   return "";
 }
