@@ -253,6 +253,8 @@ def main(
     try:
         if not bundles or data is None:
             raise InputError("give bundles, the one to compare with first, and --data DIR with EmoDB")
+        for bundle in bundles:  # told before the first one is measured
+            open_bundle(bundle)
         suite = Suite(
             schema=1,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from zoo import _native
+from zoo.bundle import write_file
 from zoo.crossval import (
     Augment,
     Corpus,
@@ -35,6 +38,7 @@ from zoo.crossval import (
     splits,
     write_report,
 )
+from zoo.errors import DataError
 from zoo.settings import command_of
 
 F32 = NDArray[np.float32]
@@ -195,6 +199,43 @@ def cross_validate(
             "torch": str(torch.__version__),
         },
     )
+
+
+def save_checkpoint(path: Path, key: str, content: Mapping[str, Any]) -> None:
+    """Write what a training goes on from, as a whole or not at all; it is found again by ``key``."""
+    buffer = io.BytesIO()
+    torch.save({**content, "key": key}, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, key: str, take: Callable[[dict[str, Any]], None]) -> None:
+    """Read a checkpoint and let ``take`` go on from its content; nothing in it is executed.
+
+    Raises
+    ------
+    DataError
+        The file is damaged or belongs to a training with other settings or data.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+        if content["key"] != key:
+            raise DataError(
+                f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
+            )
+        take(content)
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise DataError(
+            f"{path} is no checkpoint of this training ({error}); delete it or start anew"
+        ) from error
 
 
 def state_of(net: nn.Module) -> dict[str, F32]:

@@ -11,7 +11,8 @@ from zoo.errors import ZooError
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from zoo.models.deepfever.model import TRIPLET, VECTOR, build  # noqa: E402
-from zoo.models.neurogaze_distill.model import BasicBlock, ResNet  # noqa: E402
+from zoo.models.neurogaze_distill.model import ResNet  # noqa: E402
+from zoo.models.resnet import BasicBlock  # noqa: E402
 
 CONFIG = {"base": 8, "blocks": [1, 2, 1, 1], "classes": 8}
 

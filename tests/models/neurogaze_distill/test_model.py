@@ -75,7 +75,7 @@ def test_parameters_are_named_as_torchvisions(arch: str) -> None:
 
 def test_a_basic_block_is_two_convolutions_beside_a_shortcut() -> None:
     """Against the same sums written with numpy, at one pixel of an image of 3 x 3."""
-    from zoo.models.neurogaze_distill.model import BasicBlock
+    from zoo.models.resnet import BasicBlock
 
     torch.manual_seed(0)
     block = BasicBlock(2, 3, 2).double().eval()

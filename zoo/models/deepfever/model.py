@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import ZooError
-from zoo.models.neurogaze_distill.model import BasicBlock, ResNet
+from zoo.models.neurogaze_distill.model import ResNet
+from zoo.models.resnet import BasicBlock
 
 _KEYS = frozenset({"base", "blocks", "classes"})
 #: Width of the expression vector, and of the space of triplets (the sheet's).

@@ -10,41 +10,15 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.models.movie_affect.model import WIDTHS, Fusion
+from zoo.models.resnet import Bottleneck, Stages
 
 #: Blocks in each stage of a ResNet-50 and a ResNet-101: of the pictures' and of the motion's backbone.
 PICTURES, MOTION = (3, 4, 6, 3), (3, 4, 23, 3)
 #: Channels of ten flows, x and y each.
 FLOW_CHANNELS = 20
-_EXPANSION = 4
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside a shortcut; the stride is on the 3x3 one, as in torchvision."""
-
-    def __init__(self, channels: int, inner: int, stride: int) -> None:
-        super().__init__()
-        out = inner * _EXPANSION
-        self.conv1 = nn.Conv2d(channels, inner, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out)
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or channels != out:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, height, width) to (batch, 4 * inner, height / stride, width / stride)."""
-        short = x if self.downsample is None else self.downsample(x)
-        y = torch.relu(self.bn1(self.conv1(x)))
-        y = torch.relu(self.bn2(self.conv2(y)))
-        return torch.relu(self.bn3(self.conv3(y)) + short)
-
-
-class Backbone(nn.Module):
+class Backbone(Stages):
     """A bottleneck ResNet without its classifier; parameters are named as torchvision's.
 
     Parameters
@@ -58,25 +32,11 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, stages: Sequence[int], channels: int, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        last = width
-        for stage, count in enumerate(stages):
-            inner = width << stage
-            blocks = []
-            for block in range(count):
-                blocks.append(Bottleneck(last, inner, 2 if stage and not block else 1))
-                last = inner * _EXPANSION
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        super().__init__(Bottleneck, stages, channels=channels, base=width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, channels, 224, 224) to (batch, 32 * width)."""
-        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
-        for stage in range(4):
-            x = self.get_submodule(f"layer{stage + 1}")(x)
-        return x.mean(dim=(2, 3))
+        return self.features(x)
 
 
 class WholeNet(nn.Module):

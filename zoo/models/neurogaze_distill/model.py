@@ -6,68 +6,19 @@ Parameters of the ResNets are named as torchvision's. Besides the classes every 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.errors import ZooError
+from zoo.models.resnet import BasicBlock, Bottleneck, Stages
 
 _KEYS = frozenset({"arch", "classes", "stem", "dropout", "base"})
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
-
-    expansion = 1
-
-    def __init__(self, before: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = _shortcut(before, width, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``x`` (B, before, H, W) to (B, width, H / stride, W / stride)."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 (which strides), 1x1 convolution beside a shortcut."""
-
-    expansion = 4
-
-    def __init__(self, before: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
-        self.downsample = _shortcut(before, 4 * width, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``x`` (B, before, H, W) to (B, 4 * width, H / stride, W / stride)."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-def _shortcut(before: int, after: int, stride: int) -> nn.Sequential | None:
-    """A 1x1 convolution where the shape changes."""
-    if stride == 1 and before == after:
-        return None
-    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
-
-
-class Student(nn.Module):
+class Student(nn.Module, ABC):
     """What all nets share: a linear layer from the features, which subclasses give, to the classes."""
 
     fc: nn.Linear
@@ -76,9 +27,9 @@ class Student(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.fc = nn.Linear(width, classes)
 
+    @abstractmethod
     def features(self, image: Tensor) -> Tensor:
         """Pooled features (B, width) of ``image`` (B, 3, H, W)."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classify faces.
@@ -102,7 +53,7 @@ class Student(nn.Module):
         return logits, torch.softmax(logits, dim=1), embedding
 
 
-class ResNet(Student):
+class ResNet(Stages, Student):
     """ResNet with torchvision's parameter names.
 
     Parameters
@@ -130,29 +81,9 @@ class ResNet(Student):
         dropout: float = 0.0,
         base: int = 64,
     ) -> None:
-        super().__init__()
-        side, pad = (7, 3) if stem == "7x7" else (3, 1)
-        self.conv1 = nn.Conv2d(3, base, side, 2, pad, bias=False)
-        self.bn1 = nn.BatchNorm2d(base)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "7x7" else nn.Identity()
-        before = base
-        for stage, count in enumerate(counts):
-            width = base << stage
-            blocks: list[nn.Module] = []
-            for i in range(count):
-                blocks.append(block(before, width, 2 if stage and not i else 1))
-                before = width * block.expansion
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.stages = len(counts)
-        self._head(before, classes, dropout)
+        super().__init__(block, counts, base=base, stem=stem)
+        self._head(self.width, classes, dropout)
         _start(self)
-
-    def features(self, image: Tensor) -> Tensor:
-        """Pooled features (B, width) of ``image`` (B, 3, H, W)."""
-        x: Tensor = self.maxpool(F.relu(self.bn1(self.conv1(image))))
-        for stage in range(self.stages):
-            x = getattr(self, f"layer{stage + 1}")(x)
-        return x.mean(dim=(2, 3))
 
 
 def _start(net: nn.Module) -> None:

@@ -9,10 +9,8 @@ scratch (no ImageNet weights), faces at 48 pixels and, in the first epochs, at f
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import pickle
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +34,7 @@ from zoo.errors import DataError, ZooError
 from zoo.evaluation import judge
 from zoo.models.neurogaze_distill import losses
 from zoo.models.neurogaze_distill.model import Student, build
+from zoo.models.training import load_checkpoint, save_checkpoint
 from zoo.pipeline import Normalize, Pipeline
 from zoo.settings import command_of
 from zoo.specs import Softmax
@@ -218,7 +217,6 @@ class State:
 
     def save(self, path: Path, key: str) -> None:
         """Write atomically."""
-        buffer = io.BytesIO()
         content = {
             "net": self.net.state_dict(),
             "projection": None if self.projection is None else self.projection.state_dict(),
@@ -228,11 +226,8 @@ class State:
             "losses": self.losses,
             "scores": self.scores,
             "best": self.best,
-            "key": key,
         }
-        torch.save(content, buffer)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, buffer.getvalue())
+        save_checkpoint(path, key, content)
 
     def load(self, path: Path, key: str) -> None:
         """Go on from a checkpoint.
@@ -242,12 +237,8 @@ class State:
         DataError
             The file is damaged or belongs to a training with other settings or data.
         """
-        try:
-            content = torch.load(path, weights_only=True)
-            if content["key"] != key:
-                raise DataError(
-                    f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
-                )
+
+        def take(content: dict[str, Any]) -> None:
             self.net.load_state_dict(content["net"])
             if self.projection is not None:
                 self.projection.load_state_dict(content["projection"])
@@ -255,18 +246,8 @@ class State:
             self.epoch, self.wall_s, self.losses, self.scores, self.best = (
                 content[name] for name in ("epoch", "wall_s", "losses", "scores", "best")
             )
-        except (
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as error:
-            raise DataError(
-                f"{path} is no checkpoint of this training ({error}); delete it or start anew"
-            ) from error
+
+        load_checkpoint(path, key, take)
 
 
 def rate(step: int, total: int, recipe: Schedule) -> float:

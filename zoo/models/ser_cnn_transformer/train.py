@@ -8,10 +8,8 @@ says what differs). A fold runs on one thread and depends only on the seed, the 
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import pickle
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,11 +24,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.bundle import write_file
 from zoo.crossval import Augment, Corpus, Progress, ProtocolName, Trained, TrainReport
-from zoo.errors import DataError, ZooError
+from zoo.errors import ZooError
 from zoo.models.ser_cnn_transformer.model import ParallelCnnTransformer, build
-from zoo.models.training import Fold, cross_validate, fresh, settle, state_of, training_key
+from zoo.models.training import (
+    Fold,
+    cross_validate,
+    fresh,
+    load_checkpoint,
+    save_checkpoint,
+    settle,
+    state_of,
+    training_key,
+)
 
 F32 = NDArray[np.float32]
 _CHECKPOINT_EVERY = 5  # epochs
@@ -106,7 +112,6 @@ class State:
 
     def save(self, path: Path, key: str) -> None:
         """Write atomically."""
-        buffer = io.BytesIO()
         content = {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -114,11 +119,8 @@ class State:
             "epoch": self.epoch,
             "wall_s": self.wall_s,
             "losses": self.losses,
-            "key": key,
         }
-        torch.save(content, buffer)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, buffer.getvalue())
+        save_checkpoint(path, key, content)
 
     def load(self, path: Path, key: str) -> None:
         """Go on from a checkpoint.
@@ -128,28 +130,14 @@ class State:
         DataError
             The file is damaged or belongs to a training with other settings or data.
         """
-        try:
-            content = torch.load(path, weights_only=True)
-            if content["key"] != key:
-                raise DataError(
-                    f"{path} is a checkpoint of another training; delete it or start anew (--restart)"
-                )
+
+        def take(content: dict[str, Any]) -> None:
             self.net.load_state_dict(content["net"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.rng.bit_generator.state = json.loads(content["rng"])
             self.epoch, self.wall_s, self.losses = (content[name] for name in ("epoch", "wall_s", "losses"))
-        except (
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as error:
-            raise DataError(
-                f"{path} is no checkpoint of this training ({error}); delete it or start anew"
-            ) from error
+
+        load_checkpoint(path, key, take)
 
 
 def train_model(
