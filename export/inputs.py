@@ -6,11 +6,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data import Dataset, Item
+from zoo.data import Dataset, Excerpt, Item, Source
 from zoo.errors import DataError, ZooError
 from zoo.runtime.modality import Features as Features
 from zoo.runtime.modality import Front, golden_file, modality
@@ -60,6 +61,7 @@ class Preprocessor:
         self.description = "\n".join([repr(variant.pipeline), *branches, *contents])
         self._known: dict[Hashable, Features] = {}
         self._left = _REMEMBERED
+        self._film: tuple[Path, Features] | None = None
 
     def raw(self, raw: Raw) -> Features:
         """Features of a raw input; of several branches as many rows as the shortest has."""
@@ -71,12 +73,25 @@ class Preprocessor:
         known = item.source if isinstance(item.source, Hashable) else item.id
         if known in self._known:
             return self._known[known]
-        features = self._front.features(item.source)[0]
+        features = self._features(item.source)
         size = sum(array.nbytes for array in features)
         if size <= self._left:
             self._left -= size
             self._known[known] = features
         return features
+
+    def _features(self, source: Source) -> Features:
+        if not isinstance(source, Excerpt):
+            return self._front.features(source)[0]
+        # Items of one film follow each other: the last one is kept.
+        if self._film is None or self._film[0] != source.path:
+            self._film = source.path, self._front.features(source.path)[0]
+        whole = self._film[1]
+        if len(whole[0]) < source.stop:
+            raise DataError(
+                f"{source.path} has {len(whole[0])} steps, the data set counts {source.stop}; its sound may be damaged"
+            )
+        return tuple(np.ascontiguousarray(array[source.start : source.stop]) for array in whole)
 
     def items(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Features, ...]:
         """Features of several items."""

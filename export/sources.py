@@ -58,7 +58,7 @@ def dataset_for(card: Card, variant: Variant, data: Path | None, precision: str 
     Raises
     ------
     DataError
-        The precision needs data that are not there, or the folder is not what the reader expects.
+        The precision needs data that are not there, or the folder that was given is not what the reader expects.
     """
     needed = precision is not None and needs_data(precision)
     if variant.data is None:
@@ -75,7 +75,13 @@ def dataset_for(card: Card, variant: Variant, data: Path | None, precision: str 
                 f"give --data DIR (reader {variant.data.reader}) or set ZOO_DATA"
             )
         return None
-    dataset = open_dataset(card, variant.data, root)
+    try:
+        dataset = open_dataset(card, variant.data, root)
+    except DataError:
+        # ZOO_DATA may hold other models' data only; a folder that was named must hold this one's.
+        if needed or data is not None:
+            raise
+        return None
     if needed:
         check_enough(dataset, len(dataset.items))
     return dataset

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo import metrics
+from zoo.curves import judged
 from zoo.data import Dataset, Item, Source
+from zoo.data.films import Annotated, moments_of
 from zoo.errors import DataError, InputError, ZooError
 from zoo.metrics import ClassFigures
-from zoo.specs import Decode, Head, Heads, Metric, Regression, Sigmoid, Softmax
+from zoo.specs import Curve, Decode, Head, Heads, Metric, Regression, Sigmoid, Softmax
 
 _Function = Callable[..., float]
 
@@ -376,6 +379,88 @@ def evaluate(
         ids=tuple(item.id for item in dataset.items),
         readings=readings,
     )
+
+
+@dataclass(frozen=True)
+class CurveEvaluation:
+    """Figures of curves, called ``<head>/<figure>`` as of :func:`zoo.curves.judged`: means over films, a film's own, and
+    95 % bootstrap intervals over films where there are three or more. NaN: no film has it, as Pearson of a flat curve.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    films: dict[str, dict[str, float]]
+    steps: dict[str, int]
+
+
+def evaluate_curves(
+    predict: Callable[[Path], Mapping[str, tuple[NDArray[np.int64], int]]],
+    films: Sequence[Annotated],
+    decode: Decode,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CurveEvaluation:
+    """Score a model that gives curves, film by film.
+
+    Parameters
+    ----------
+    predict : callable
+        A film to the bin of each step, and how many bins there are, by head.
+    films : sequence of Annotated
+    decode : Heads of Curve
+
+    Raises
+    ------
+    DataError
+        There are no films, one has no annotation of a head, or the model refuses it.
+    ZooError
+        The model gives no curves by head.
+    """
+    heads = [head for head in getattr(decode, "heads", ()) if isinstance(head.decode, Curve)]
+    if not heads:
+        raise ZooError("the model gives no curves by head: it is not scored on films")
+    if not films:
+        raise DataError("no films to score")
+    of_films: dict[str, dict[str, float]] = {}
+    steps: dict[str, int] = {}
+    for i, film in enumerate(films):
+        unknown = sorted({head.name for head in heads} - set(film.values))
+        if unknown:
+            raise DataError(f"film {film.name} has no annotation of {unknown[0]}")
+        try:
+            found = predict(film.path)
+        except InputError as error:
+            raise DataError(f"film {film.name}: {error}") from error
+        figures: dict[str, float] = {}
+        for head in heads:
+            spec = head.decode
+            assert isinstance(spec, Curve)
+            bins, count = found[head.name]
+            seconds = moments_of(0, len(bins), spec.period)
+            true = film.bins(seconds, count=count, span=spec.range)[head.name]
+            told = judged(true, bins[: len(true)], count=count, span=spec.range, smooth=spec.smooth)
+            figures |= {f"{head.name}/{name}": value for name, value in told.items()}
+            steps[film.name] = len(true)
+        of_films[film.name] = figures
+        if progress:
+            progress("scoring", i + 1, len(films))
+    table = {name: np.array([one[name] for one in of_films.values()]) for name in figures}
+    several = len(films) >= 3
+    return CurveEvaluation(
+        metrics={name: _mean(values) for name, values in table.items()},
+        intervals={
+            name: metrics.bootstrap_interval(lambda truth, _: _mean(truth), values, values)
+            for name, values in table.items()
+            if several
+        },
+        films=of_films,
+        steps=steps,
+    )
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _in_words(by: Judge, found: NDArray[Any]) -> list[Any]:

@@ -192,6 +192,19 @@ def open_sound(path: str | os.PathLike[str]) -> Sound:
     return _built_in(file) if built_in else _decoded(file)
 
 
+def has_sound(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has a sound track; errors as of :func:`open_sound` but for that."""
+    try:
+        open_sound(path)
+    except NoSound:
+        return False
+    return True
+
+
+class NoSound(InputError):
+    """A film without a sound track."""
+
+
 def _built_in(path: Path) -> Sound:
     from zoo import ops
 
@@ -210,7 +223,7 @@ def _decoded(path: Path) -> Sound:
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise InputError(f"{path}: it has no sound")
+                raise NoSound(f"{path}: it has no sound")
             rate = int(container.streams.audio[0].rate)
     except av.error.FFmpegError as error:
         raise InputError(f"{path}: cannot be decoded: {error.strerror}") from error

@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo.cli.common import data_option, emit_json, emit_table, figure, json_option, percent, progress
+
+if TYPE_CHECKING:
+    from zoo.runtime.model import Model
 
 
 @click.command("eval")
@@ -30,25 +37,36 @@ def eval_command(
     Some models' weights are trained on the whole published data set: on that very set the figure shows
     that the artifact works, not how well it does on new speakers. zoo info has the held-out figures.
     Others have a held-out part, and only it is scored. DIR may be a file where the data set's reader takes one.
+    Models that give curves are scored film by film: of bins the accuracy and that within one bin, of curves MAE, MSE and
+    Pearson's correlation, each the mean over films.
 
     Example: zoo eval tim-net-emodb --data DIR --json
     """
     import zoo
     from zoo import registry
     from zoo.card import DataSpec
-    from zoo.data import open_dataset
+    from zoo.data import Excerpt, Source, open_dataset
     from zoo.evaluation import evaluate, scores_of
+    from zoo.specs import curves
 
     model = zoo.load(bundle, threads=threads)
     card, variant = registry.find(model.name)
+    if curves(model.manifest.decode):
+        _films(model, data, reader, as_json)
+        return
     spec = variant.data if reader is None else DataSpec(reader=reader)
     dataset = open_dataset(card, spec, data)
     if any(item.group in variant.held_out for item in dataset.items):
         dataset = dataset.only(variant.held_out)
     decode = model.manifest.decode
+
+    def predict(source: Source) -> NDArray[np.float64]:
+        assert not isinstance(source, Excerpt), "no other model has the labels of films"
+        return scores_of(decode, model(source).outputs)
+
     with progress() as report:
         result = evaluate(
-            lambda source: scores_of(decode, model(source).outputs),
+            predict,
             dataset,
             decode=decode,
             labels=model.labels,
@@ -107,3 +125,63 @@ def eval_command(
             for label, row in zip(result.labels, result.confusion, strict=True)
         ],
     )
+
+
+def _films(model: Model, data: Path | None, reader: str | None, as_json: bool) -> None:
+    """Score a model that gives curves."""
+    from zoo.data import default_root
+    from zoo.data.films import read_films
+    from zoo.errors import DataError
+    from zoo.evaluation import evaluate_curves
+
+    if reader not in (None, "films"):
+        raise DataError(f"{model.name} gives curves: it is scored on films, not on {reader}")
+    root = data or default_root()
+    if root is None:
+        raise DataError("reader films needs its data set: give --data DIR or set ZOO_DATA")
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder (reader films)")
+
+    def predict(path: Path) -> dict[str, tuple[NDArray[np.int64], int]]:
+        heads = model(path).heads
+        found = {name: head.series for name, head in heads.items() if head.series is not None}
+        return {name: (series.bins, series.count) for name, series in found.items()}
+
+    films = read_films(root)
+    with progress() as report:
+        result = evaluate_curves(predict, films, model.manifest.decode, progress=report)
+    weights = model.manifest.provenance.weights
+    if as_json:
+        emit_json(
+            {
+                "bundle": str(model.bundle.path),
+                "name": model.name,
+                "data": "films",
+                "n": len(films),
+                "metrics": _finite(result.metrics),
+                "intervals": {
+                    name: interval if np.isfinite(interval).all() else None
+                    for name, interval in result.intervals.items()
+                },
+                "films": {
+                    name: {"steps": result.steps[name], **_finite(figures)}
+                    for name, figures in result.films.items()
+                },
+                "weights": weights,
+            }
+        )
+        return
+    click.echo(f"{len(films)} films, {sum(result.steps.values())} steps; means over films")
+    if weights == "random":
+        click.echo("The weights are random: the figures mean nothing.")
+    rows = []
+    for name, value in result.metrics.items():
+        low, high = result.intervals.get(name, (float("nan"), float("nan")))
+        interval = f"{figure(name, low)} to {figure(name, high)}" if np.isfinite((low, high)).all() else "-"
+        rows.append((name, figure(name, value) if np.isfinite(value) else "-", interval))
+    emit_table(("figure", "value", "95 % over films"), rows)
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}

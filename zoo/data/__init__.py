@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     from zoo.card import Card, DataSpec
 
 
-#: A file of the raw input, the text itself, the pixels of an image: uint8 (h, w) or (h, w, 3), or the EEG itself.
-Source = Path | str | NDArray[np.uint8] | Recording
+@dataclass(frozen=True)
+class Excerpt:
+    """Steps ``start`` to ``stop`` (not included) of a film that a model judges step by step: their features are cut out of
+    those of the whole film, for some are scaled by its extremes.
+    """
+
+    path: Path
+    start: int
+    stop: int
+
+
+#: A file of the raw input or a part of a film, the text itself, the pixels of an image: uint8 (h, w) or (h, w, 3), or the EEG itself.
+Source = Path | Excerpt | str | NDArray[np.uint8] | Recording
 #: The truth of an item: index of its class, one 0 or 1 for each label, or one number for each label.
 Truth = int | tuple[int, ...] | tuple[float, ...]
 #: That of a data set with several heads: by the head's name; a head may be missing.
@@ -87,16 +98,26 @@ class Dataset:
         return _in_words(self.labels, item.label)
 
     def source_sha256(self, item: Item) -> str:
-        """SHA-256 of an item's file (read once), text, shape and pixels, or EEG."""
+        """SHA-256 of an item's file (read once; of a part of a film with its steps), text, shape and pixels, or EEG."""
         if isinstance(item.source, str):
             return hashlib.sha256(item.source.encode()).hexdigest()
         if isinstance(item.source, np.ndarray):
             return hashlib.sha256(f"{item.source.shape}".encode() + item.source.tobytes()).hexdigest()
         if isinstance(item.source, Recording):
             return item.source.sha256()
-        if item.id not in self._fingerprints:
-            self._fingerprints[item.id] = hashlib.sha256(item.source.read_bytes()).hexdigest()
-        return self._fingerprints[item.id]
+        if isinstance(item.source, Excerpt):
+            return f"{self._file_sha256(item.source.path)} {item.source.start}:{item.source.stop}"
+        return self._file_sha256(item.source)
+
+    def _file_sha256(self, path: Path) -> str:
+        name = str(path)
+        if name not in self._fingerprints:
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            self._fingerprints[name] = digest.hexdigest()
+        return self._fingerprints[name]
 
 
 def _in_words(labels: tuple[str, ...], truth: Truth) -> str:

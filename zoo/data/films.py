@@ -7,7 +7,8 @@ Layouts read here, anywhere below the folder::
     MEDIAEVAL<year>_<nn>_Valence-Arousal.txt  a header line; the last three columns are seconds, valence, arousal
 
 and beside them, or anywhere below the folder, a film or its sound: ``<film>.<any of EXTENSIONS>``. The first layout is that of the
-source's own script, the second that of published programs that read it: neither data set was at hand.
+source's own script, the second that of published programs that read it: neither data set was at hand. Where there are no annotations at
+all, :func:`read` takes what has sound in the folder, or in its folders ``films`` or ``video``, without a truth: enough to calibrate on.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import DataError
+from zoo.curves import bins_of
+from zoo.data import Dataset, Excerpt, Item
+from zoo.errors import DataError, InputError
 
 HEADS = ("arousal", "valence")
 EXTENSIONS = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".wav", ".flac")
+#: Where films lie, beside the folder itself, that nobody annotated.
+FOLDERS = ("films", "video")
 #: Frames a second of COGNIMUSE.
 RATE = 25
+#: Seconds between steps, and that a step covers (fact sheet 5).
+PERIOD, WINDOW = 0.04, 0.4
 _COGNIMUSE = re.compile(r"intended3_(?P<film>[A-Za-z0-9-]+)\.csv")
 _LIRIS = re.compile(r"(?P<film>MEDIAEVAL\d\d_\d\d)_Valence-Arousal\.txt")
 
@@ -42,6 +49,65 @@ class Annotated:
         """Values at other moments, straight between two annotations; before the first and after the last these go on."""
         return {head: np.interp(seconds, self.seconds, values) for head, values in self.values.items()}
 
+    def bins(
+        self, seconds: NDArray[np.float64], *, count: int, span: tuple[float, float] = (-1.0, 1.0)
+    ) -> dict[str, NDArray[np.int64]]:
+        """True bins by head of the steps that begin at ``seconds`` (growing), those after the last annotation left out."""
+        kept = seconds[seconds <= self.seconds[-1]]
+        return {head: bins_of(values, count=count, span=span) for head, values in self.at(kept).items()}
+
+
+def moments_of(start: int, stop: int, period: float = PERIOD) -> NDArray[np.float64]:
+    """Seconds at which the steps ``start`` to ``stop`` (not included) begin."""
+    return np.arange(start, stop, dtype=np.float64) * np.float64(period)
+
+
+def read(root: Path) -> Dataset:
+    """The films in parts of one second, for calibration: an item is a second of steps of 40 ms, its group the film.
+
+    The truth of a head is its value at each of the steps. Without annotations items have none.
+
+    Raises
+    ------
+    DataError
+        As of :func:`read_films`, a film cannot be decoded, or there is none.
+    """
+    from zoo.media import open_sound
+
+    annotated = any(_annotation(path) for path in root.rglob("*"))
+    films: list[tuple[str, Path, Annotated | None]] = (
+        [(film.name, film.path, film) for film in read_films(root)]
+        if annotated
+        else [(path.name, path, None) for path in _media(root)]
+    )
+    if not films:
+        raise DataError(
+            f"films: nothing in {root} (nor its folders {' and '.join(FOLDERS)}) has sound and ends in {', '.join(EXTENSIONS)}"
+        )
+    items = []
+    for name, path, film in films:
+        try:
+            sound = open_sound(path)
+            samples = sum(len(block) for block in sound.blocks())
+        except InputError as error:
+            raise DataError(f"films: {error}; repair that film or take it out") from error
+        # A step covers 400 ms.
+        steps = int((samples / sound.rate - WINDOW) / PERIOD) + 1
+        if film is not None:
+            steps = min(steps, int(film.seconds[-1] / PERIOD) + 1)
+        for start in range(0, steps - RATE + 1, RATE):
+            values = {} if film is None else film.at(moments_of(start, start + RATE))
+            label = {head: tuple(map(float, row)) for head, row in values.items()}
+            items.append(Item(f"{name}@{start // RATE}", Excerpt(path, start, start + RATE), label, name))
+    moments = tuple(f"{1000 * PERIOD * step:.0f} ms" for step in range(RATE))
+    return Dataset(
+        "films",
+        HEADS,
+        tuple(items),
+        "that of the films; COGNIMUSE and LIRIS-ACCEDE: research use",
+        heads=dict.fromkeys(HEADS, moments),
+    )
+
 
 def read_films(root: Path) -> tuple[Annotated, ...]:
     """All annotated films below ``root``, by name.
@@ -55,7 +121,7 @@ def read_films(root: Path) -> tuple[Annotated, ...]:
     files = sorted(path for path in root.rglob("*") if path.is_file())
     found: dict[str, Path] = {}
     for path in files:
-        match = _COGNIMUSE.fullmatch(path.name) or _LIRIS.fullmatch(path.name)
+        match = _annotation(path)
         if match is None:
             continue
         name = match["film"]
@@ -78,6 +144,27 @@ def read_films(root: Path) -> tuple[Annotated, ...]:
         seconds, valence, arousal = table.T
         films.append(Annotated(name, media[0], seconds, {"arousal": arousal, "valence": valence}))
     return tuple(films)
+
+
+def _media(root: Path) -> list[Path]:
+    """Files with sound; pictures alone teach nothing about it."""
+    from zoo.media import has_sound
+
+    found = [
+        path
+        for folder in (root, *(root / name for name in FOLDERS))
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+    try:
+        return [path for path in found if has_sound(path)]
+    except InputError as error:
+        raise DataError(f"films: {error}; repair that file or take it out") from error
+
+
+def _annotation(path: Path) -> re.Match[str] | None:
+    return _COGNIMUSE.fullmatch(path.name) or _LIRIS.fullmatch(path.name)
 
 
 def _cognimuse(path: Path) -> NDArray[np.float64]:

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from zoo import registry
 from zoo.bundle import write_file
-from zoo.curves import bins_of, judged
-from zoo.data.films import Annotated, read_films
+from zoo.curves import judged
+from zoo.data.films import Annotated, moments_of, read_films
 from zoo.errors import DataError, ZooError
 from zoo.media import open_sound
 from zoo.models.movie_affect.model import BINS, HEADS, STEPS, build
@@ -38,7 +38,6 @@ from zoo.specs import Curve, Smooth
 Progress = Callable[[str, int, int], None]
 #: Logits are divided by it before cross-entropy.
 TEMPERATURE = 2.0
-PERIOD = 0.04
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -161,11 +160,9 @@ def _steps(ops: Sequence[Op], film: Annotated) -> tuple[NDArray[np.float32], NDA
     sound = open_sound(film.path)
     stream = Pipeline(ops[:-1]).stream(sound.rate)
     rows = np.concatenate([*(stream.push(block) for block in sound.blocks()), stream.finish()])
-    seconds = np.arange(len(rows)) * PERIOD
-    kept = seconds <= film.seconds[-1]
-    scaled: NDArray[np.float32] = Pipeline([ops[-1]], shape=(-1, rows.shape[1])).run(rows)[kept]
-    values = film.at(seconds[kept])
-    bins = np.stack([bins_of(values[head], count=BINS) for head in HEADS], axis=1)
+    true = film.bins(moments_of(0, len(rows)), count=BINS)
+    bins = np.stack([true[head] for head in HEADS], axis=1)
+    scaled: NDArray[np.float32] = Pipeline([ops[-1]], shape=(-1, rows.shape[1])).run(rows)[: len(bins)]
     return scaled, bins, hashlib.sha256(scaled.tobytes() + bins.tobytes()).hexdigest()
 
 
