@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from _results import file_stem, table, write_results
+from _results import check_folder, file_stem, table, write_results
 from msgspec import Struct
 
 from zoo.bundle import open_bundle
@@ -116,6 +116,7 @@ def command(model: str, peers: Iterable[str]) -> Callable[[Callable[..., None]],
         def whole(
             *, bundles: tuple[Path, ...], whose: str, quick: bool, out: Path | None, force: bool, **own: Any
         ) -> None:
+            check_folder(out)
             kept, skipped = runnable(bundles or built_bundles(whose))
             if not kept:
                 raise ZooError("no bundle can run here: " + "; ".join(skipped))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +40,24 @@ def file_stem(report: Dated) -> str:
     cpu = re.sub(r"\((?:r|tm|c)\)|\bcpu\b|\bprocessor\b|@", " ", report.machine.cpu.lower())
     slug = re.sub(r"[^a-z0-9.]+", "-", cpu).strip("-") or report.machine.architecture
     return f"{report.created[:10]}-{report.machine.zoo_isa or 'unknown'}-{slug}"
+
+
+def check_folder(out: Path | None) -> None:
+    """Make the folder of the results, before anything is measured for it; None: nothing will be written.
+
+    Raises
+    ------
+    ZooError
+        It cannot be made or written to.
+    """
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ZooError(f"{out}: results cannot be written there: {error.strerror}") from error
 
 
 def write_results(out: Path, stem: str, suite: Any, text: str, *, force: bool) -> Path:

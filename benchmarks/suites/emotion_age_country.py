@@ -33,7 +33,7 @@ from zoo.runtime.bench.driver import environment, run_process, tail
 from zoo.runtime.bench.machine import Machine, describe, peak_rss
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _results import file_stem, table, write_results
+from _results import check_folder, file_stem, table, write_results
 
 RATE = 16_000
 SECONDS = (1.0, 5.0)
@@ -253,6 +253,7 @@ def main(
     try:
         if not bundles or data is None:
             raise InputError("give bundles, the one to compare with first, and --data DIR with EmoDB")
+        check_folder(out)
         for bundle in bundles:  # told before the first one is measured
             open_bundle(bundle)
         suite = Suite(

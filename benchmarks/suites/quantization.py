@@ -54,7 +54,7 @@ from zoo.runtime.engines import EngineOptions, open_engine
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 from _quantize import Quantizer, Source
-from _results import file_stem, progress, start, table, write_results
+from _results import check_folder, file_stem, progress, start, table, write_results
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 TARGETS = ("cpu-x86", "openvino-cpu")
@@ -594,6 +594,7 @@ def main(
     data = data or default_root()
     if out is None and not quick:
         out = BENCHMARKS / "results"
+    check_folder(out)
     if stand_ins is not None:
         from _stand_ins import prepare
 

@@ -183,3 +183,12 @@ def test_tweets_are_the_held_out_ones(suite: ModuleType, data_root: Path) -> Non
     assert len(every.items) == len(set(every.items)) > 880
     assert set(twenty.items) < set(every.items)
     assert all(len(card.pipeline(variant).tokens(text)) == 20 for text in twenty.items[:5])
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    suite: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(suite.main, ["--out", str(tmp_path / "file" / "results")])
+    assert isinstance(refused.exception, ZooError)
+    assert "results cannot be written there" in str(refused.exception)

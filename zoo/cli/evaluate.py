@@ -47,7 +47,7 @@ def eval_command(
     from zoo.card import DataSpec
     from zoo.data import Excerpt, Source, open_dataset
     from zoo.evaluation import evaluate, scores_of
-    from zoo.specs import curves
+    from zoo.specs import Heads, curves
 
     model = zoo.load(bundle, threads=threads)
     card, variant = registry.find(model.name)
@@ -59,6 +59,10 @@ def eval_command(
     if any(item.group in variant.held_out for item in dataset.items):
         dataset = dataset.only(variant.held_out)
     decode = model.manifest.decode
+    if isinstance(decode, Heads) and not dataset.heads:
+        # Another data set of one kind of labels: it is the truth of the head that has them.
+        own = [head.name for head in decode.heads if head.metric and set(head.labels) == set(dataset.labels)]
+        dataset = dataset.under(own[0]) if len(own) == 1 else dataset
 
     def predict(source: Source) -> NDArray[np.float64]:
         assert not isinstance(source, Excerpt), "no other model has the labels of films"

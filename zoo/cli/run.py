@@ -144,7 +144,9 @@ def run_command(
             click.echo(f"zoo: {which}{error}", err=True)
     if csv_path is not None:
         write_output(csv_path, _table(predictions))
-    alike = {} if hop else similar.alike(loaded.manifest.decode, [one for _, one in predictions])
+    alike = (
+        {} if hop or kind.windowed else similar.alike(loaded.manifest.decode, [one for _, one in predictions])
+    )
     if as_json:
         if alike:
             for row, result in enumerate([result for result in results if "error" not in result]):

@@ -87,6 +87,11 @@ class Dataset:
         )
         return Dataset(self.name, self.heads[name], items, self.license, self.notes)
 
+    def under(self, head: str) -> Dataset:
+        """The same items, their truth being that of one head: the opposite of :meth:`head`."""
+        items = tuple(replace(item, label={head: item.label}) for item in self.items)  # type: ignore[dict-item]
+        return replace(self, labels=(head,), items=items, heads={head: self.labels}, _fingerprints={})
+
     def truth(self, item: Item) -> str:
         """The truth of an item in words: its class, its labels, or its values; of several heads, each of them."""
         if isinstance(item.label, Mapping):

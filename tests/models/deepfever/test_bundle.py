@@ -14,7 +14,7 @@ from PIL import Image
 import zoo
 from zoo import faces, ops, registry
 from zoo.cli import cli
-from zoo.data import ferplus
+from zoo.data import ckplus, ferplus
 
 pytest.importorskip("torch", reason="torch is not installed")
 
@@ -149,6 +149,24 @@ def test_a_held_back_file_is_scored_by_its_expression(bundle: Path, tmp_path: Pa
     scored = json.loads(run("eval", bundle, "--data", tmp_path / "ferplus_test.npz", "--json"))
     assert (scored["n"], scored["metric"]) == (24, "heads-mean")
     assert scored["metrics"]["expression/WAR"] == scored["metrics"]["heads-mean"]
+
+
+def test_another_data_set_is_the_truth_of_the_head_that_has_its_labels(bundle: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    np.savez(
+        tmp_path / ckplus.FILE,
+        images=rng.integers(0, 256, (12, 48, 48), np.uint8), labels=np.arange(12) % 3,
+        label_names=np.array(["anger", "happy", "surprise"]),
+        subject=np.arange(12) % 4, session=np.arange(12), frame=np.arange(12),
+    )  # fmt: skip
+    told = json.loads(run("eval", bundle, "--reader", "ckplus", "--data", tmp_path, "--json"))
+    assert (told["n"], told["data"]) == (12, "ckplus")
+    found = [told["predictions"][item.id]["expression"] for item in ckplus.read(tmp_path).items]
+    right = [
+        name == ("anger", "happiness", "surprise")[i % 3] for i, name in zip(range(12), found, strict=True)
+    ]
+    assert told["metrics"]["expression/WAR"] == pytest.approx(np.mean(right))
+    assert told["metrics"]["heads-mean"] == told["metrics"]["expression/WAR"]
 
 
 def test_cosines_of_many_and_of_none() -> None:
