@@ -51,9 +51,11 @@ add_executable(classify_wav examples/classify_wav.c)
 set_target_properties(classify_wav PROPERTIES C_STANDARD 90 C_EXTENSIONS OFF)
 target_compile_options(classify_wav PRIVATE ${ZOO_WARNINGS} -pedantic)
 target_link_libraries(classify_wav PRIVATE zoo)
-add_executable(live_speech examples/live_speech.cc)
-target_compile_options(live_speech PRIVATE ${ZOO_WARNINGS})
-target_link_libraries(live_speech PRIVATE zoo)
+foreach(example live_speech camera_faces)
+  add_executable(${example} examples/${example}.cc)
+  target_compile_options(${example} PRIVATE ${ZOO_WARNINGS})
+  target_link_libraries(${example} PRIVATE zoo)
+endforeach()
 
 # --- installation: find_package(zoo), pkg-config, cpack ----------------------------------------------------------
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # packages hold libzoo alone, so the tests need not be built for them

@@ -22,10 +22,11 @@ struct zoo_session {
 
 struct zoo_stream {
   zoo_session session;
-  zoo::AudioWindows windows;
+  zoo::Windows windows;
   zoo::Smoother smoother;
   zoo::SampleType type;
   int32_t channels;
+  int32_t height, width;  // of pictures; 0 for signals
   double rate;
   double judged = 0;  // where the window of the last result began
   zoo::LoadMeter load{};
@@ -38,6 +39,9 @@ using zoo::StatusCode;
 
 // The only state that outlives a call: a message, one a thread.
 thread_local std::string last_error;
+
+// A side of a picture in a stream.
+constexpr int32_t kMostPixels = 16384;
 
 zoo_status Record(zoo_status status, const char* message) noexcept {
   try {
@@ -358,18 +362,33 @@ zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* opt
     const zoo::Model& m = *model->model;
     zoo::SampleType type;
     size_t size = 0;
-    if (!ToSampleType(set.dtype, &type, &size) || set.dtype == ZOO_U8) return Report(zoo::InvalidArgument("stream: samples may be float32, float64, int16 or int32"));
-    if (set.channels < 1 || set.channels > 64) return Report(zoo::InvalidSignal("stream: channels is " + std::to_string(set.channels) + "; it must be 1 to 64"));
+    const std::string& name = m.manifest().name;
+    const bool pictures = m.pipeline().port(0).kind == zoo::PortKind::kImage;
+    if (!pictures && m.pipeline().port(0).kind != zoo::PortKind::kAudio) return Report(zoo::InvalidArgument(name + " takes neither sound nor pictures; only these are streamed"));
+    if (!ToSampleType(set.dtype, &type, &size) || (set.dtype == ZOO_U8) != pictures) {
+      return Report(zoo::InvalidArgument(pictures ? "stream: pictures are uint8" : "stream: samples may be float32, float64, int16 or int32"));
+    }
+    if (pictures ? set.channels != 1 && set.channels != 3 : set.channels < 1 || set.channels > 64) {
+      return Report(zoo::InvalidSignal("stream: channels is " + std::to_string(set.channels) + "; it must be " + (pictures ? "1 (grey) or 3 (RGB)" : "1 to 64")));
+    }
+    if (pictures ? set.height < 1 || set.height > kMostPixels || set.width < 1 || set.width > kMostPixels : set.height != 0 || set.width != 0) {
+      return Report(zoo::InvalidSignal("stream: height and width are " + std::to_string(set.height) + " and " + std::to_string(set.width) + "; " + name + " takes " +
+                                       (pictures ? "pictures of 1 to " + std::to_string(kMostPixels) + " pixels a side" : "sound: leave them 0")));
+    }
+    if (pictures) size *= static_cast<size_t>(set.height) * static_cast<size_t>(set.width);
     if (!(set.smoothing >= 0 && set.smoothing <= 3.2e7)) return Report(zoo::InvalidArgument("stream: smoothing is " + std::to_string(set.smoothing) + " s; it must be 0 to a year"));
-    if (m.pipeline().port(0).kind != zoo::PortKind::kAudio) return Report(zoo::InvalidArgument(m.manifest().name + " takes no audio; only audio is streamed in windows"));
     if (set.rate == 0 && m.manifest().rate) set.rate = *m.manifest().rate;
-    const auto window = m.manifest().WindowSeconds(set.rate);
-    if (!window) return Report(zoo::InvalidArgument(m.manifest().name + ": its pipeline fixes no window length, so it cannot stream"));
-    auto windows = zoo::AudioWindows::Create(set.rate, *window, set.hop, size * static_cast<size_t>(set.channels));
+    if (!pictures) {
+      if (const Status status = zoo::CheckRate(set.rate); !status.ok()) return Report(status);
+    }
+    // each picture is judged by itself
+    const auto window = pictures ? std::optional<double>(set.rate > 0 ? 1 / set.rate : 0) : m.manifest().WindowSeconds(set.rate);
+    if (!window) return Report(zoo::InvalidArgument(name + ": its pipeline fixes no window length, so it cannot stream"));
+    auto windows = zoo::Windows::Create(set.rate, *window, set.hop, size * static_cast<size_t>(set.channels));
     if (!windows.ok()) return Report(windows.status());
     auto session = zoo::Session::Create(model->model);
     if (!session.ok()) return Report(session.status());
-    *stream = new zoo_stream{{std::move(session.value())}, std::move(windows.value()), zoo::Smoother(m.manifest().heads, set.smoothing), type, set.channels, set.rate};
+    *stream = new zoo_stream{{std::move(session.value())}, std::move(windows.value()), zoo::Smoother(m.manifest().heads, set.smoothing), type, set.channels, set.height, set.width, set.rate};
     return ZOO_OK;
   });
 }
@@ -400,13 +419,17 @@ zoo_status zoo_stream_end(zoo_stream* stream) {
 zoo_status zoo_stream_pop(zoo_stream* stream, zoo_result* result) {
   return Guarded([&] {
     if (stream == nullptr) return Usage("zoo_stream_pop: stream must not be NULL");
-    zoo::AudioWindows& w = stream->windows;
+    zoo::Windows& w = stream->windows;
     if (!w.ready()) return ZOO_NO_RESULT;
     const auto work = stream->load.Start();
     zoo::Session& session = *stream->session.session;
     zoo::RawInput input;
     input.array.data = w.data(), input.array.type = stream->type;
-    input.array.rank = 2, input.array.dims[0] = w.size(), input.array.dims[1] = stream->channels;
+    if (stream->height > 0) {
+      input.array.rank = 3, input.array.dims[0] = stream->height, input.array.dims[1] = stream->width, input.array.dims[2] = stream->channels;
+    } else {
+      input.array.rank = 2, input.array.dims[0] = w.size(), input.array.dims[1] = stream->channels;
+    }
     input.rate = stream->rate;
     const double start = w.start(), end = w.end();
     const Status status = session.Run(&input, 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts a live signal into overlapping windows, as zoo/runtime/stream.py does. Memory is one window.
+// Cuts a live signal, or pictures, into overlapping windows, as zoo/runtime/stream.py does. Memory is one window.
 #ifndef ZOO_RUNTIME_WINDOWS_H_
 #define ZOO_RUNTIME_WINDOWS_H_
 
@@ -14,16 +14,16 @@
 
 namespace zoo {
 
-class AudioWindows {
+class Windows {
  public:
-  // rate: Hz; window, hop: seconds; frame: bytes of one sample of all channels.
-  static Result<AudioWindows> Create(double rate, double window, double hop, size_t frame) {
-    ZOO_RETURN_IF_ERROR(CheckRate(rate));
+  // rate: Hz; window, hop: seconds; frame: bytes of one sample of all channels, or of one picture.
+  static Result<Windows> Create(double rate, double window, double hop, size_t frame) {
+    if (!(rate >= 1e-3 && rate <= 768000)) return InvalidSignal("stream: rate is " + std::to_string(rate) + "; give samples, or pictures, a second: 0.001 to 768000");
     // at most an hour of a window, a year of a hop
     const double samples = std::nearbyint(window * rate), step = std::nearbyint(hop * rate);
     if (!(samples >= 1 && window <= 3600)) return InvalidSignal("stream: the window is " + std::to_string(window) + " s; it must be one sample to an hour");
     if (!(step >= 1 && hop <= 3.2e7)) return InvalidSignal("stream: hop is " + std::to_string(hop) + " s; give at least one sample (" + std::to_string(1 / rate) + " s)");
-    return AudioWindows(rate, static_cast<int64_t>(samples), static_cast<int64_t>(step), frame);
+    return Windows(rate, static_cast<int64_t>(samples), static_cast<int64_t>(step), frame);
   }
 
   // Takes what fits until a window is full; the number of samples taken.
@@ -57,7 +57,7 @@ class AudioWindows {
   }
 
  private:
-  AudioWindows(double rate, int64_t window, int64_t hop, size_t frame)
+  Windows(double rate, int64_t window, int64_t hop, size_t frame)
       : rate_(rate), window_(window), hop_(hop), frame_(frame), buffer_(static_cast<size_t>(window) * frame) {}
 
   double rate_;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what a speech stream allocates once it runs: nothing is expected.
-//   allocations BUNDLE
+// Counts what a stream of speech, or of pictures, allocates once it runs: nothing is expected.
+//   allocations BUNDLE [pictures]
 // The linker puts the functions below in place of malloc and its kin in everything that is linked into this program, which are libzoo and
 // the C++ library (so also operator new); the engine, loaded at run time, keeps its own.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "check.h"
@@ -29,22 +30,27 @@ int __wrap_posix_memalign(void** p, size_t alignment, size_t n) { return ++alloc
 }
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::printf("usage: allocations BUNDLE\n");
+  const bool pictures = argc == 3 && std::strcmp(argv[2], "pictures") == 0;
+  if (argc != 2 && !pictures) {
+    std::printf("usage: allocations BUNDLE [pictures]\n");
     return 2;
   }
   zoo_model* model = nullptr;
   zoo_stream* stream = nullptr;
   zoo_stream_options options;
   zoo_stream_options_init(&options);
-  options.dtype = ZOO_I16, options.channels = 2, options.rate = 44100, options.hop = 0.1, options.smoothing = 1;
+  options.hop = 0.1, options.smoothing = 1;
+  if (pictures) options.dtype = ZOO_U8, options.channels = 3, options.height = 90, options.width = 120, options.rate = 20;
+  else options.dtype = ZOO_I16, options.channels = 2, options.rate = 44100;
   if (zoo_open(argv[1], nullptr, &model) != ZOO_OK || zoo_stream_open(model, &options, &stream) != ZOO_OK) {
     std::printf("%s\n", zoo_last_error());
     return 1;
   }
   EXPECT(allocated > 100, "opening allocates %ld times: the counter does not count", allocated);
-  std::vector<int16_t> signal(44100 * 2 * 8);
-  for (size_t i = 0; i < signal.size(); ++i) signal[i] = static_cast<int16_t>((i * 2654435761u >> 7) % 8000) - 4000;
+  // of one sample of both channels, or one picture
+  const size_t unit = pictures ? 90 * 120 * 3 : 2 * sizeof(int16_t), count = pictures ? 20 * 8 : 44100 * 8, chunk = pictures ? 1 : 441;
+  std::vector<unsigned char> signal(unit * count);
+  for (size_t i = 0; i < signal.size(); ++i) signal[i] = static_cast<unsigned char>(i * 2654435761u >> 7);
   float values[64];
   uint8_t given[64];
   int32_t best[8];
@@ -52,9 +58,9 @@ int main(int argc, char** argv) {
   result.values = values, result.values_capacity = 64, result.given = given, result.given_capacity = 64, result.best = best, result.best_capacity = 8;
   long before = 0;
   int windows = 0;
-  for (size_t at = 0; at < signal.size() / 2;) {
+  for (size_t at = 0; at < count;) {
     size_t taken = 0;
-    EXPECT(zoo_stream_push(stream, &signal[at * 2], std::min<size_t>(441, signal.size() / 2 - at), &taken) == ZOO_OK, "%s", zoo_last_error());
+    EXPECT(zoo_stream_push(stream, &signal[at * unit], std::min(chunk, count - at), &taken) == ZOO_OK, "%s", zoo_last_error());
     at += taken;
     while (zoo_stream_pop(stream, &result) == ZOO_OK) {
       if (++windows == 3) before = allocated;

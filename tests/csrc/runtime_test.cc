@@ -114,13 +114,13 @@ void TestVersions() {
 }
 
 void TestWindows() {
-  EXPECT(!zoo::AudioWindows::Create(16000, 1, 0, 4).ok() && !zoo::AudioWindows::Create(16000, NAN, 1, 4).ok() && !zoo::AudioWindows::Create(16000, 1, INFINITY, 4).ok() &&
-             !zoo::AudioWindows::Create(16000, 1e9, 1, 4).ok() && !zoo::AudioWindows::Create(0.5, 1, 1, 4).ok(), "a bad window was taken");
+  EXPECT(!zoo::Windows::Create(16000, 1, 0, 4).ok() && !zoo::Windows::Create(16000, NAN, 1, 4).ok() && !zoo::Windows::Create(16000, 1, INFINITY, 4).ok() &&
+             !zoo::Windows::Create(16000, 1e9, 1, 4).ok() && !zoo::Windows::Create(0, 1, 1, 4).ok(), "a bad window was taken");
   std::mt19937 rng(4);
   for (const int hop : {1, 3, 10, 25}) {
     std::vector<int32_t> signal(200);
     for (size_t i = 0; i < signal.size(); ++i) signal[i] = static_cast<int32_t>(i);
-    zoo::AudioWindows w = Take(zoo::AudioWindows::Create(1, 10, hop, 4));
+    zoo::Windows w = Take(zoo::Windows::Create(1, 10, hop, 4));
     int64_t expected = 0;
     for (size_t at = 0; at < signal.size();) {
       const int64_t taken = w.Take(&signal[at], std::min<int64_t>(static_cast<int64_t>(signal.size() - at), 1 + static_cast<int64_t>(rng() % 30)));

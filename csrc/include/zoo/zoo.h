@@ -177,9 +177,9 @@ ZOO_API zoo_status zoo_output(const zoo_session* session, size_t item, const cha
 ZOO_API zoo_status zoo_selftest(zoo_session* session, double* worst, double* tolerance);
 
 /*
- * Streams: overlapping windows of a live signal, one every hop seconds, each as long as the model takes. Without smoothing each result
- * equals that of zoo_run on the window, whatever the sizes of the chunks. Memory is one window; after the first windows nothing is
- * allocated but what the engine itself does.
+ * Streams: overlapping windows of a live signal, one every hop seconds, each as long as the model takes; of pictures, one every hop
+ * seconds. Without smoothing each result equals that of zoo_run on the window or picture, whatever the sizes of the chunks. Memory is one
+ * window; after the first windows nothing is allocated but what the engine itself does.
  *
  *   for (; n > 0; p += taken * channels, n -= taken) {
  *     zoo_stream_push(stream, p, n, &taken);
@@ -188,17 +188,18 @@ ZOO_API zoo_status zoo_selftest(zoo_session* session, double* worst, double* tol
  */
 typedef struct zoo_stream_options {
   uint32_t abi_version; /* ZOO_ABI_VERSION */
-  int32_t dtype;        /* zoo_dtype of the samples; ZOO_F32 */
+  int32_t dtype;        /* zoo_dtype of the samples; ZOO_F32; of pictures ZOO_U8 */
   int32_t channels;     /* 1 */
-  double rate;          /* Hz; 0: what the model was made for */
+  double rate;          /* Hz; 0: what the model was made for; pictures a second, of which a model fixes none */
   double hop;           /* seconds between windows; 0.5 */
   double smoothing;     /* seconds: time constant of an exponential mean of the values (not of embeddings) over windows, from which the
                            labels are then taken; 0: each window for itself */
+  int32_t height, width; /* of pictures; 0 for sound */
 } zoo_stream_options;
 ZOO_API void zoo_stream_options_init(zoo_stream_options* options);
 /* options: NULL for defaults. */
 ZOO_API zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* options, zoo_stream** stream);
-/* Takes samples (of all channels) up to the end of the next window: *taken of them. 0 while a full window waits to be popped. */
+/* Takes samples (of all channels), or whole pictures, up to the end of the next window: *taken of them. 0 while a full window waits to be popped. */
 ZOO_API zoo_status zoo_stream_push(zoo_stream* stream, const void* samples, size_t count, size_t* taken);
 /* The signal has ended. One shorter than a window gives one result. */
 ZOO_API zoo_status zoo_stream_end(zoo_stream* stream);

@@ -183,28 +183,38 @@ class Session {
   std::unique_ptr<zoo_session, Close> session_;
 };
 
-// Overlapping windows of a live signal of T: float, double, int16_t or int32_t.
+// Size of the pictures of a stream. channels: 1 (grey) or 3 (RGB).
+struct Picture {
+  int32_t height, width, channels;
+};
+
+// Overlapping windows of a live signal of T: float, double, int16_t or int32_t; or pictures of uint8_t.
 template <class T>
 class Stream {
  public:
   // rate: Hz; hop, smoothing: seconds, see zoo_stream_options.
-  Stream(const Runtime& model, double rate, int32_t channels, double hop, double smoothing = 0) : channels_(static_cast<size_t>(channels)) {
+  Stream(const Runtime& model, double rate, int32_t channels, double hop, double smoothing = 0) : Stream(model, Picture{0, 0, channels}, rate, hop, smoothing) {
     static_assert(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, int16_t> || std::is_same_v<T, int32_t>);
+  }
+  // rate: pictures a second.
+  Stream(const Runtime& model, Picture picture, double rate, double hop, double smoothing = 0) : unit_(static_cast<size_t>(picture.channels)) {
     zoo_stream_options options;
     zoo_stream_options_init(&options);
-    options.dtype = std::is_same_v<T, float> ? ZOO_F32 : std::is_same_v<T, double> ? ZOO_F64 : std::is_same_v<T, int16_t> ? ZOO_I16 : ZOO_I32;
-    options.channels = channels, options.rate = rate, options.hop = hop, options.smoothing = smoothing;
+    options.dtype = std::is_same_v<T, uint8_t> ? ZOO_U8 : std::is_same_v<T, float> ? ZOO_F32 : std::is_same_v<T, double> ? ZOO_F64 : std::is_same_v<T, int16_t> ? ZOO_I16 : ZOO_I32;
+    options.channels = picture.channels, options.height = picture.height, options.width = picture.width;
+    options.rate = rate, options.hop = hop, options.smoothing = smoothing;
     zoo_stream* stream = nullptr;
     check(zoo_stream_open(model.get(), &options, &stream));
     stream_.reset(stream);
+    if (picture.height > 0) unit_ *= static_cast<size_t>(picture.height) * static_cast<size_t>(picture.width);
   }
-  // Takes frames samples of each channel; result(const Prediction&) is called for each window that they complete.
+  // Takes frames samples of each channel, or pictures; result(const Prediction&) is called for each window that they complete.
   template <class F>
   void push(const T* data, size_t frames, F result) {
     while (frames > 0) {
       size_t taken = 0;
       check(zoo_stream_push(stream_.get(), data, frames, &taken));
-      data += taken * channels_, frames -= taken;
+      data += taken * unit_, frames -= taken;
       while (pop(result)) {
       }
     }
@@ -238,7 +248,7 @@ class Stream {
     void operator()(zoo_stream* s) const noexcept { zoo_stream_close(s); }
   };
   std::unique_ptr<zoo_stream, Close> stream_;
-  size_t channels_;
+  size_t unit_;  // values of one sample or picture
 };
 
 }  // namespace zoo
