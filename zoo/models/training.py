@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -245,3 +246,12 @@ def state_of(net: nn.Module) -> dict[str, F32]:
         for key, value in net.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
+
+
+def rounded(value: Any) -> Any:
+    """A document for JSON with its floats cut to five digits."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(float(value), 5) if isinstance(value, float) and math.isfinite(value) else value

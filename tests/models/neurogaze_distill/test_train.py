@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data import ferplus
+from zoo.data import ckplus, ferplus
 from zoo.errors import DataError, ZooError
 from zoo.pipeline import Pipeline
 
@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from safetensors.numpy import load_file  # noqa: E402
 
 from zoo import registry  # noqa: E402
+from zoo.models.neurogaze_distill import ablation  # noqa: E402
 from zoo.models.neurogaze_distill import train as trainer  # noqa: E402
 from zoo.models.neurogaze_distill.model import Student, build  # noqa: E402
 from zoo.models.neurogaze_distill.train import Augment, Recipe, rate, training_corpus, views  # noqa: E402
@@ -220,6 +221,64 @@ def test_all_four_parts_of_the_loss_train(
     assert found["ce"][0] < found["kd"][0] < found["full"][0]  # each part adds to the loss
     assert found["ce"][0] < found["still"][0]
     assert len(set(map(tuple, found.values()))) == 4
+
+
+def test_a_teacher_reads_faces_once_at_its_own_size(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.train(variant(epochs=1), data=data, out=tmp_path)
+    file = tmp_path / "neurogaze-distill-small.safetensors"
+    monkeypatch.setattr(trainer, "weights_file", lambda folder, name: file)
+    net, folder = trainer.loaded(Tiny({}), file), Path(trainer.__file__).parent
+    images = training_corpus(ferplus.faces(data, "train"), Recipe(epochs=1, sizes=((0, 48),))).images
+    given = (net, "neurogaze-distill-small", folder, images, False, tmp_path / "out")
+    first = trainer.lesson(*given)
+    faces = images[:, 0].numpy()
+    np.testing.assert_array_equal(first, trainer.taught(net, Pipeline(VARIANT.pipeline), faces))
+    monkeypatch.setattr(trainer, "taught", lambda *_, **__: pytest.fail("read again"))
+    np.testing.assert_array_equal(trainer.lesson(*given), first)
+    file.write_bytes((tmp_path / "neurogaze-distill-small.safetensors").read_bytes() + b" ")
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        trainer.lesson(*given)
+
+
+def test_the_ablation_adds_one_part_a_row_and_tells_the_gain(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 24)
+    np.savez(
+        data / ckplus.FILE,
+        images=np.stack([drawn(int(label), rng) for label in labels]), labels=labels,
+        label_names=np.array(["happy", "surprise"]), subject=np.arange(24) // 3,
+        session=np.zeros(24, np.int64), frame=np.arange(24) % 3,
+    )  # fmt: skip
+    trainer.train(variant(epochs=1), data=data, out=tmp_path / "teacher")
+    file = tmp_path / "teacher" / "neurogaze-distill-small.safetensors"
+    monkeypatch.setattr(trainer, "weights_file", lambda folder, name: file)
+    monkeypatch.setattr(ablation, "build", Tiny)
+    kd = {"teacher": "neurogaze-distill-small", "sees": "face", "weight": 0.7}
+    student = variant(kd=kd)
+    monkeypatch.setattr(registry, "find", lambda name: (None, student))
+    monkeypatch.setattr(ablation, "RESAMPLES", 50)
+    found = ablation.run("x", data, tmp_path / "work", seeds=(1, 2), epochs=2)
+    assert [entry["row"] for entry in found["table"]] == ["CE", "+ KD", "+ Proto-KD", "+ D-Geo"]
+    assert found["prototypes"] == "synthetic"
+    assert found["n"] == {"ferplus_valid": 24, "ckplus": 24}
+    last = found["recipe_of_the_last_row"]
+    assert (last["epochs"], last["sizes"], last["kd"]["weight"]) == (2, ((0, 32),), 0.7)
+    assert last["geo"] == {"start": pytest.approx(0.4), "end": pytest.approx(1.2)}
+    for before, entry in zip(found["table"][:-1], found["table"][1:], strict=True):
+        for of in ("ferplus_valid", "ckplus"):
+            told = entry[of]["acc"]
+            assert told["mean"] == pytest.approx(np.mean(told["by_seed"]), abs=1e-4)
+            assert told["gain"] == pytest.approx(told["mean"] - before[of]["acc"]["mean"], abs=1e-4)
+            assert told["interval"][0] <= told["gain"] + 1e-6
+            assert told["interval"][1] >= told["gain"] - 1e-6
+    # Twelve trainings that differ: rows by their loss, seeds by their start.
+    assert len(list((tmp_path / "work" / "checkpoints").glob("neurogaze-distill-small.*.pt"))) == 8 + 1
+    again = ablation.run("x", data, tmp_path / "work", seeds=(1, 2), epochs=2)
+    assert again == found
 
 
 def test_a_teacher_is_heard_on_a_face_and_its_mirror_image(data: Path) -> None:

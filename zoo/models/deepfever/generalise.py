@@ -10,7 +10,6 @@ together (three nearly equal frames each: other folds would leak). Run::
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from zoo.data import ckplus, ferplus
 from zoo.models.deepfever import triplets
 from zoo.models.deepfever.model import ExpressionNet, build
 from zoo.models.neurogaze_distill.train import Jury, outputs
+from zoo.models.training import rounded
 from zoo.pipeline import Pipeline
 
 F32 = NDArray[np.float32]
@@ -239,16 +239,7 @@ def main() -> None:
     torch.set_num_threads(1)
     document = report(given.data, {name: given.weights / f"{name}.safetensors" for name in NETS})
     document["command"] = "python -m zoo.models.deepfever.generalise --data DIR"
-    write_file(given.out, msgspec.json.format(msgspec.json.encode(_rounded(document)), indent=1) + b"\n")
-
-
-def _rounded(value: Any) -> Any:
-    """Floats with five digits."""
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
-    return round(float(value), 5) if isinstance(value, float) and math.isfinite(value) else value
+    write_file(given.out, msgspec.json.format(msgspec.json.encode(rounded(document)), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

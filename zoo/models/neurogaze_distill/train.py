@@ -424,6 +424,30 @@ def taught(net: Student, pipeline: Pipeline, images: NDArray[np.uint8], *, bfloa
     return mean
 
 
+def lesson(teacher: Student, name: str, folder: Path, images: Tensor, bfloat16: bool, out: Path) -> Tensor:
+    """:func:`taught` by the variant ``name`` at its own input size; kept in ``out``, for it takes minutes."""
+    from zoo.card import Card
+
+    ops = Card(folder, None).variant(name).pipeline
+    content = [
+        ops,
+        _digest(weights_file(folder, name)),
+        hashlib.sha256(images.numpy().tobytes()).hexdigest(),
+        bfloat16,
+    ]
+    key = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+    kept = out / "checkpoints" / f"{name}.{key[:12]}.logits.pt"
+    found: list[Tensor] = []
+    if kept.is_file():
+        load_checkpoint(kept, key, lambda content: found.append(content["logits"]))
+        return found[0]
+    logits = torch.from_numpy(
+        taught(teacher, Pipeline(ops, files=folder), images[:, 0].numpy(), bfloat16=bfloat16)
+    )
+    save_checkpoint(kept, key, {"logits": logits})
+    return logits
+
+
 # ---- zoo train -----------------------------------------------------------------------------------------------------
 
 
@@ -510,8 +534,7 @@ def _train(
     if recipe.kd is not None:
         teacher = trained(recipe.kd.teacher, folder, build)
         if recipe.kd.sees == "face":
-            faces_seen = corpus.images[:, 0].numpy()
-            teacher = torch.from_numpy(taught(teacher, pipeline, faces_seen, bfloat16=recipe.bfloat16))
+            teacher = lesson(teacher, recipe.kd.teacher, folder, corpus.images, recipe.bfloat16, out)
     torch.manual_seed(recipe.seed)
     net = channels_last(build(variant.config))
     width = net.fc.in_features
@@ -684,8 +707,12 @@ def trained(name: str, folder: Path, build: Callable[[Mapping[str, object]], N])
     """A trained variant of a model's folder, in evaluation mode."""
     from zoo.card import Card
 
-    found: Mapping[str, Any] = load_file(weights_file(folder, name))
-    net = build(Card(folder, None).variant(name).config)
+    return loaded(build(Card(folder, None).variant(name).config), weights_file(folder, name))
+
+
+def loaded(net: N, weights: Path) -> N:
+    """The same net with the weights that :func:`train` wrote, in evaluation mode."""
+    found: Mapping[str, Any] = load_file(weights)
     state = net.state_dict()
     state.update({key: torch.from_numpy(value).to(state[key].dtype) for key, value in found.items()})
     net.load_state_dict(state)
