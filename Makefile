@@ -3,6 +3,7 @@
 # make test  - set everything up and run the whole suite
 # make runtime - build libzoo, the device runtime for C and C++, in build/runtime
 # make fuzz - libFuzzer (Clang) on what reads hostile bytes, SECONDS=60 each, two at a time
+# make soak - threads that open, run and close models for SECONDS=60; memory must not grow
 # make arm64 - the same for 64-bit Arm, in build/arm64, and its kernels' tests under qemu
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -11,7 +12,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint runtime arm64 sanitize fuzz bench bench-quantization bundles clean
+.PHONY: demo test lint runtime arm64 sanitize fuzz soak bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -59,7 +60,7 @@ runtime: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
 	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
-	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech allocations
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech allocations soak
 
 # The suite runs its programs under qemu too, once it is built.
 arm64: $(TEST)/installed
@@ -93,6 +94,9 @@ fuzz: $(TEST)/installed
 	    -artifact_prefix=build/fuzz/findings/NAME- build/fuzz/corpus/NAME tests/csrc/fuzz/corpus/NAME >build/fuzz/NAME.log 2>&1 \
 	    || { tail -n 40 build/fuzz/NAME.log; exit 1; }'
 	@grep -H number_of_executed_units build/fuzz/*.log
+
+soak: runtime
+	build/runtime/tests/csrc/soak zoo/models/tim_net/bundles/tim-net-emodb $(SECONDS) 8 1 "$(SITE)/onnxruntime/capi"
 
 # OpenCV 5 is what the kernels are compared with, but its wheels hold no face detector: the extra `faces` has OpenCV 4, beside it.
 test: $(TEST)/installed

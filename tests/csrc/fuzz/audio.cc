@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// WAV and FLAC files: samples that are finite, the same whatever the range, or a refusal.
+// WAV and FLAC files: samples that are finite, of WAV the same whatever the range, or a refusal. (A damaged FLAC file's frames may
+// contradict each other about their place.)
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else {
     for (const float v : all) REQUIRE(std::isfinite(v), "a sample is not finite");
   }
-  if (reader.value().Read(middle, {part.data(), part.size()}).ok() && read.ok()) {
+  if (reader.value().Read(middle, {part.data(), part.size()}).ok() && read.ok() && std::string_view(info.format) != "flac") {
     REQUIRE(std::equal(part.begin(), part.end(), all.begin() + middle), "a part differs from the whole");
   }
   std::vector<float> last(1);
