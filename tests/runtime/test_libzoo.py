@@ -595,7 +595,9 @@ def test_a_stream_allocates_nothing(
 def test_memory_does_not_grow_with_use(libzoo: LibZoo, ready_bundle: Path) -> None:
     """Four threads for ten seconds; a session that stays behind each time would take far more than 8 MiB."""
     program = libzoo.path.parent / "tests" / "csrc" / "soak"
-    done = subprocess.run([program, ready_bundle, "10", "4", "8"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, ready_bundle, "10", "4", "8"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
