@@ -2,6 +2,8 @@
 # make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
 # make test  - set everything up and run the whole suite
 # make runtime - build libzoo, the device runtime for C and C++, in build/runtime
+# make fuzz - libFuzzer (Clang) on what reads hostile bytes, SECONDS=60 each, two at a time
+# make soak - threads that open, run and close models for SECONDS=60; memory must not grow
 # make arm64 - the same for 64-bit Arm, in build/arm64, and its kernels' tests under qemu
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -10,7 +12,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint runtime arm64 sanitize bench bench-quantization bundles clean
+.PHONY: demo test lint runtime arm64 sanitize fuzz soak bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -58,7 +60,7 @@ runtime: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
 	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
-	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces allocations
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces allocations soak
 
 # The suite runs its programs under qemu too, once it is built.
 arm64: $(TEST)/installed
@@ -77,6 +79,24 @@ sanitize: $(TEST)/installed
 	    -DZOO_BUILD_RUNTIME=ON $(ENGINES) -DZOO_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/sanitize
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/sanitize --output-on-failure
+
+# Seeds first, then mutations; a finding is left in build/fuzz/findings and ends the run with an error.
+SECONDS = 60
+FUZZ = manifest zip audio tokenizer pipeline run
+fuzz: $(TEST)/installed
+	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES) clang libclang-rt-14-dev
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/fuzz -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_TESTS=ON -DZOO_BUILD_RUNTIME=ON \
+	    -DZOO_FUZZ=ON -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-O1 >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/fuzz --target fuzz
+	@mkdir -p build/fuzz/findings
+	@printf '%s\n' $(FUZZ) | xargs -P 2 -I NAME sh -c 'mkdir -p build/fuzz/corpus/NAME && \
+	    build/fuzz/tests/csrc/fuzz/fuzz_NAME -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=25 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/findings/NAME- build/fuzz/corpus/NAME tests/csrc/fuzz/corpus/NAME >build/fuzz/NAME.log 2>&1 \
+	    || { tail -n 40 build/fuzz/NAME.log; exit 1; }'
+	@grep -H number_of_executed_units build/fuzz/*.log
+
+soak: runtime
+	build/runtime/tests/csrc/soak zoo/models/tim_net/bundles/tim-net-emodb $(SECONDS) 8 1 "$(SITE)/onnxruntime/capi"
 
 # OpenCV 5 is what the kernels are compared with, but its wheels hold no face detector: the extra `faces` has OpenCV 4, beside it.
 test: $(TEST)/installed

@@ -78,7 +78,7 @@ struct AudioReader::Impl {
   ByteSource source;
   WavHeader wav{};
   std::unique_ptr<FlacDecoder> flac;
-  int64_t flac_at = 0;  // next frame that the FLAC decoder will give
+  int64_t flac_at = 0;  // next frame that the FLAC decoder will give; -1: it failed
   std::vector<char> block;
 
   Status OpenWav();
@@ -234,7 +234,14 @@ Status AudioReader::Impl::ReadWav(int64_t start, Span<float> out) {
 }
 
 Status AudioReader::Impl::ReadFlac(int64_t start, Span<float> out) {
+  // after a failure the decoder holds half a frame, which it would go on reading from where there is no memory
+  if (flac_at < 0) {
+    auto again = FlacDecoder::Open(&source);
+    if (again == nullptr) return InvalidFile(path + ": damaged FLAC: its header cannot be read again");
+    flac = std::move(again), flac_at = 0;
+  }
   if (start != flac_at && !flac->Seek(static_cast<uint64_t>(start))) {
+    flac_at = -1;
     return InvalidFile(path + ": damaged FLAC: cannot seek to frame " + std::to_string(start) + " of " + std::to_string(info.frames));
   }
   flac_at = start;
@@ -243,7 +250,7 @@ Status AudioReader::Impl::ReadFlac(int64_t start, Span<float> out) {
   for (int64_t done = 0; done < static_cast<int64_t>(out.size());) {
     const int64_t n = std::min(room, static_cast<int64_t>(out.size()) - done);
     const int64_t got = static_cast<int64_t>(flac->Read(static_cast<uint64_t>(n), reinterpret_cast<int32_t*>(block.data())));
-    flac_at += got;
+    flac_at = got == n ? flac_at + got : -1;
     if (got != n) {
       return InvalidFile(path + ": truncated or damaged FLAC: " + std::to_string(info.frames) + " frames expected, decoding stopped at " +
                          std::to_string(start + done + got));

@@ -28,13 +28,6 @@ std::string NotBuilt(const Kind& kind) { return std::string(kind.name) + " is no
 
 }  // namespace
 
-size_t SizeOfDType(const std::string& dtype) {
-  if (dtype == "int64") return 8;
-  if (dtype == "float32" || dtype == "int32") return 4;
-  if (dtype == "float16") return 2;
-  return dtype == "int8" || dtype == "uint8" || dtype == "bool" ? 1 : 0;
-}
-
 std::vector<EngineStatus> EngineStatuses(const EngineOptions& options) {
   std::vector<EngineStatus> all;
   for (const Kind& kind : kKinds) {

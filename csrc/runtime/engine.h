@@ -4,6 +4,7 @@
 #ifndef ZOO_RUNTIME_ENGINE_H_
 #define ZOO_RUNTIME_ENGINE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -60,7 +61,12 @@ std::vector<EngineStatus> EngineStatuses(const EngineOptions& options);
 Result<std::unique_ptr<Engine>> OpenEngine(const Bundle& bundle, const EngineOptions& options);
 
 // Bytes of one value of a tensor ("float32", ...); 0 for an unknown type.
-size_t SizeOfDType(const std::string& dtype);
+inline size_t SizeOfDType(const std::string& dtype) {
+  if (dtype == "int64") return 8;
+  if (dtype == "float32" || dtype == "int32") return 4;
+  if (dtype == "float16") return 2;
+  return dtype == "int8" || dtype == "uint8" || dtype == "bool" ? 1 : 0;
+}
 
 }  // namespace zoo
 

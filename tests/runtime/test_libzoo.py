@@ -602,6 +602,15 @@ def test_a_stream_of_pictures_allocates_nothing(libzoo: LibZoo, face_bundle: Pat
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "80 windows, 0 failures"), done.stdout
 
 
+def test_memory_does_not_grow_with_use(libzoo: LibZoo, ready_bundle: Path) -> None:
+    """Four threads for ten seconds; a session that stays behind each time would take far more than 8 MiB."""
+    program = libzoo.path.parent / "tests" / "csrc" / "soak"
+    done = subprocess.run(
+        [program, ready_bundle, "10", "4", "8"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_bundle_in_memory_and_as_a_directory(
     libzoo: LibZoo, model: CModel, ready_bundle: Path, tmp_path: Path, openvino_bundle: Path
 ) -> None:
