@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a picture to a label: bundle, runtime and commands, on the small student with random weights."""
+"""From a picture to a label: bundle, runtime and commands, on the small student."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_is_no_picture_is_one_clear_error(model: zoo.Model, raw: object, me
 def test_the_commands_take_pictures(bundle: Path, tmp_path: Path) -> None:
     results = json.loads(run("run", bundle, *GOLDEN, "--json"))
     assert [row["input"] for row in results] == [str(path) for path in GOLDEN]
-    assert all(row["label"] in ferplus.LABELS and row["weights"] == "random" for row in results)
+    assert all(row["label"] in ferplus.LABELS and row["weights"] == "trained" for row in results)
     (tmp_path / "cut.png").write_bytes(GOLDEN[0].read_bytes()[:200])
     assert "cut.png: not a readable PNG or JPEG image" in run("run", bundle, tmp_path / "cut.png", code=3)
     assert "this model takes images" in run("run", bundle, GOLDEN[0], "--hop", "1", code=2)
