@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // zoo.h with any arguments that keep its rules: inputs of any kind, type, rank, shape and rate, streams, buffers of any size. The
 // engine is one of this file, whose outputs have any shape.
+#include <memory>
+
 #include "bundle/json_schema.h"
 #include "fuzz.h"
 #include "make_bundle.h"
@@ -100,7 +102,10 @@ Json Engine(Json engine, std::vector<Json> inputs, std::vector<Json> outputs) {
 
 struct Model {
   std::string bytes;
-  zoo_model* model = nullptr;
+  struct Close {
+    void operator()(zoo_model* m) const { zoo_close(m); }
+  };
+  std::unique_ptr<zoo_model, Close> model;  // goes before its bytes
 };
 
 const std::vector<Model>& Models() {
@@ -129,7 +134,9 @@ const std::vector<Model>& Models() {
     std::vector<Model> models(bundles.size());
     for (size_t i = 0; i < bundles.size(); ++i) {
       models[i].bytes = std::move(bundles[i]);
-      REQUIRE(zoo_open_memory(models[i].bytes.data(), models[i].bytes.size(), nullptr, &models[i].model) == ZOO_OK, "model %zu: %s", i, zoo_last_error());
+      zoo_model* opened = nullptr;
+      REQUIRE(zoo_open_memory(models[i].bytes.data(), models[i].bytes.size(), nullptr, &opened) == ZOO_OK, "model %zu: %s", i, zoo_last_error());
+      models[i].model.reset(opened);
     }
     return models;
   }();
@@ -255,7 +262,7 @@ void Stream(Bytes& in, const zoo_model* model) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes in(data, size);
   decisions = &in;
-  const zoo_model* model = Models()[in.Below(Models().size())].model;
+  const zoo_model* model = Models()[in.Below(Models().size())].model.get();
   if (in.Chance(80)) Stream(in, model);
   else Run(in, model);
   return 0;
