@@ -707,7 +707,8 @@ def trained(name: str, folder: Path, build: Callable[[Mapping[str, object]], N])
     """A trained variant of a model's folder, in evaluation mode."""
     from zoo.card import Card
 
-    return loaded(build(Card(folder, None).variant(name).config), weights_file(folder, name))
+    weights = weights_file(folder, name)
+    return loaded(build(Card(folder, None).variant(name).config), weights)
 
 
 def loaded(net: N, weights: Path) -> N:
