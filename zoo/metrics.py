@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,6 +267,11 @@ def pearson_some(truth: ArrayLike, predicted: ArrayLike) -> float:
         raise DataError(f"two series of one length are needed, found shapes {y.shape} and {p.shape}")
     kept = y >= 0.5
     return pearson(y[kept], p[kept]) if int(kept.sum()) >= 2 else float("nan")
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures for JSON, which has no NaN: None where there is none, as Pearson's of a curve that does not change."""
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def bootstrap_interval(

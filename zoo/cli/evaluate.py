@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,6 +136,7 @@ def _films(model: Model, data: Path | None, reader: str | None, as_json: bool) -
     from zoo.data.films import read_films
     from zoo.errors import DataError
     from zoo.evaluation import evaluate_curves
+    from zoo.metrics import finite
 
     if reader not in (None, "films"):
         raise DataError(f"{model.name} gives curves: it is scored on films, not on {reader}")
@@ -162,13 +162,13 @@ def _films(model: Model, data: Path | None, reader: str | None, as_json: bool) -
                 "name": model.name,
                 "data": "films",
                 "n": len(films),
-                "metrics": _finite(result.metrics),
+                "metrics": finite(result.metrics),
                 "intervals": {
                     name: interval if np.isfinite(interval).all() else None
                     for name, interval in result.intervals.items()
                 },
                 "films": {
-                    name: {"steps": result.steps[name], **_finite(figures)}
+                    name: {"steps": result.steps[name], **finite(figures)}
                     for name, figures in result.films.items()
                 },
                 "weights": weights,
@@ -184,8 +184,3 @@ def _films(model: Model, data: Path | None, reader: str | None, as_json: bool) -
         interval = f"{figure(name, low)} to {figure(name, high)}" if np.isfinite((low, high)).all() else "-"
         rows.append((name, figure(name, value) if np.isfinite(value) else "-", interval))
     emit_table(("figure", "value", "95 % over films"), rows)
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """For JSON, which has no NaN."""
-    return {name: value if np.isfinite(value) else None for name, value in figures.items()}

@@ -30,6 +30,7 @@ from zoo.curves import judged
 from zoo.data.films import Annotated, moments_of, read_films
 from zoo.errors import DataError, ZooError
 from zoo.media import open_sound
+from zoo.metrics import finite
 from zoo.models.movie_affect.model import BINS, HEADS, STEPS, build
 from zoo.models.training import settle
 from zoo.pipeline import MinMax, Op, Pipeline
@@ -144,8 +145,8 @@ def train(
     }
     trained = Trained(figures, results, {name: validation[name] for name in results})
     about = {
-        "metrics": _finite(figures),
-        "films": {name: _finite(one) for name, one in results.items()},
+        "metrics": finite(figures),
+        "films": {name: finite(one) for name, one in results.items()},
         "validation": trained.validation,
         "recipe": msgspec.to_builtins(recipe),
         "command": command,
@@ -246,11 +247,6 @@ def _smooth(variant: Any, head: str) -> Smooth | None:
     return None
 
 
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """For JSON: None where there is no figure, as Pearson's of a curve that does not change."""
-    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
-
-
 def _write(
     path: Path,
     weights: Mapping[str, NDArray[np.float32]],
@@ -259,7 +255,7 @@ def _write(
     results: Mapping[str, float],
 ) -> None:
     about = {"status": "trained", "source": "trained here on annotated films", "variant": variant, "key": key}
-    about["results"] = json.dumps(_finite(results))
+    about["results"] = json.dumps(finite(results))
     ordered = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
     write_file(path, save(ordered, {"zoo": json.dumps(about)}))
 
