@@ -60,7 +60,7 @@ runtime: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
 	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
-	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces allocations soak
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces eeg_stream allocations soak
 
 # The suite runs its programs under qemu too, once it is built.
 arm64: $(TEST)/installed

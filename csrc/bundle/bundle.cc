@@ -54,7 +54,8 @@ Result<Bundle> Bundle::Verify(std::unique_ptr<BundleSource> source, const std::s
 Result<Pipeline> Bundle::MakePipeline(const std::string& isa) const {
   PipelineFiles files;
   for (const std::string& name : manifest_.op_files) files.emplace(name, Read(name));
-  auto pipeline = Pipeline::Create(manifest_.ops, isa, {}, &files);
+  const std::vector<int64_t> columns = {-1, static_cast<int64_t>(manifest_.channels.size())};
+  auto pipeline = Pipeline::Create(manifest_.ops, isa, manifest_.modality == "eeg" && columns[1] > 0 ? columns : std::vector<int64_t>(), &files);
   if (!pipeline.ok() && static_cast<int32_t>(pipeline.status().code()) / 100 == 1) return InvalidBundle(where_ + ": pipeline: " + pipeline.status().message());
   return pipeline;
 }

@@ -273,7 +273,7 @@ std::string UnknownField(const Json& json) {
   std::string found = UnknownField(json, "", {"schema", "digest", "name", "model", "title", "task", "version", "target", "precision", "labels", "input", "pipeline", "engines",
                                               "decode", "key", "files", "golden", "provenance", "license", "parity", "quality", "threads", "calibration", "gate", "recipe",
                                               "pareto", "build", "tuning", "notes", "branches"});
-  if (found.empty()) found = UnknownField(json.at("input"), "input.", {"modality", "name", "rate", "channels", "shape", "dtype", "range"});
+  if (found.empty()) found = UnknownField(json.at("input"), "input.", {"modality", "name", "rate", "channels", "shape", "dtype", "range", "names"});
   if (found.empty()) {
     found = UnknownField(json.at("engines")[0], "engines[0].", {"kind", "file", "precision", "inputs", "outputs", "opset", "extra_files", "kept", "placement"});
   }
@@ -292,7 +292,7 @@ std::string UnknownField(const Json& json) {
 std::string Unsupported(const Json& json, const Manifest& m, bool curves) {
   if (curves) return "it gives curves over time (decode curve), which libzoo does not yet";
   if (json.contains("branches") && !json.at("branches").empty()) return "it looks at its input in several ways (branches), which libzoo does not yet";
-  if (m.modality == "video" || m.modality == "eeg") return "its input is " + m.modality + ", which libzoo does not take yet";
+  if (m.modality == "video") return "its input is video, which libzoo does not take yet";
   if (m.engine.inputs.size() != 1) return "its engine has " + std::to_string(m.engine.inputs.size()) + " inputs, libzoo fills one";
   const std::string field = UnknownField(json);
   return field.empty() ? "" : "its manifest has the field " + field + ", which this libzoo does not heed";
@@ -304,6 +304,7 @@ Status Fill(const Json& json, Manifest* m) {
   m->modality = json.at("input").at("modality");
   const auto rate = json.at("input").find("rate");
   if (rate != json.at("input").end() && rate->is_number()) m->rate = static_cast<int32_t>(std::min<int64_t>(rate->get<int64_t>(), INT32_MAX));
+  if (const auto names = json.at("input").find("names"); names != json.at("input").end()) m->channels = names->get<std::vector<std::string>>();
   m->rebuild = RebuildCommand(json);
   m->recipe = json.contains("recipe") && json.at("recipe").is_object();
   m->engine = ToEngine(json.at("engines")[0]);
@@ -376,8 +377,21 @@ std::optional<double> Manifest::WindowSeconds(double input_rate) const {
       const int64_t* number = std::get_if<int64_t>(&value);
       if (number == nullptr) continue;
       if (op.op == "resample" && name == "rate") at = static_cast<double>(*number);
-      if (op.op == "fit" && name == "length") return at > 0 ? std::optional<double>(static_cast<double>(*number) / at) : std::nullopt;
+      if ((op.op == "fit" && name == "length") || (op.op == "bandpower" && name == "window_length")) {
+        return at > 0 ? std::optional<double>(static_cast<double>(*number) / at) : std::nullopt;
+      }
     }
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> Manifest::IntegerOf(std::string_view name, std::string_view parameter) const {
+  for (const OpDesc& op : ops) {
+    if (op.op != name) continue;
+    for (const auto& [key, value] : op.params) {
+      if (const int64_t* number = std::get_if<int64_t>(&value); number != nullptr && key == parameter) return *number;
+    }
+    break;
   }
   return std::nullopt;
 }

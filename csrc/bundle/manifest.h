@@ -52,6 +52,7 @@ struct Manifest {
   Json json;
   std::string digest, name, modality, rebuild;  // rebuild: the command that makes the bundle anew
   std::optional<int32_t> rate;                  // Hz, of the input that the model was made for
+  std::vector<std::string> channels;            // of EEG: the electrodes in the order of the columns
   std::vector<OpDesc> ops;
   std::vector<std::string> op_files;  // that ops name
   EngineSpec engine;
@@ -71,8 +72,16 @@ struct Manifest {
   int64_t tuned_batch = 0;   // 0: not tuned
 
   const std::string* Flag(std::string_view flag) const;
-  // Seconds of signal that one output covers: the first `fit` over its rate; nothing without one.
+  // Seconds of signal that one output covers: length of the first `fit`, or of the windows of `bandpower`, over its rate; nothing
+  // without one.
   std::optional<double> WindowSeconds(double input_rate) const;
+  // Of `bandpower`, in samples: length of its windows, and from one to the next; nothing without that op.
+  std::optional<int64_t> WindowSamples() const { return IntegerOf("bandpower", "window_length"); }
+  std::optional<int64_t> HopSamples() const { return IntegerOf("bandpower", "hop_length"); }
+
+ private:
+  // Of the first op of that name.
+  std::optional<int64_t> IntegerOf(std::string_view op, std::string_view parameter) const;
 };
 
 constexpr uint64_t kMaxManifestBytes = 4u << 20;

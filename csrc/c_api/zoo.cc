@@ -5,12 +5,11 @@
 #include <cstring>
 #include <exception>
 #include <new>
-#include <optional>
 #include <utility>
 
 #include "runtime/load.h"
 #include "runtime/model.h"
-#include "runtime/windows.h"
+#include "runtime/stream_input.h"
 
 struct zoo_model {
   std::shared_ptr<const zoo::Model> model;
@@ -22,12 +21,8 @@ struct zoo_session {
 
 struct zoo_stream {
   zoo_session session;
-  zoo::Windows windows;
+  std::unique_ptr<zoo::StreamInput> input;
   zoo::Smoother smoother;
-  zoo::SampleType type;
-  int32_t channels;
-  int32_t height, width;  // of pictures; 0 for signals
-  double rate;
   double judged = 0;  // where the window of the last result began
   zoo::LoadMeter load{};
 };
@@ -39,9 +34,6 @@ using zoo::StatusCode;
 
 // The only state that outlives a call: a message, one a thread.
 thread_local std::string last_error;
-
-// A side of a picture in a stream.
-constexpr int32_t kMostPixels = 16384;
 
 zoo_status Record(zoo_status status, const char* message) noexcept {
   try {
@@ -261,6 +253,11 @@ const char* zoo_label(const zoo_model* model, size_t head, size_t label) {
   return label < labels.size() ? labels[label].c_str() : nullptr;
 }
 
+const char* zoo_channel(const zoo_model* model, size_t column) {
+  if (model == nullptr || column >= model->model->manifest().channels.size()) return nullptr;
+  return model->model->manifest().channels[column].c_str();
+}
+
 zoo_status zoo_session_open(const zoo_model* model, zoo_session** session) {
   return Guarded([&] {
     if (model == nullptr || session == nullptr) return Usage("zoo_session_open: model and session must not be NULL");
@@ -360,35 +357,16 @@ zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* opt
     }
     if (options != nullptr) set = *options;
     const zoo::Model& m = *model->model;
-    zoo::SampleType type;
+    zoo::StreamFormat format;
     size_t size = 0;
-    const std::string& name = m.manifest().name;
-    const bool pictures = m.pipeline().port(0).kind == zoo::PortKind::kImage;
-    if (!pictures && m.pipeline().port(0).kind != zoo::PortKind::kAudio) return Report(zoo::InvalidArgument(name + " takes neither sound nor pictures; only these are streamed"));
-    if (!ToSampleType(set.dtype, &type, &size) || (set.dtype == ZOO_U8) != pictures) {
-      return Report(zoo::InvalidArgument(pictures ? "stream: pictures are uint8" : "stream: samples may be float32, float64, int16 or int32"));
-    }
-    if (pictures ? set.channels != 1 && set.channels != 3 : set.channels < 1 || set.channels > 64) {
-      return Report(zoo::InvalidSignal("stream: channels is " + std::to_string(set.channels) + "; it must be " + (pictures ? "1 (grey) or 3 (RGB)" : "1 to 64")));
-    }
-    if (pictures ? set.height < 1 || set.height > kMostPixels || set.width < 1 || set.width > kMostPixels : set.height != 0 || set.width != 0) {
-      return Report(zoo::InvalidSignal("stream: height and width are " + std::to_string(set.height) + " and " + std::to_string(set.width) + "; " + name + " takes " +
-                                       (pictures ? "pictures of 1 to " + std::to_string(kMostPixels) + " pixels a side" : "sound: leave them 0")));
-    }
-    if (pictures) size *= static_cast<size_t>(set.height) * static_cast<size_t>(set.width);
+    if (!ToSampleType(set.dtype, &format.type, &size)) return Report(zoo::InvalidArgument("stream: samples may be float32, float64, int16 or int32, pictures are uint8"));
+    format.channels = set.channels, format.rate = set.rate, format.hop = set.hop, format.height = set.height, format.width = set.width;
     if (!(set.smoothing >= 0 && set.smoothing <= 3.2e7)) return Report(zoo::InvalidArgument("stream: smoothing is " + std::to_string(set.smoothing) + " s; it must be 0 to a year"));
-    if (set.rate == 0 && m.manifest().rate) set.rate = *m.manifest().rate;
-    if (!pictures) {
-      if (const Status status = zoo::CheckRate(set.rate); !status.ok()) return Report(status);
-    }
-    // each picture is judged by itself
-    const auto window = pictures ? std::optional<double>(set.rate > 0 ? 1 / set.rate : 0) : m.manifest().WindowSeconds(set.rate);
-    if (!window) return Report(zoo::InvalidArgument(name + ": its pipeline fixes no window length, so it cannot stream"));
-    auto windows = zoo::Windows::Create(set.rate, *window, set.hop, size * static_cast<size_t>(set.channels));
-    if (!windows.ok()) return Report(windows.status());
+    auto input = zoo::StreamInput::Create(m, format);
+    if (!input.ok()) return Report(input.status());
     auto session = zoo::Session::Create(model->model);
     if (!session.ok()) return Report(session.status());
-    *stream = new zoo_stream{{std::move(session.value())}, std::move(windows.value()), zoo::Smoother(m.manifest().heads, set.smoothing), type, set.channels, set.height, set.width, set.rate};
+    *stream = new zoo_stream{{std::move(session.value())}, std::move(input.value()), zoo::Smoother(m.manifest().heads, set.smoothing)};
     return ZOO_OK;
   });
 }
@@ -397,48 +375,46 @@ zoo_status zoo_stream_push(zoo_stream* stream, const void* samples, size_t count
   return Guarded([&] {
     if (stream == nullptr || taken == nullptr || (samples == nullptr && count > 0)) return Usage("zoo_stream_push: stream, samples and taken must not be NULL");
     *taken = 0;
-    if (stream->windows.ended()) return Report(zoo::InvalidSignal("the stream has ended; open a new one"));
+    zoo::StreamInput& input = *stream->input;
+    if (input.ended()) return Report(zoo::InvalidSignal("the stream has ended; open a new one"));
     const auto work = stream->load.Start();
-    const bool waiting = stream->windows.ready();
-    *taken = static_cast<size_t>(stream->windows.Take(samples, static_cast<int64_t>(std::min<size_t>(count, size_t{1} << 40))));
-    stream->load.Took(static_cast<double>(*taken) / stream->rate);
-    if (!waiting && stream->windows.ready()) stream->load.Full();
+    const bool waiting = input.ready();
+    int64_t took = 0;
+    const Status status = input.Take(samples, static_cast<int64_t>(std::min<size_t>(count, size_t{1} << 40)), &took);
+    if (!status.ok()) return Report(status);
+    *taken = static_cast<size_t>(took);
+    stream->load.Took(static_cast<double>(took) / input.rate());
+    if (!waiting && input.ready()) stream->load.Full();
     return ZOO_OK;
   });
 }
 
 zoo_status zoo_stream_end(zoo_stream* stream) {
-  if (stream == nullptr) return Usage("zoo_stream_end: stream must not be NULL");
-  const auto work = stream->load.Start();
-  const bool waiting = stream->windows.ready();
-  stream->windows.End();
-  if (!waiting && stream->windows.ready()) stream->load.Full();
-  return ZOO_OK;
+  return Guarded([&] {
+    if (stream == nullptr) return Usage("zoo_stream_end: stream must not be NULL");
+    const auto work = stream->load.Start();
+    const bool waiting = stream->input->ready();
+    const Status status = stream->input->End();
+    if (!waiting && stream->input->ready()) stream->load.Full();
+    return Report(status);
+  });
 }
 
 zoo_status zoo_stream_pop(zoo_stream* stream, zoo_result* result) {
   return Guarded([&] {
     if (stream == nullptr) return Usage("zoo_stream_pop: stream must not be NULL");
-    zoo::Windows& w = stream->windows;
-    if (!w.ready()) return ZOO_NO_RESULT;
+    if (!stream->input->ready()) return ZOO_NO_RESULT;
     const auto work = stream->load.Start();
     zoo::Session& session = *stream->session.session;
-    zoo::RawInput input;
-    input.array.data = w.data(), input.array.type = stream->type;
-    if (stream->height > 0) {
-      input.array.rank = 3, input.array.dims[0] = stream->height, input.array.dims[1] = stream->width, input.array.dims[2] = stream->channels;
-    } else {
-      input.array.rank = 2, input.array.dims[0] = w.size(), input.array.dims[1] = stream->channels;
-    }
-    input.rate = stream->rate;
-    const double start = w.start(), end = w.end();
-    const Status status = session.Run(&input, 1);
-    w.Advance();
+    const zoo::StreamWindow window = stream->input->window();
+    const Status status = session.Run(&window.input, 1);
+    stream->input->Advance();
     if (!status.ok()) return Report(status);
     zoo::Item& item = *session.mutable_item(0);
-    item.start = start, item.end = end;
-    stream->smoother.Apply(start - stream->judged, &item.answers);
-    stream->judged = start;
+    item.start = window.start, item.end = window.end;
+    item.timing.preprocess += window.preprocess, item.timing.total += window.preprocess;
+    stream->smoother.Apply(window.start - stream->judged, &item.answers);
+    stream->judged = window.start;
     stream->load.Given();
     return result == nullptr ? ZOO_OK : FillResult(item, result);
   });

@@ -76,7 +76,10 @@ Status Model::Check() const {
   if (input.dtype != EngineName(features.dtype)) {
     return InvalidBundle(where + ": the pipeline gives " + EngineName(features.dtype) + ", the engine takes " + input.dtype);
   }
-  if (input.shape.size() != features.shape.size() + 1) return InvalidBundle(where + ": the engine's input does not have the pipeline's dimensions and one for the batch");
+  // EEG is judged window by window: its pipeline's first dimension, which are windows, is the engine's batch
+  if (input.shape.size() != features.shape.size() + (windowed() ? 0 : 1)) {
+    return InvalidBundle(where + ": the engine's input does not have the pipeline's dimensions and one for the batch");
+  }
   for (const TensorSpec& tensor : m.engine.outputs) {
     if (SizeOfDType(tensor.dtype) == 0) return InvalidBundle(where + ": the engine's output " + tensor.name + " is of unknown type");
     const bool read = m.attention == tensor.name || std::any_of(m.heads.begin(), m.heads.end(), [&](const Head& h) { return h.output == tensor.name; });
@@ -92,7 +95,7 @@ std::string Model::Describe() const {
   Json heads = Json::array();
   for (const Head& head : m.heads) heads.push_back(HeadJson(head));
   Json json{{"name", m.name},
-            {"input", {{"kind", PortKindName(port.kind)}, {"shape", port.shape}, {"rate", m.rate ? Json(*m.rate) : Json()}}},
+            {"input", {{"kind", PortKindName(port.kind)}, {"shape", port.shape}, {"rate", m.rate ? Json(*m.rate) : Json()}, {"names", m.channels}}},
             {"heads", std::move(heads)},
             {"outputs", m.json.at("engines")[0].at("outputs")},
             {"engine", {{"kind", m.engine.kind}, {"version", engine_->version()}, {"precision", m.engine.precision}}},
@@ -150,12 +153,30 @@ Status Session::FromArray(const RawInput& input, Features* out) {
   Range need;
   ConstView view;
   ZOO_RETURN_IF_ERROR(input_.Format(input.array, input.rate, &whole));
+  const auto rate = model_->manifest().rate;
+  if (model_->windowed() && rate && input.rate != *rate) {
+    return InvalidSignal("recorded at " + std::to_string(input.rate) + " Hz, " + model_->manifest().name + " needs " + std::to_string(*rate) + " Hz; resample it first");
+  }
   ZOO_RETURN_IF_ERROR(p.InputRange(whole, &need));
   ZOO_RETURN_IF_ERROR(p.OutputExtent(whole, &extent));
   unsigned char* to = nullptr;
-  ZOO_RETURN_IF_ERROR(Room(extent, out, &to));
+  if (!model_->windowed()) ZOO_RETURN_IF_ERROR(Room(extent, out, &to));
   ZOO_RETURN_IF_ERROR(input_.View(input.array, whole, need, 0, &view));
-  return p.Run(view, to, *state_);
+  return model_->windowed() ? FromEeg(view, extent, out) : p.Run(view, to, *state_);
+}
+
+// A recording's features are those of its last window. Its filters look back over all of it, so that all is run.
+Status Session::FromEeg(const ConstView& view, const Extent& windows, Features* out) {
+  const size_t bytes = static_cast<size_t>(windows.row()) * SizeOfDType(model_->manifest().engine.inputs[0].dtype);
+  if (!windows_.Reserve(bytes * static_cast<size_t>(windows.dim[0]))) return OutOfMemory();
+  ZOO_RETURN_IF_ERROR(model_->pipeline().Run(view, windows_.data(), *state_));
+  Extent last;
+  last.rank = windows.rank - 1;
+  std::copy(windows.dim + 1, windows.dim + windows.rank, last.dim);
+  unsigned char* to = nullptr;
+  ZOO_RETURN_IF_ERROR(Room(last, out, &to));
+  std::memcpy(to, windows_.data() + bytes * static_cast<size_t>(windows.dim[0] - 1), bytes);
+  return Status::Ok();
 }
 
 Status Session::FromFile(const RawInput& input, Features* out, Item* item) {

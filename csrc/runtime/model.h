@@ -35,6 +35,8 @@ class Model {
   const Kernels* kernels() const { return kernels_; }
   Engine& engine() const { return *engine_; }
   int64_t max_batch() const { return max_batch_; }
+  // Whether the pipeline cuts windows of its own, each of which is one input of the engine.
+  bool windowed() const { return pipeline_->port(0).kind == PortKind::kEeg; }
   // The op whose input is tokens, for models that give attention.
   size_t tokens_port() const { return tokens_port_; }
   // Everything that a caller may want to know, as JSON.
@@ -107,6 +109,7 @@ class Session {
   explicit Session(std::shared_ptr<const Model> model);
   Status Preprocess(const RawInput& input, Features* out, Item* item);
   Status FromArray(const RawInput& input, Features* out);
+  Status FromEeg(const ConstView& view, const Extent& windows, Features* out);
   Status FromFile(const RawInput& input, Features* out, Item* item);
   Status FromText(const RawInput& input, Features* out, Item* item);
   Status FromFeatures(const RawInput& input, Features* out);
@@ -120,7 +123,7 @@ class Session {
   std::unique_ptr<EngineSession> engine_;
   PipelineInput input_;
   Buffer<float> mono_;  // of files
-  Buffer<unsigned char> features_, stack_;
+  Buffer<unsigned char> features_, stack_, windows_;
   size_t used_ = 0;
   std::vector<Features> pending_;
   std::vector<size_t> group_;

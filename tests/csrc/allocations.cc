@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what a stream of speech, or of pictures, allocates once it runs: nothing is expected.
-//   allocations BUNDLE [pictures]
+// Counts what a stream of speech, pictures or EEG allocates once it runs: nothing is expected.
+//   allocations BUNDLE [pictures|eeg]
 // The linker puts the functions below in place of malloc and its kin in everything that is linked into this program, which are libzoo and
 // the C++ library (so also operator new); the engine, loaded at run time, keeps its own.
 #include <algorithm>
@@ -30,9 +30,9 @@ int __wrap_posix_memalign(void** p, size_t alignment, size_t n) { return ++alloc
 }
 
 int main(int argc, char** argv) {
-  const bool pictures = argc == 3 && std::strcmp(argv[2], "pictures") == 0;
-  if (argc != 2 && !pictures) {
-    std::printf("usage: allocations BUNDLE [pictures]\n");
+  const bool pictures = argc == 3 && std::strcmp(argv[2], "pictures") == 0, eeg = argc == 3 && std::strcmp(argv[2], "eeg") == 0;
+  if (argc != 2 && !pictures && !eeg) {
+    std::printf("usage: allocations BUNDLE [pictures|eeg]\n");
     return 2;
   }
   zoo_model* model = nullptr;
@@ -41,16 +41,22 @@ int main(int argc, char** argv) {
   zoo_stream_options_init(&options);
   options.hop = 0.1, options.smoothing = 1;
   if (pictures) options.dtype = ZOO_U8, options.channels = 3, options.height = 90, options.width = 120, options.rate = 20;
+  else if (eeg) options.dtype = ZOO_F32, options.channels = 14, options.hop = 0;
   else options.dtype = ZOO_I16, options.channels = 2, options.rate = 44100;
   if (zoo_open(argv[1], nullptr, &model) != ZOO_OK || zoo_stream_open(model, &options, &stream) != ZOO_OK) {
     std::printf("%s\n", zoo_last_error());
     return 1;
   }
   EXPECT(allocated > 100, "opening allocates %ld times: the counter does not count", allocated);
-  // of one sample of both channels, or one picture
-  const size_t unit = pictures ? 90 * 120 * 3 : 2 * sizeof(int16_t), count = pictures ? 20 * 8 : 44100 * 8, chunk = pictures ? 1 : 441;
+  // of one sample of all channels, or one picture
+  const size_t unit = pictures ? 90 * 120 * 3 : eeg ? 14 * sizeof(float) : 2 * sizeof(int16_t);
+  const size_t count = pictures ? 20 * 8 : eeg ? 128 * 20 : 44100 * 8, chunk = pictures ? 1 : eeg ? 10 : 441;
   std::vector<unsigned char> signal(unit * count);
   for (size_t i = 0; i < signal.size(); ++i) signal[i] = static_cast<unsigned char>(i * 2654435761u >> 7);
+  for (size_t i = 0; eeg && i < count * 14; ++i) {
+    const float value = 4000 + static_cast<float>(signal[i * 4]);
+    std::memcpy(&signal[i * 4], &value, 4);
+  }
   float values[64];
   uint8_t given[64];
   int32_t best[8];

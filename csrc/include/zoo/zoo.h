@@ -100,6 +100,8 @@ ZOO_API size_t zoo_head_count(const zoo_model* model); /* 0 for NULL */
 /* name, decode (a zoo_decode), labels (how many): each may be NULL. The name lives as long as the model. */
 ZOO_API zoo_status zoo_head(const zoo_model* model, size_t head, const char** name, int32_t* decode, size_t* labels);
 ZOO_API const char* zoo_label(const zoo_model* model, size_t head, size_t label); /* NULL where there is none */
+/* Of models that take EEG: name of the electrode of a column ("AF3"); NULL where there is none. */
+ZOO_API const char* zoo_channel(const zoo_model* model, size_t column);
 
 ZOO_API zoo_status zoo_session_open(const zoo_model* model, zoo_session** session);
 ZOO_API void zoo_session_close(zoo_session* session);
@@ -107,8 +109,9 @@ ZOO_API void zoo_session_close(zoo_session* session);
 typedef enum zoo_dtype { ZOO_F32 = 0, ZOO_F64 = 1, ZOO_I16 = 2, ZOO_I32 = 3, ZOO_U8 = 4, ZOO_I64 = 5 } zoo_dtype;
 
 typedef enum zoo_input_kind {
-  ZOO_ARRAY = 0,   /* samples (n) or (n, channels), float in [-1, 1] or integers; EEG (n, channels); an image (height, width, channels) or
-                      frames (n, height, width, channels) of ZOO_U8. Any rate: pipelines resample. */
+  ZOO_ARRAY = 0,   /* samples (n) or (n, channels), float in [-1, 1] or integers, of any rate: pipelines resample; EEG (n, channels) in
+                      microvolts, columns as zoo_channel names them, at the model's rate: the answer is that of the last window; an
+                      image (height, width, channels) or frames (n, height, width, channels) of ZOO_U8 */
   ZOO_TEXT = 1,    /* data: UTF-8, shape[0] bytes */
   ZOO_FILE = 2,    /* data: path of a WAV or FLAC file, terminated */
   ZOO_FEATURES = 3 /* what the pipeline would give, without the batch dimension: ZOO_F32, or ZOO_I64 for models of text */
@@ -178,8 +181,9 @@ ZOO_API zoo_status zoo_selftest(zoo_session* session, double* worst, double* tol
 
 /*
  * Streams: overlapping windows of a live signal, one every hop seconds, each as long as the model takes; of pictures, one every hop
- * seconds. Without smoothing each result equals that of zoo_run on the window or picture, whatever the sizes of the chunks. Memory is one
- * window; after the first windows nothing is allocated but what the engine itself does.
+ * seconds. Without smoothing each result equals that of zoo_run on the window or picture, whatever the sizes of the chunks; of EEG, whose
+ * filters run on over the whole stream, that of zoo_run on all up to the window's end. Memory is one window; after the first windows nothing
+ * is allocated but what the engine itself does.
  *
  *   for (; n > 0; p += taken * channels, n -= taken) {
  *     zoo_stream_push(stream, p, n, &taken);
@@ -190,18 +194,19 @@ typedef struct zoo_stream_options {
   uint32_t abi_version; /* ZOO_ABI_VERSION */
   int32_t dtype;        /* zoo_dtype of the samples; ZOO_F32; of pictures ZOO_U8 */
   int32_t channels;     /* 1 */
-  double rate;          /* Hz; 0: what the model was made for; pictures a second, of which a model fixes none */
-  double hop;           /* seconds between windows; 0.5 */
+  double rate;          /* Hz; 0: what the model was made for, which EEG must have; pictures a second, of which a model fixes none */
+  double hop;           /* seconds between windows; 0.5; of EEG that of the model, for which 0 stands */
   double smoothing;     /* seconds: time constant of an exponential mean of the values (not of embeddings) over windows, from which the
                            labels are then taken; 0: each window for itself */
-  int32_t height, width; /* of pictures; 0 for sound */
+  int32_t height, width; /* of pictures; else 0 */
 } zoo_stream_options;
 ZOO_API void zoo_stream_options_init(zoo_stream_options* options);
 /* options: NULL for defaults. */
 ZOO_API zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* options, zoo_stream** stream);
-/* Takes samples (of all channels), or whole pictures, up to the end of the next window: *taken of them. 0 while a full window waits to be popped. */
+/* Takes samples (of all channels), or whole pictures, up to the end of the next window: *taken of them. 0 while a full window waits to be popped.
+   EEG with a value that is not finite is refused, and none of it taken; go on with samples that are. */
 ZOO_API zoo_status zoo_stream_push(zoo_stream* stream, const void* samples, size_t count, size_t* taken);
-/* The signal has ended. One shorter than a window gives one result. */
+/* The signal has ended. Sound shorter than a window gives one result, EEG an error. */
 ZOO_API zoo_status zoo_stream_end(zoo_stream* stream);
 /* The result of a full window, or ZOO_NO_RESULT. result may be NULL. A window that fails is passed over. */
 ZOO_API zoo_status zoo_stream_pop(zoo_stream* stream, zoo_result* result);

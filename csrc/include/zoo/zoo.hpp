@@ -83,6 +83,12 @@ class Runtime {
     while (const char* label = zoo_label(get(), head, out.size())) out.emplace_back(label);
     return out;
   }
+  // Of models that take EEG: the electrodes in the order of the columns.
+  std::vector<std::string_view> channels() const {
+    std::vector<std::string_view> out;
+    while (const char* name = zoo_channel(get(), out.size())) out.emplace_back(name);
+    return out;
+  }
 
  private:
   struct Close {

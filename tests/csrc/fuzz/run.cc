@@ -131,6 +131,10 @@ const std::vector<Model>& Models() {
     bundles.push_back(MakeBundle({{"labels", {"a", "b"}}, {"input", {{"modality", "image"}, {"dtype", "uint8"}, {"range", {0.0, 255.0}}, {"rate", nullptr}, {"channels", nullptr}}},
                                   {"pipeline", List({{{"op", "resize_normalize"}, {"width", 8}, {"height", 6}}})},
                                   {"engines", Engine(base, {Tensor("x", "float32", {"batch", 3, 6, 8})}, {Tensor("probs", "float32", {"batch", 2})})}}, {}));
+    const Json eeg_pipeline = {{{"op", "despike"}}, {{"op", "filter"}, {"kind", "bandpass"}, {"freqs", {2.0, 40.0}}},
+                               {{"op", "bandpower"}, {"bands", {4.0, 8.0, 8.0, 14.0}}, {"window_length", 32}, {"hop_length", 8}}};
+    bundles.push_back(MakeBundle({{"labels", {"a", "b"}}, {"input", {{"modality", "eeg"}, {"rate", 128}, {"channels", 2}, {"names", {"O1", "O2"}}}}, {"pipeline", eeg_pipeline},
+                                  {"engines", Engine(base, {Tensor("x", "float32", {"batch", 2, 2})}, {Tensor("probs", "float32", {"batch", 2})})}}, {}));
     std::vector<Model> models(bundles.size());
     for (size_t i = 0; i < bundles.size(); ++i) {
       models[i].bytes = std::move(bundles[i]);
@@ -236,6 +240,7 @@ void Stream(Bytes& in, const zoo_model* model) {
   options.channels = in.Chance(240) ? static_cast<int32_t>(1 + in.Below(4)) : static_cast<int32_t>(in.Integer());
   options.rate = in.Chance(200) ? 1000 : in.Number();
   options.hop = in.Chance(200) ? 0.01 * static_cast<double>(in.Below(100)) : in.Number();
+  if (zoo_channel(model, 0) != nullptr && in.Chance(230)) options.rate = options.hop = 0, options.channels = 2;
   options.smoothing = in.Chance(200) ? 0.1 * in.Byte() : in.Number();
   zoo_stream* stream = nullptr;
   Failed(zoo_stream_open(model, &options, &stream));
