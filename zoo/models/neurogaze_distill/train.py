@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
@@ -61,17 +62,22 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """KD: ``teacher`` is the variant whose logits are learned, with its own weights of the folder.
+    """KD: ``teacher`` is the variant whose logits are learned, with its own weights of the folder; of several, the mean.
 
     ``sees``: the ``view`` that the student sees, or the ``face`` and its mirror image as they are, once for all epochs:
     cheaper by most of a step where the teacher is many times the student's size (our choice).
     """
 
-    teacher: str
+    teacher: str | tuple[str, ...]
     weight: float = 0.3
     temperature: float = 5.0
     mode: Literal["mse", "kl"] = "mse"
     sees: Literal["view", "face"] = "view"
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.teacher,) if isinstance(self.teacher, str) else self.teacher
 
 
 class PrototypeDistillation(
@@ -268,12 +274,12 @@ class Objective:
         Of all faces: the class weights come from them.
     folder : Path
         Holds the prototypes.
-    teacher : Student or float32, shape (n, classes), or None
-        Needed with ``recipe.kd``: the net, never trained, or its logits of all faces.
+    teacher : sequence of Student, or float32, shape (n, classes), or None
+        Needed with ``recipe.kd``: the nets, never trained, or their mean logits of all faces.
     """
 
     def __init__(
-        self, recipe: Recipe, targets: Tensor, folder: Path, teacher: Student | Tensor | None
+        self, recipe: Recipe, targets: Tensor, folder: Path, teacher: Sequence[Student] | Tensor | None
     ) -> None:
         self.recipe, self.teacher = recipe, teacher
         self.weights = (
@@ -314,7 +320,7 @@ class Objective:
                 wanted = self.teacher[rows]
             else:
                 with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                    wanted = self.teacher(image)[0].float()
+                    wanted = torch.stack([net(image)[0].float() for net in self.teacher]).mean(dim=0)
             loss = loss + recipe.kd.weight * losses.distillation(
                 logits, wanted, temperature=recipe.kd.temperature, mode=recipe.kd.mode
             )
@@ -530,11 +536,17 @@ def _train(
     faces = ferplus.faces(data, "train")
     corpus = training_corpus(faces, recipe)
     jury = Jury(data)
-    teacher: Student | Tensor | None = None
+    teacher: list[Student] | Tensor | None = None
+    teachers: dict[str, str] = {}
     if recipe.kd is not None:
-        teacher = trained(recipe.kd.teacher, folder, build)
+        teachers = {name: _digest(weights_file(folder, name)) for name in recipe.kd.teachers}
+        teacher = [trained(name, folder, build) for name in teachers]
         if recipe.kd.sees == "face":
-            teacher = lesson(teacher, recipe.kd.teacher, folder, corpus.images, recipe.bfloat16, out)
+            told = [
+                lesson(net, name, folder, corpus.images, recipe.bfloat16, out)
+                for net, name in zip(teacher, teachers, strict=True)
+            ]
+            teacher = torch.stack(told).mean(dim=0)
     torch.manual_seed(recipe.seed)
     net = channels_last(build(variant.config))
     width = net.fc.in_features
@@ -547,7 +559,7 @@ def _train(
     content = [
         dict(variant.config), variant.pipeline, recipe,
         hashlib.sha256(corpus.images.numpy().tobytes() + corpus.targets.numpy().tobytes()).hexdigest(),
-        None if recipe.kd is None else _digest(weights_file(folder, recipe.kd.teacher)),
+        list(teachers.values()),
         None if recipe.proto is None else _digest(folder / recipe.proto.file),
     ]  # fmt: skip
     checkpoint = resumed(state, variant.name, content, out, resume)
@@ -578,7 +590,8 @@ def _train(
         checkpoint=checkpoint,
         progress=progress,
     )
-    return finish(state, variant, recipe, pipeline, jury, data, out, trained_on=len(corpus.images))
+    about = {"teachers": teachers} if teachers else {}
+    return finish(state, variant, recipe, pipeline, jury, data, out, trained_on=len(corpus.images), about=about)
 
 
 class Jury:
@@ -618,8 +631,9 @@ def finish(
     out: Path,
     *,
     trained_on: int,
+    about: Mapping[str, object] = MappingProxyType({}),
 ) -> TrainReport:
-    """Store the best epoch and report it on valid."""
+    """Store the best epoch and report it on valid; the file of figures holds ``about``, too."""
     # Stored in half precision; what is scored is what is stored.
     stored = {
         name: value.half().contiguous().numpy() if value.is_floating_point() else value.numpy()
@@ -644,8 +658,8 @@ def finish(
         weights=f"{variant.name}.safetensors",
     )
     epoch = int(np.argmax(state.scores)) + 1
-    about = {"variant": variant.name, "protocol": "final", "epochs": epoch, "seed": recipe.seed}
-    write_file(out / f"{variant.name}.safetensors", save(stored, metadata={"zoo": json.dumps(about)}))
+    origin = {"variant": variant.name, "protocol": "final", "epochs": epoch, "seed": recipe.seed}
+    write_file(out / f"{variant.name}.safetensors", save(stored, metadata={"zoo": json.dumps(origin)}))
     document = {
         "schema": 1,
         **msgspec.to_builtins(report),
@@ -656,6 +670,7 @@ def finish(
         },
         "selection": f"epoch {epoch} of {recipe.epochs}, the best on valid",
         "recipe": msgspec.to_builtins(recipe),
+        **about,
         "losses": state.losses,
         "scores": state.scores,
         "wall_s": round(state.wall_s, 1),
