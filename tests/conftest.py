@@ -65,6 +65,35 @@ def script() -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture(scope="session")
+def film_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of movie-affect-full with a narrow and shallow net for small pictures, and an LSTM: ``movie-affect-tiny``."""
+    from zoo import registry
+
+    card, _ = registry.find("movie-affect-full")
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    shutil.copytree(card.folder, folder, ignore=shutil.ignore_patterns("bundles", "__pycache__"))
+    text = (folder / "card.toml").read_text(encoding="utf-8")
+    shallow = "width = 4, pictures = [1, 1, 1, 1], motion = [1, 2, 1, 1]"
+    text = text.replace("movie-affect-full", "movie-affect-tiny").replace("width = 64", shallow)
+    text = text.replace("224", "64").replace("shorter = 500", "shorter = 80")
+    text = text.replace("folded", "lstm").replace("window = 0.4,", "window = 0.4, context = 4,")
+    (folder / "card.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def film_bundle(film_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That one exported."""
+    from zoo.export import export_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_MODELS", str(film_models.parent))
+        patch.delenv("ZOO_DATA", raising=False)
+        out = tmp_path_factory.mktemp("full") / "bundle"
+        return export_model("movie-affect-tiny", target="cpu-x86", precision="fp32", out=out).path
+
+
 @pytest.fixture(autouse=True)
 def _own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the user's store, or runs in the repository, where ``python -c`` would import the source tree."""

@@ -33,6 +33,15 @@ def audio_info(path: str | os.PathLike[str]) -> dict[str, object]:
 def read_audio(path: str | os.PathLike[str], start: int = 0, frames: int = -1) -> tuple[numpy.typing.NDArray[numpy.float32], int]:
     """Mono float32 samples of a WAV or FLAC file, and the rate in Hz."""
 
+def moving_mean(values: numpy.typing.NDArray[numpy.float64], window: int) -> numpy.typing.NDArray[numpy.float64]:
+    """Mean over `window` values about each."""
+
+def moving_median(values: numpy.typing.NDArray[numpy.float64], window: int) -> numpy.typing.NDArray[numpy.float64]:
+    """Median over `window` values about each."""
+
+def curve(bins: numpy.typing.NDArray[numpy.int32], count: int, low: float, high: float, cutoff: float = 0.0, rate: float = 1.0, order: int = 6, mean: int = 1, median: int = 1) -> numpy.typing.NDArray[numpy.float32]:
+    """Values of a curve from the bin of each step; cutoff 0: no low-pass."""
+
 def project_positions(positions: Sequence[float]) -> numpy.typing.NDArray[numpy.float64]:
     """Azimuthal equidistant projection of x, y, z of each electrode."""
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zoo import _native
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,20 +53,11 @@ def curve(
         )
     if index.min() < 0 or index.max() >= count:
         raise InputError(f"curve: bins lie in {index.min()}..{index.max()}; there are {count}, from 0 on")
-    values = index.astype(np.float64)
+    chain: dict[str, Any] = {}
     if smooth is not None:
-        from zoo import ops
-
-        if smooth.cutoff is not None:
-            values = ops.filter(values, smooth.rate, [smooth.cutoff], kind="lowpass", order=smooth.order)[
-                :, 0
-            ]
-        values = moving_mean(values, smooth.mean)
-    low, high = span
-    values = low + values * ((high - low) / (count - 1))
-    if smooth is not None:
-        values = moving_median(values, smooth.median)
-    return values.astype(np.float32)
+        chain = {name: getattr(smooth, name) for name in ("rate", "order", "mean", "median")}
+        chain["cutoff"] = smooth.cutoff or 0.0
+    return _native.curve(index.astype(np.int32), count, *span, **chain)
 
 
 def bins_of(values: ArrayLike, *, count: int, span: tuple[float, float] = (-1.0, 1.0)) -> NDArray[np.int64]:
@@ -128,27 +120,9 @@ def judged(
 
 def moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """Mean over ``window`` (odd) values about each; near an end that of the first or last ``window`` ones."""
-    window = _fitting(window, len(values))
-    # Differences of running sums: the cost does not grow with the window. Centred, so that they stay small.
-    middle = float(values.mean())
-    sums = np.concatenate(([0.0], np.cumsum(values - middle)))
-    means = (sums[window:] - sums[:-window]) / window + middle
-    half = window // 2
-    return np.concatenate((np.full(half, means[0]), means, np.full(half, means[-1])))
+    return _native.moving_mean(values, window)
 
 
 def moving_median(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """Median over ``window`` (odd) values about each; beyond the ends the end values go on."""
-    half = _fitting(window, len(values)) // 2
-    if half == 0:
-        return values
-    padded = np.pad(values, half, mode="edge")
-    medians: NDArray[np.float64] = np.median(
-        np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1
-    )
-    return medians
-
-
-def _fitting(window: int, size: int) -> int:
-    """The window, or the longest odd one that ``size`` values fill."""
-    return min(window, size - 1 + size % 2)
+    return _native.moving_median(values, window)

@@ -52,10 +52,17 @@ Result<Bundle> Bundle::Verify(std::unique_ptr<BundleSource> source, const std::s
 }
 
 Result<Pipeline> Bundle::MakePipeline(const std::string& isa) const {
+  Branch whole{manifest_.modality == "video", manifest_.ops, manifest_.op_files};
+  return MakePipeline(whole, isa);
+}
+
+Result<Pipeline> Bundle::MakePipeline(const Branch& branch, const std::string& isa) const {
   PipelineFiles files;
-  for (const std::string& name : manifest_.op_files) files.emplace(name, Read(name));
-  const std::vector<int64_t> columns = {-1, static_cast<int64_t>(manifest_.channels.size())};
-  auto pipeline = Pipeline::Create(manifest_.ops, isa, manifest_.modality == "eeg" && columns[1] > 0 ? columns : std::vector<int64_t>(), &files);
+  for (const std::string& name : branch.op_files) files.emplace(name, Read(name));
+  std::vector<int64_t> shape;
+  if (branch.pictures) shape = {-1, -1, -1, 3};
+  else if (manifest_.modality == "eeg" && !manifest_.channels.empty()) shape = {-1, static_cast<int64_t>(manifest_.channels.size())};
+  auto pipeline = Pipeline::Create(branch.ops, isa, shape, &files);
   if (!pipeline.ok() && static_cast<int32_t>(pipeline.status().code()) / 100 == 1) return InvalidBundle(where_ + ": pipeline: " + pipeline.status().message());
   return pipeline;
 }

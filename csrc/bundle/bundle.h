@@ -26,6 +26,8 @@ class Bundle {
   std::string_view Read(const std::string& name) const { return contents_.at(name); }
   // The executor of its pipeline, with the files that the ops name.
   Result<Pipeline> MakePipeline(const std::string& isa) const;
+  // The same for a branch, or a part of one.
+  Result<Pipeline> MakePipeline(const Branch& branch, const std::string& isa) const;
 
  private:
   static Result<Bundle> Verify(std::unique_ptr<BundleSource> source, const std::string& where);

@@ -105,6 +105,13 @@ Head ToHead(const Json& decode, std::vector<std::string> labels, std::string nam
     head.kind = DecodeKind::kCurve;
     const auto range = decode.find("range");
     head.low = range == decode.end() ? -1.0 : (*range)[0].get<double>(), head.high = range == decode.end() ? 1.0 : (*range)[1].get<double>();
+    head.period = decode.at("period"), head.window = decode.at("window"), head.context = decode.value("context", int64_t{0});
+    if (const auto smooth = decode.find("smooth"); smooth != decode.end() && smooth->is_object()) {
+      const auto cutoff = smooth->find("cutoff");
+      if (cutoff != smooth->end() && cutoff->is_number()) head.smooth.cutoff = *cutoff;
+      head.smooth.rate = smooth->value("rate", 1.0), head.smooth.order = static_cast<int32_t>(smooth->value("order", int64_t{6}));
+      head.smooth.mean = smooth->value("mean", int64_t{1}), head.smooth.median = smooth->value("median", int64_t{1});
+    }
   }
   return head;
 }
@@ -278,8 +285,12 @@ std::string UnknownField(const Json& json) {
     found = UnknownField(json.at("engines")[0], "engines[0].", {"kind", "file", "precision", "inputs", "outputs", "opset", "extra_files", "kept", "placement"});
   }
   const auto decode = [&](const Json& one) {
-    if (found.empty()) found = UnknownField(one, "decode.", {"type", "output", "attention", "thresholds", "range", "normalize", "heads"});
+    if (found.empty()) found = UnknownField(one, "decode.", {"type", "output", "attention", "thresholds", "range", "normalize", "heads", "period", "window", "context", "smooth"});
+    if (found.empty() && one.contains("smooth") && one.at("smooth").is_object()) found = UnknownField(one.at("smooth"), "decode.smooth.", {"cutoff", "rate", "order", "mean", "median"});
   };
+  for (const Json& branch : json.value("branches", Json::array())) {
+    if (found.empty()) found = UnknownField(branch, "branches.", {"source", "pipeline"});
+  }
   decode(json.at("decode"));
   for (const Json& head : json.at("decode").value("heads", Json::array())) {
     if (found.empty()) found = UnknownField(head, "decode.heads.", {"name", "decode", "labels", "metric"});
@@ -289,11 +300,10 @@ std::string UnknownField(const Json& json) {
 }
 
 // Why a bundle that is whole cannot be run here.
-std::string Unsupported(const Json& json, const Manifest& m, bool curves) {
-  if (curves) return "it gives curves over time (decode curve), which libzoo does not yet";
-  if (json.contains("branches") && !json.at("branches").empty()) return "it looks at its input in several ways (branches), which libzoo does not yet";
-  if (m.modality == "video") return "its input is video, which libzoo does not take yet";
-  if (m.engine.inputs.size() != 1) return "its engine has " + std::to_string(m.engine.inputs.size()) + " inputs, libzoo fills one";
+std::string Unsupported(const Json& json, const Manifest& m) {
+  if (!m.curves() && !m.branches.empty()) return "it looks at its input in several ways (branches), which libzoo does for curves over time alone";
+  if (!m.curves() && m.modality == "video") return "its input is video, which libzoo takes for curves over time alone";
+  if (!m.curves() && m.engine.inputs.size() != 1) return "its engine has " + std::to_string(m.engine.inputs.size()) + " inputs, libzoo fills one";
   const std::string field = UnknownField(json);
   return field.empty() ? "" : "its manifest has the field " + field + ", which this libzoo does not heed";
 }
@@ -323,16 +333,19 @@ Status Fill(const Json& json, Manifest* m) {
   if (tuning != json.end() && tuning->is_object()) m->tuned_batch = tuning->at("batch");
   ZOO_RETURN_IF_ERROR(CheckFiles(json, *m));
   ZOO_RETURN_IF_ERROR(CheckPipeline(m->ops, m->modality == "video"));
-  const Json branches = json.value("branches", Json::array());
-  for (const Json& branch : branches) ZOO_RETURN_IF_ERROR(CheckPipeline(ToOps(branch.at("pipeline")), branch.at("source") == "pictures"));
+  for (const Json& one : json.value("branches", Json::array())) {
+    Branch branch{one.at("source") == "pictures", ToOps(one.at("pipeline")), {}};
+    ZOO_RETURN_IF_ERROR(CheckPipeline(branch.ops, branch.pictures));
+    branch.op_files = OpFiles(branch.ops);
+    m->branches.push_back(std::move(branch));
+  }
   ZOO_RETURN_IF_ERROR(ToHeads(json, m));
   ZOO_RETURN_IF_ERROR(CheckOutputs(*m, json.at("engines")));
-  const bool curves = std::any_of(m->heads.begin(), m->heads.end(), [](const Head& head) { return head.kind == DecodeKind::kCurve; });
-  if ((curves || !branches.empty()) && m->engine.inputs.size() != branches.size() + 1) {
-    return InvalidBundle("the engine has " + std::to_string(m->engine.inputs.size()) + " inputs, pipeline and branches fill " + std::to_string(branches.size() + 1));
+  if ((m->curves() || !m->branches.empty()) && m->engine.inputs.size() != m->branches.size() + 1) {
+    return InvalidBundle("the engine has " + std::to_string(m->engine.inputs.size()) + " inputs, pipeline and branches fill " + std::to_string(m->branches.size() + 1));
   }
   ZOO_RETURN_IF_ERROR(CheckKey(json, *m));
-  m->unsupported = Unsupported(json, *m, curves);
+  m->unsupported = Unsupported(json, *m);
   return Status::Ok();
 }
 

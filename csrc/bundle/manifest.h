@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bundle/json_schema.h"
+#include "zoo/curve.h"
 #include "zoo/pipeline.h"
 
 namespace zoo {
@@ -28,7 +29,6 @@ struct EngineSpec {
   std::vector<TensorSpec> inputs, outputs;
 };
 
-// Curves are checked, but not run.
 enum class DecodeKind : int32_t { kSoftmax, kSigmoid, kRegression, kEmbedding, kCurve };
 const char* DecodeKindName(DecodeKind kind) noexcept;
 
@@ -40,6 +40,16 @@ struct Head {
   std::vector<double> thresholds;  // sigmoid
   double low = 0, high = 0;        // regression, curve
   bool normalize = false;          // embedding
+  double period = 0, window = 0;   // curve: seconds from one step to the next, and that a step covers
+  int64_t context = 0;             // curve: steps before one that the engine looks at
+  SmoothOptions smooth;            // curve
+};
+
+// What one engine input is made of: pictures or sound.
+struct Branch {
+  bool pictures = false;
+  std::vector<OpDesc> ops;
+  std::vector<std::string> op_files;
 };
 
 struct FileSpec {
@@ -55,6 +65,7 @@ struct Manifest {
   std::vector<std::string> channels;            // of EEG: the electrodes in the order of the columns
   std::vector<OpDesc> ops;
   std::vector<std::string> op_files;  // that ops name
+  std::vector<Branch> branches;       // of the engine inputs after the first
   EngineSpec engine;
   bool recipe = false;  // the engine is yet to be built
   std::string unsupported;  // why this runtime cannot run it, although it is whole; empty where it can
@@ -72,6 +83,8 @@ struct Manifest {
   int64_t tuned_batch = 0;   // 0: not tuned
 
   const std::string* Flag(std::string_view flag) const;
+  // Whether its answers are curves, along an input of any length; then all of them are.
+  bool curves() const { return heads[0].kind == DecodeKind::kCurve; }
   // Seconds of signal that one output covers: length of the first `fit`, or of the windows of `bandpower`, over its rate; nothing
   // without one.
   std::optional<double> WindowSeconds(double input_rate) const;

@@ -112,7 +112,19 @@ bool ToSampleType(int32_t dtype, zoo::SampleType* type, size_t* size) noexcept {
   }
 }
 
-Status ToInput(const zoo_input& in, const zoo::Model& model, zoo::RawInput* out) {
+// parts: pictures and sound of a film, which it points to.
+Status ToInput(const zoo_input& in, const zoo::Model& model, zoo::RawInput* out, zoo::RawInput* parts) {
+  if (in.kind == ZOO_FILM) {
+    if (in.data == nullptr) return zoo::InvalidArgument("data is NULL");
+    if (parts == nullptr) return zoo::InvalidArgument("a film within a film");
+    const zoo_film& film = *static_cast<const zoo_film*>(in.data);
+    out->kind = zoo::RawInput::Kind::kFilm;
+    if (film.pictures != nullptr) ZOO_RETURN_IF_ERROR(ToInput(*film.pictures, model, &parts[0], nullptr));
+    if (film.sound != nullptr) ZOO_RETURN_IF_ERROR(ToInput(*film.sound, model, &parts[1], nullptr));
+    out->pictures = film.pictures == nullptr ? nullptr : &parts[0];
+    out->sound = film.sound == nullptr ? nullptr : &parts[1];
+    return Status::Ok();
+  }
   if (in.kind == ZOO_FILE || in.kind == ZOO_TEXT) {
     if (in.data == nullptr && (in.kind == ZOO_FILE || in.shape[0] != 0)) return zoo::InvalidArgument("data is NULL");
     if (in.kind == ZOO_TEXT && (in.shape[0] < 0 || in.shape[0] > (int64_t{1} << 40))) return zoo::InvalidArgument("shape[0], the bytes of a text, is " + std::to_string(in.shape[0]));
@@ -275,11 +287,11 @@ zoo_status zoo_run(zoo_session* session, const zoo_input* inputs, size_t count, 
   return Guarded([&] {
     if (session == nullptr || (inputs == nullptr && count > 0)) return Usage("zoo_run: session and inputs must not be NULL");
     session->session->Clear();
-    zoo::RawInput one;
-    std::vector<zoo::RawInput> many(count == 1 ? 0 : count);
-    zoo::RawInput* raw = count == 1 ? &one : many.data();
+    zoo::RawInput one[3];  // one input and its parts
+    std::vector<zoo::RawInput> many(count == 1 ? 0 : 3 * count);
+    zoo::RawInput* raw = count == 1 ? one : many.data();
     for (size_t i = 0; i < count; ++i) {
-      const Status status = ToInput(inputs[i], session->session->model(), &raw[i]);
+      const Status status = ToInput(inputs[i], session->session->model(), &raw[i], &raw[count + 2 * i]);
       if (!status.ok()) return Report(Status(status.code(), "input " + std::to_string(i) + ": " + status.message()));
     }
     const Status status = session->session->Run(raw, count);

@@ -20,7 +20,6 @@ void Judge(const Head& head, Span<const float> values, uint8_t* given, int32_t* 
 }
 
 Status Decode(const Head& head, Span<const float> output, Answers* answers) {
-  if (head.kind == DecodeKind::kCurve) return UnsupportedBundle("curves are not decoded here");
   const size_t n = output.size(), first = answers->values.size();
   if (head.kind != DecodeKind::kEmbedding && n != head.labels.size()) {
     return InvalidBundle("the engine's output " + head.output + " has " + std::to_string(n) + " values for " + std::to_string(head.labels.size()) + " labels");
@@ -43,6 +42,23 @@ Status Decode(const Head& head, Span<const float> output, Answers* answers) {
   answers->best.push_back(best);
   answers->sizes.push_back(static_cast<int64_t>(n));
   return Status::Ok();
+}
+
+Status DecodeCurve(const Head& head, Span<const float> output, int64_t steps, Answers* answers) {
+  const size_t n = static_cast<size_t>(steps), count = n > 0 ? output.size() / n : 0, first = answers->values.size();
+  if (count < 2) return InvalidBundle("the engine's output " + head.output + " has " + std::to_string(count) + " bins; a curve needs 2 or more");
+  for (const float* row = output.begin(); row != output.end(); row += count) {
+    // the first of the highest, or of those that are no number, as numpy.argmax
+    size_t best = 0;
+    for (size_t i = 1; i < count && !std::isnan(row[best]); ++i) best = row[i] > row[best] || std::isnan(row[i]) ? i : best;
+    answers->bins.push_back(static_cast<int32_t>(best));
+  }
+  answers->values.resize(first + n);
+  answers->given.resize(first + n, 0);
+  answers->best.push_back(-1);
+  answers->sizes.push_back(steps);
+  answers->counts.push_back(static_cast<int32_t>(count));
+  return MakeCurve({answers->bins.data() + first, n}, static_cast<int64_t>(count), head.low, head.high, head.smooth, {answers->values.data() + first, n});
 }
 
 void Smoother::Apply(double elapsed, Answers* answers) {

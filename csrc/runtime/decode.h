@@ -16,6 +16,8 @@ struct Answers {
   std::vector<uint8_t> given;  // one for each value: 1 where its label is given
   std::vector<int32_t> best;   // one for each head: index of the best label of a softmax, -1 for others
   std::vector<int64_t> sizes;  // one for each head: how many of the values are its
+  std::vector<int32_t> bins;   // of curves, one for each value
+  std::vector<int32_t> counts; // of curves, one for each head: how many bins there are
 };
 
 // Which of a head's values are given, and the best label of a softmax (-1 for others).
@@ -23,6 +25,9 @@ void Judge(const Head& head, Span<const float> values, uint8_t* given, int32_t* 
 
 // Appends the answer of one head. An error where labels and output do not have the same size.
 Status Decode(const Head& head, Span<const float> output, Answers* answers);
+
+// The same for a head that gives a curve; output: [steps, bins].
+Status DecodeCurve(const Head& head, Span<const float> output, int64_t steps, Answers* answers);
 
 // An exponential mean of answers over time; embeddings stay as they are.
 class Smoother {

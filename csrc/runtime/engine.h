@@ -4,6 +4,7 @@
 #ifndef ZOO_RUNTIME_ENGINE_H_
 #define ZOO_RUNTIME_ENGINE_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "zoo/span.h"
 
 namespace zoo {
 
@@ -25,6 +27,10 @@ struct TensorView {
     for (int32_t i = 0; i < rank; ++i) n *= shape[i];
     return n;
   }
+  // Whether it has the same place and shape.
+  bool operator==(const TensorView& o) const {
+    return data == o.data && rank == o.rank && std::equal(shape, shape + rank, o.shape);
+  }
 };
 
 struct EngineOptions {
@@ -36,9 +42,9 @@ struct EngineOptions {
 class EngineSession {
  public:
   virtual ~EngineSession() = default;
-  // in: the one input, of the type that the bundle says. out: one view for each output of the bundle, in order, valid until the next
-  // run. Nothing of `in` is kept.
-  virtual Status Run(const TensorView& in, std::vector<TensorView>* out) = 0;
+  // in: one for each input of the bundle, in order, of the types that it says. out: one view for each output, in order, valid until
+  // the next run. Nothing of `in` is kept.
+  virtual Status Run(Span<const TensorView> in, std::vector<TensorView>* out) = 0;
 };
 
 // One compiled graph, shared by threads.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "bundle/npz.h"
+#include "runtime/tracks.h"
 #include "zoo/audio_io.h"
 #include "zoo/isa.h"
 #include "zoo/text.h"
@@ -33,7 +34,8 @@ std::string ShapeText(const Extent& e) {
 Json HeadJson(const Head& head) {
   Json json{{"name", head.name}, {"decode", DecodeKindName(head.kind)}, {"labels", head.labels}, {"output", head.output}};
   if (head.kind == DecodeKind::kSigmoid) json["thresholds"] = head.thresholds;
-  if (head.kind == DecodeKind::kRegression) json["range"] = {head.low, head.high};
+  if (head.kind == DecodeKind::kRegression || head.kind == DecodeKind::kCurve) json["range"] = {head.low, head.high};
+  if (head.kind == DecodeKind::kCurve) json["period"] = head.period, json["window"] = head.window;
   return json;
 }
 
@@ -57,6 +59,11 @@ Result<std::shared_ptr<const Model>> Model::Open(Result<Bundle> opened, const Mo
   auto kernels = SelectKernels(model->pipeline_->isa());
   if (!kernels.ok()) return kernels.status();
   model->kernels_ = kernels.value();
+  if (m.curves()) {
+    auto film = FilmRunner::Create(*model->bundle_, options.isa);
+    if (!film.ok()) return film.status();
+    model->film_.emplace(std::move(film.value()));
+  }
   for (size_t i = 0; i <= model->pipeline_->size(); ++i) {
     if (model->pipeline_->port(i).kind == PortKind::kTokens) model->tokens_port_ = i;
   }
@@ -73,11 +80,11 @@ Status Model::Check() const {
   const std::string& where = bundle_->where();
   const TensorSpec& input = m.engine.inputs[0];
   const PortType& features = pipeline_->port(pipeline_->size());
-  if (input.dtype != EngineName(features.dtype)) {
+  if (!film_ && input.dtype != EngineName(features.dtype)) {
     return InvalidBundle(where + ": the pipeline gives " + EngineName(features.dtype) + ", the engine takes " + input.dtype);
   }
   // EEG is judged window by window: its pipeline's first dimension, which are windows, is the engine's batch
-  if (input.shape.size() != features.shape.size() + (windowed() ? 0 : 1)) {
+  if (!film_ && input.shape.size() != features.shape.size() + (windowed() ? 0 : 1)) {
     return InvalidBundle(where + ": the engine's input does not have the pipeline's dimensions and one for the batch");
   }
   for (const TensorSpec& tensor : m.engine.outputs) {
@@ -254,13 +261,22 @@ Status Session::Preprocess(const RawInput& input, Features* out, Item* item) {
     case RawInput::Kind::kText: return FromText(input, out, item);
     case RawInput::Kind::kFile: return FromFile(input, out, item);
     case RawInput::Kind::kFeatures: return FromFeatures(input, out);
+    case RawInput::Kind::kFilm: break;
   }
-  return InvalidArgument("unknown kind of input");
+  return InvalidArgument(model_->manifest().name + " takes no films");
 }
 
 Status Session::Run(const RawInput* inputs, size_t count) {
   count_ = 0, used_ = 0;
   if (items_.size() < count) items_.resize(count);
+  for (size_t i = 0; model_->film() != nullptr && i < count; ++i) {
+    const Status status = RunFilm(inputs[i], &items_[i]);
+    if (!status.ok()) return count == 1 ? status : Status(status.code(), "input " + std::to_string(i) + ": " + status.message());
+  }
+  if (model_->film() != nullptr) {
+    count_ = count;
+    return Status::Ok();
+  }
   pending_.assign(count, {});
   for (size_t i = 0; i < count; ++i) {
     const Clock::time_point start = Clock::now();
@@ -300,7 +316,7 @@ Status Session::RunGroup(const std::vector<size_t>& group) {
     for (size_t k = 0; k < group.size(); ++k) std::memcpy(stack_.data() + k * bytes, features_.data() + pending_[group[k]].offset, bytes);
     in.data = stack_.data();
   }
-  ZOO_RETURN_IF_ERROR(engine_->Run(in, &outputs_));
+  ZOO_RETURN_IF_ERROR(engine_->Run({&in, 1}, &outputs_));
   for (const TensorView& output : outputs_) {
     if (output.rank < 1 || output.shape[0] != in.shape[0]) return InvalidBundle(model_->bundle().where() + ": an output of the engine has no row for each input");
   }
@@ -313,6 +329,48 @@ Status Session::RunGroup(const std::vector<size_t>& group) {
     item.timing.decode = Ms(Clock::now() - began);
     item.timing.total += share + item.timing.decode;
   }
+  return Status::Ok();
+}
+
+// Curves: pipelines and engine go along the whole input.
+Status Session::RunFilm(const RawInput& input, Item* item) {
+  const Manifest& m = model_->manifest();
+  const Clock::time_point start = Clock::now();
+  item->tokens.clear(), item->attention.clear();
+  item->start = item->end = 0;
+  std::vector<std::unique_ptr<FilmTrack>> tracks;
+  for (const FilmBranch& branch : model_->film()->branches()) {
+    const RawInput* given = input.kind != RawInput::Kind::kFilm ? ((m.modality == "video") == branch.pictures ? &input : nullptr) : branch.pictures ? input.pictures : input.sound;
+    if (given == nullptr) return InvalidArgument("the model needs " + std::string(branch.pictures ? "pictures" : "sound") + ", and none were given");
+    auto track = OpenTrack(branch, *given, model_->kernels());
+    if (!track.ok()) return track.status();
+    tracks.push_back(std::move(track.value()));
+  }
+  FilmOutputs found;
+  FilmTiming spent;
+  ZOO_RETURN_IF_ERROR(model_->film()->Run(tracks, engine_.get(), &found, &spent));
+  const Clock::time_point ran = Clock::now();
+  item->answers = {};
+  for (const Head& head : m.heads) {
+    size_t k = 0;
+    while (m.engine.outputs[k].name != head.output) ++k;
+    if (found.shapes[k].size() != 1) return InvalidBundle(model_->bundle().where() + ": the engine's output " + head.output + " is not one of bins for each step");
+    const Span<const float> values{reinterpret_cast<const float*>(found.bytes[k].data()), found.bytes[k].size() / sizeof(float)};
+    const Status status = DecodeCurve(head, values, found.steps, &item->answers);
+    if (!status.ok()) return Status(status.code(), model_->bundle().where() + ": " + status.message());
+  }
+  item->outputs.resize(found.bytes.size());
+  for (size_t k = 0; k < found.bytes.size(); ++k) {
+    OutputCopy& to = item->outputs[k];
+    if (found.shapes[k].size() + 1 > kMaxTensorRank) return InvalidBundle(model_->bundle().where() + ": an output of the engine has too many dimensions");
+    to.rank = static_cast<int32_t>(found.shapes[k].size()) + 1;
+    to.shape[0] = found.steps;
+    std::copy(found.shapes[k].begin(), found.shapes[k].end(), to.shape + 1);
+    to.bytes = std::move(found.bytes[k]);
+  }
+  Timing& t = item->timing;
+  t.decode_input = spent.decode * 1e3, t.preprocess = spent.preprocess * 1e3, t.engine = spent.engine * 1e3;
+  t.decode = Ms(Clock::now() - ran), t.total = Ms(Clock::now() - start);
   return Status::Ok();
 }
 
@@ -361,6 +419,14 @@ std::string Session::ToJson(size_t index) const {
     const Head& head = m.heads[h];
     const size_t n = static_cast<size_t>(item.answers.sizes[h]);
     Json json{{"label", nullptr}, {"labels", Json::array()}, {"scores", Json::object()}, {"values", Json::object()}};
+    if (head.kind == DecodeKind::kCurve) {
+      Json seconds = Json::array();
+      for (size_t i = 0; i < n; ++i) seconds.push_back(static_cast<double>(i) * head.period);
+      const auto part = [&](const auto& all) { return Json(std::vector(all.begin() + static_cast<ptrdiff_t>(at), all.begin() + static_cast<ptrdiff_t>(at + n))); };
+      json["series"] = {{"seconds", std::move(seconds)}, {"window", head.window}, {"bins", part(item.answers.bins)}, {"count", item.answers.counts[h]}, {"values", part(item.answers.values)}};
+      at += n;
+      return json;
+    }
     if (item.answers.best[h] >= 0) json["label"] = head.labels[static_cast<size_t>(item.answers.best[h])];
     if (head.kind == DecodeKind::kEmbedding) json["values"] = Json::array();
     for (size_t i = 0; i < n; ++i) {
@@ -394,7 +460,7 @@ std::string Session::ToJson(size_t index) const {
 
 namespace {
 
-// Raw input of a golden case; it points into the arrays.
+// A case's array and its rate, which it points into.
 Result<RawInput> GoldenInput(const Manifest& m, const NpyArray& array, const NpyArray& rate) {
   RawInput input;
   if (m.modality == "text") {
@@ -453,7 +519,17 @@ Status Selftest(Session* session, SelftestResult* result) {
     if (!rate.ok()) return named(rate.status());
     const auto input = GoldenInput(m, array.value(), rate.value());
     if (!input.ok()) return named(input.status());
-    ZOO_RETURN_IF_ERROR(session->Run(&input.value(), 1));
+    RawInput given = input.value(), sound;
+    // of a film the input is its pictures
+    const auto samples = npz.value().Read(prefix + "sound"), sound_rate = npz.value().Read(prefix + "sound_rate");
+    if (samples.ok() && sound_rate.ok()) {
+      const auto beside = GoldenInput(m, samples.value(), sound_rate.value());
+      if (!beside.ok()) return named(beside.status());
+      sound = beside.value();
+      given = RawInput();
+      given.kind = RawInput::Kind::kFilm, given.pictures = &input.value(), given.sound = &sound;
+    }
+    ZOO_RETURN_IF_ERROR(session->Run(&given, 1));
     for (size_t k = 0; k < m.engine.outputs.size(); ++k) {
       const auto expected = npz.value().Read(prefix + "outputs/" + m.engine.outputs[k].name);
       if (!expected.ok()) return named(expected.status());

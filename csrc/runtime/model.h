@@ -14,6 +14,7 @@
 #include "pipeline/input.h"
 #include "runtime/decode.h"
 #include "runtime/engine.h"
+#include "runtime/film.h"
 
 namespace zoo {
 
@@ -34,6 +35,8 @@ class Model {
   const Pipeline& pipeline() const { return *pipeline_; }
   const Kernels* kernels() const { return kernels_; }
   Engine& engine() const { return *engine_; }
+  // Of models that give curves; else null.
+  const FilmRunner* film() const { return film_ ? &*film_ : nullptr; }
   int64_t max_batch() const { return max_batch_; }
   // Whether the pipeline cuts windows of its own, each of which is one input of the engine.
   bool windowed() const { return pipeline_->port(0).kind == PortKind::kEeg; }
@@ -48,6 +51,7 @@ class Model {
 
   std::unique_ptr<Bundle> bundle_;
   std::optional<Pipeline> pipeline_;
+  std::optional<FilmRunner> film_;
   const Kernels* kernels_ = nullptr;
   std::unique_ptr<Engine> engine_;
   int64_t max_batch_ = 1;
@@ -56,12 +60,14 @@ class Model {
 
 // What a caller hands in. Views of the caller's memory.
 struct RawInput {
-  enum class Kind : int32_t { kArray, kText, kFile, kFeatures };
+  enum class Kind : int32_t { kArray, kText, kFile, kFeatures, kFilm };
   Kind kind = Kind::kArray;
   ArrayView array;        // kArray
   double rate = 0;        // kArray: Hz of audio and EEG, frames a second
   std::string_view text;  // kText, UTF-8; kFile, a path
   TensorView features;    // kFeatures: what the pipeline would give, without the batch dimension
+  const RawInput* pictures = nullptr;  // kFilm: arrays, or a file of sound; null where there is none
+  const RawInput* sound = nullptr;
 };
 
 struct Timing {  // milliseconds
@@ -116,6 +122,7 @@ class Session {
   // Room for one more input's features.
   Status Room(const Extent& extent, Features* out, unsigned char** place);
   Status RunGroup(const std::vector<size_t>& group);
+  Status RunFilm(const RawInput& input, Item* item);
   Status Finish(size_t row, Item* item);
 
   std::shared_ptr<const Model> model_;

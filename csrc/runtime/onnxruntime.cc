@@ -143,31 +143,37 @@ bool Saturates() {
 class OrtEngineSession final : public EngineSession {
  public:
   OrtEngineSession(const Api& api, const EngineSpec& spec, const std::string& where, OrtSession* session)
-      : api_(api), spec_(spec), where_(where), session_(session), memory_(api.ReleaseMemoryInfo), input_(api.ReleaseValue) {
-    input_name_ = spec.inputs[0].name.c_str();
+      : api_(api), spec_(spec), where_(where), session_(session), memory_(api.ReleaseMemoryInfo) {
+    for (const TensorSpec& tensor : spec.inputs) input_names_.push_back(tensor.name.c_str());
     for (const TensorSpec& tensor : spec.outputs) names_.push_back(tensor.name.c_str());
+    given_.resize(input_names_.size());
+    inputs_.resize(input_names_.size(), nullptr);
     values_.resize(names_.size(), nullptr);
   }
-  ~OrtEngineSession() override { Clear(); }
+  ~OrtEngineSession() override {
+    Clear(inputs_.data(), inputs_.size());
+    Clear(values_.data(), values_.size());
+  }
 
   Status Open() {
     ZOO_RETURN_IF_ORT(api_.CreateCpuMemoryInfo(kArenaAllocator, kMemoryDefault, &memory_.p), Refused);
     return Status::Ok();
   }
 
-  Status Run(const TensorView& in, std::vector<TensorView>* out) override {
-    Clear();
-    // The value only wraps memory: one for each place and shape that it is given.
-    if (in.data != given_.data || in.rank != given_.rank || !std::equal(in.shape, in.shape + in.rank, given_.shape)) {
-      input_.Reset();
-      given_ = {};
-      const size_t bytes = static_cast<size_t>(in.count()) * SizeOfDType(spec_.inputs[0].dtype);
-      ZOO_RETURN_IF_ORT(api_.CreateTensorWithDataAsOrtValue(memory_.p, const_cast<void*>(in.data), bytes, in.shape, static_cast<size_t>(in.rank),
-                                                            ElementType(spec_.inputs[0].dtype), &input_.p), Refused);
-      given_ = in;
+  Status Run(Span<const TensorView> in, std::vector<TensorView>* out) override {
+    Clear(values_.data(), values_.size());
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      // The value only wraps memory: one for each place and shape that it is given.
+      if (in[i] == given_[i]) continue;
+      Clear(&inputs_[i], 1);
+      given_[i] = {};
+      const std::string& dtype = spec_.inputs[i].dtype;
+      const size_t bytes = static_cast<size_t>(in[i].count()) * SizeOfDType(dtype);
+      ZOO_RETURN_IF_ORT(api_.CreateTensorWithDataAsOrtValue(memory_.p, const_cast<void*>(in[i].data), bytes, in[i].shape, static_cast<size_t>(in[i].rank), ElementType(dtype),
+                                                            &inputs_[i]), Refused);
+      given_[i] = in[i];
     }
-    const OrtValue* input = input_.p;
-    ZOO_RETURN_IF_ORT(api_.Run(session_, nullptr, &input_name_, &input, 1, names_.data(), names_.size(), values_.data()), Refused);
+    ZOO_RETURN_IF_ORT(api_.Run(session_, nullptr, input_names_.data(), inputs_.data(), inputs_.size(), names_.data(), names_.size(), values_.data()), Refused);
     out->resize(values_.size());
     for (size_t i = 0; i < values_.size(); ++i) {
       TensorView& view = (*out)[i];
@@ -191,9 +197,9 @@ class OrtEngineSession final : public EngineSession {
 
  private:
   Status Refused(const std::string& why) const { return InvalidSignal(where_ + ": onnxruntime refuses the input: " + why); }
-  void Clear() {
-    for (OrtValue*& value : values_) {
-      if (value != nullptr) api_.ReleaseValue(std::exchange(value, nullptr));
+  void Clear(OrtValue** values, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      if (values[i] != nullptr) api_.ReleaseValue(std::exchange(values[i], nullptr));
     }
   }
 
@@ -202,11 +208,9 @@ class OrtEngineSession final : public EngineSession {
   const std::string& where_;
   OrtSession* session_;
   Owned<OrtMemoryInfo> memory_;
-  Owned<OrtValue> input_;
-  TensorView given_;
-  const char* input_name_;
-  std::vector<const char*> names_;
-  std::vector<OrtValue*> values_;  // outputs of the last run
+  std::vector<TensorView> given_;
+  std::vector<OrtValue*> inputs_, values_;  // of the last run
+  std::vector<const char*> input_names_, names_;
 };
 
 class OrtEngine final : public Engine {

@@ -91,25 +91,27 @@ bool ElementType(const std::string& dtype, ov_element_type_e* out) {
 class OpenVinoSession final : public EngineSession {
  public:
   OpenVinoSession(const Api& api, const EngineSpec& spec, const std::string& where, ov_infer_request_t* request)
-      : api_(api), spec_(spec), where_(where), request_(api.ov_infer_request_free), input_(api.ov_tensor_free) {
+      : api_(api), spec_(spec), where_(where), request_(api.ov_infer_request_free), given_(spec.inputs.size()) {
     request_.p = request;
+    for (size_t i = 0; i < spec.inputs.size(); ++i) inputs_.push_back(std::make_unique<Owned<ov_tensor_t>>(api.ov_tensor_free));
     for (size_t i = 0; i < spec.outputs.size(); ++i) outputs_.push_back(std::make_unique<Owned<ov_tensor_t>>(api.ov_tensor_free));
   }
 
-  Status Run(const TensorView& in, std::vector<TensorView>* out) override {
-    ov_element_type_e type = F32;
-    ElementType(spec_.inputs[0].dtype, &type);
-    // The tensor only wraps memory: one for each place and shape that it is given.
-    if (in.data != given_.data || in.rank != given_.rank || !std::equal(in.shape, in.shape + in.rank, given_.shape)) {
+  Status Run(Span<const TensorView> in, std::vector<TensorView>* out) override {
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      // The tensor only wraps memory: one for each place and shape that it is given.
+      if (in[i] == given_[i]) continue;
+      ov_element_type_e type = F32;
+      ElementType(spec_.inputs[i].dtype, &type);
       Owned<ov_tensor_t> tensor(api_.ov_tensor_free);
-      given_ = in;
-      const ov_shape_t shape{in.rank, given_.shape};
-      if (api_.ov_tensor_create_from_host_ptr(type, shape, const_cast<void*>(in.data), &tensor.p) != 0 ||
-          api_.ov_infer_request_set_tensor(request_.p, spec_.inputs[0].name.c_str(), tensor.p) != 0) {
-        given_ = {};
+      given_[i] = in[i];
+      const ov_shape_t shape{in[i].rank, given_[i].shape};
+      if (api_.ov_tensor_create_from_host_ptr(type, shape, const_cast<void*>(in[i].data), &tensor.p) != 0 ||
+          api_.ov_infer_request_set_tensor(request_.p, spec_.inputs[i].name.c_str(), tensor.p) != 0) {
+        given_[i] = {};
         return Refused();
       }
-      std::swap(tensor.p, input_.p);
+      std::swap(tensor.p, inputs_[i]->p);
     }
     if (api_.ov_infer_request_infer(request_.p) != 0) return Refused();
     out->resize(spec_.outputs.size());
@@ -141,9 +143,8 @@ class OpenVinoSession final : public EngineSession {
   const EngineSpec& spec_;
   const std::string& where_;
   Owned<ov_infer_request_t> request_;
-  Owned<ov_tensor_t> input_;
-  TensorView given_;
-  std::vector<std::unique_ptr<Owned<ov_tensor_t>>> outputs_;
+  std::vector<std::unique_ptr<Owned<ov_tensor_t>>> inputs_, outputs_;
+  std::vector<TensorView> given_;
 };
 
 class OpenVinoEngine final : public Engine {

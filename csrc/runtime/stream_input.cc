@@ -186,6 +186,7 @@ Result<std::unique_ptr<StreamInput>> OpenEeg(const Model& model, StreamFormat fo
 Result<std::unique_ptr<StreamInput>> StreamInput::Create(const Model& model, const StreamFormat& given) {
   StreamFormat format = given;
   const Manifest& m = model.manifest();
+  if (m.curves()) return InvalidArgument(m.name + " gives curves along a whole input, so it cannot stream; run it on all of it");
   const PortKind kind = model.pipeline().port(0).kind;
   const bool pictures = kind == PortKind::kImage;
   if (!pictures && kind != PortKind::kAudio && kind != PortKind::kEeg) return InvalidArgument(m.name + " takes neither sound nor pictures nor EEG; only these are streamed");

@@ -26,6 +26,7 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ import zoo.pipeline
 from zoo.bundle import MANIFEST, Bundle, load_golden, open_bundle, write_bundle
 from zoo.errors import BundleError, InputError
 from zoo.export import calibrate, placement, quantize
+from zoo.media import Film, of_frames, of_samples
 from zoo.specs import (
     Curve,
     Embedding,
@@ -60,7 +62,7 @@ OK, USAGE_ERROR, INPUT_ERROR, BUNDLE_ERROR, PROVIDER_UNAVAILABLE, CHECK_FAILED, 
 )
 BUFFER_TOO_SMALL, UNSUPPORTED = 9, 10
 DTYPES = {"float32": 0, "float64": 1, "int16": 2, "int32": 3, "uint8": 4, "int64": 5}
-ARRAY, TEXT, FILE, FEATURES = range(4)
+ARRAY, TEXT, FILE, FEATURES, FILM = range(5)
 #: Where the wheels have the engines' libraries.
 ENGINE_FOLDERS = {
     "onnxruntime": Path(onnxruntime.__file__).parent / "capi",
@@ -110,6 +112,10 @@ class Input(c.Structure):
         ("rate", c.c_double),
         ("data", c.c_void_p),
     ]
+
+
+class FilmParts(c.Structure):
+    _fields_ = [("pictures", c.POINTER(Input)), ("sound", c.POINTER(Input))]
 
 
 class Result(c.Structure):
@@ -272,6 +278,10 @@ class CModel:
             return self._keep(Input(kind=TEXT, shape=(len(data), 0, 0, 0)), data)
         if isinstance(raw, Path):
             return self._keep(Input(kind=FILE), os.fsencode(raw) + b"\0")
+        if isinstance(raw, dict):
+            parts = FilmParts(**{name: c.pointer(self._input(part)) for name, part in raw.items()})
+            self.alive.append(parts)
+            return Input(kind=FILM, data=c.cast(c.pointer(parts), c.c_void_p))
         array, rate = raw if isinstance(raw, tuple) else (raw, None)
         array = np.ascontiguousarray(array)
         kind = FEATURES if rate is None else ARRAY
@@ -353,6 +363,11 @@ def same(found: CPrediction, expected: Any) -> None:
         given = answers[name]
         assert given["label"] == answer.label
         assert tuple(given["labels"]) == answer.labels
+        if answer.series is not None:
+            for key, wanted in vars(answer.series).items():
+                np.testing.assert_array_equal(
+                    np.asarray(given["series"][key], np.asarray(wanted).dtype), wanted
+                )
         assert given["scores"] == pytest.approx(answer.scores, abs=1e-7)
         if isinstance(answer.values, dict):
             assert given["values"] == pytest.approx(answer.values, abs=1e-7)
@@ -408,7 +423,12 @@ def golden_inputs_agree(libzoo: LibZoo, bundle: Path) -> None:
     text = python.manifest.input.modality == "text"
     for case in load_golden(open_bundle(bundle)):
         raw = case["input"].tobytes().decode() if text else (case["input"], case["rate"])
-        same(device(raw), python(raw))
+        if python.manifest.input.modality == "video":
+            sound = (case["sound"], case["sound_rate"])
+            film = Film(of_samples(*sound), of_frames(*raw))
+            same(device({"pictures": raw, "sound": sound}), python(film))
+        else:
+            same(device(raw), python(raw))
     report = python.selftest()
     worst, tolerance = c.c_double(), c.c_double()
     libzoo.call("zoo_selftest", device.session, worst, tolerance)
@@ -897,7 +917,9 @@ def test_samples_that_are_not_finite_may_be_left_out(
     device.close()
 
 
-def test_an_eeg_pipeline_that_does_not_fit_the_engine(libzoo: LibZoo, eeg_bundle: Path, tmp_path: Path) -> None:
+def test_an_eeg_pipeline_that_does_not_fit_the_engine(
+    libzoo: LibZoo, eeg_bundle: Path, tmp_path: Path
+) -> None:
     ops = open_bundle(eeg_bundle).manifest.pipeline
     for name, pipeline, message in (
         ("flat", ops[:2], "the pipeline gives float64, the engine takes float32"),
@@ -919,7 +941,9 @@ def test_a_stream_of_eeg_allocates_nothing(libzoo: LibZoo, eeg_bundle: Path) -> 
 def test_the_example_of_a_headset(libzoo: LibZoo, eeg_bundle: Path, recording: np.ndarray[Any, Any]) -> None:
     program = libzoo.path.parent / "eeg_stream"
     names = list(open_bundle(eeg_bundle).manifest.input.names)
-    rows = [",".join(map(repr, row)) for row in np.column_stack([recording[:, ::-1], np.arange(1280)]).tolist()]
+    rows = [
+        ",".join(map(repr, row)) for row in np.column_stack([recording[:, ::-1], np.arange(1280)]).tolist()
+    ]
     header = ["# rate: 128", ",".join([*(name.lower() for name in names[::-1]), "counter"])]
 
     def run(lines: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
@@ -950,6 +974,117 @@ def test_the_example_of_a_headset(libzoo: LibZoo, eeg_bundle: Path, recording: n
         assert failed.stderr.startswith(f"input error: {message}") or message in failed.stderr, failed.stderr
     sound = subprocess.run([program, "/nowhere"], input="", capture_output=True, text=True, check=False)
     assert sound.returncode == BUNDLE_ERROR
+
+
+@pytest.fixture(scope="session", params=["movie-affect-audio", "movie-affect-audio-lstm"])
+def curve_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that gives curves along sound, as exported; the second looks four steps back."""
+    from zoo.export import export_model
+
+    out = tmp_path_factory.mktemp("curve") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ZOO_DATA", raising=False)
+        return export_model(request.param, target="cpu-x86", precision="fp32", out=out).path
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+def test_golden_sounds_give_curves(libzoo: LibZoo, curve_bundle: Path, tmp_path: Path, kind: str) -> None:
+    golden_inputs_agree(libzoo, twin(curve_bundle, tmp_path / "twin", kind=kind))
+
+
+@pytest.mark.parametrize("kind", ENGINE_FOLDERS)
+def test_golden_films_give_curves(libzoo: LibZoo, film_bundle: Path, tmp_path: Path, kind: str) -> None:
+    golden_inputs_agree(libzoo, twin(film_bundle, tmp_path / "twin", kind=kind))
+
+
+def test_curves_along_many_blocks(libzoo: LibZoo, curve_bundle: Path, tmp_path: Path) -> None:
+    """More steps than an engine call takes, from arrays, a stereo file and several inputs at once."""
+    rng = np.random.default_rng(4)
+    sound = (rng.normal(0, 0.1, (44100 * 47, 2)) * np.linspace(0, 1, 44100 * 47)[:, None]).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", sound, 44100, subtype="FLOAT")
+    python, device = zoo.load(curve_bundle), libzoo.open(curve_bundle)
+    wanted = python((sound, 44100))
+    steps = len(wanted.outputs["arousal"])
+    assert steps > 1024
+    for raw in ((sound, 44100), tmp_path / "long.wav"):
+        found = device(raw)
+        same(found, wanted)
+        assert len(found.values) == 2 * steps
+    assert found.json["timing"]["decode_input"] > 0
+    short = (sound[: 3 * 44100], 44100)
+    for got, each in zip(
+        device.run(short, (sound, 44100), short), (short, (sound, 44100), short), strict=True
+    ):
+        same(got, python(each))
+    about = [
+        {k: head[k] for k in ("name", "decode", "period", "window", "range")}
+        for head in device.about["heads"]
+    ]
+    assert about[0] == {
+        "name": "arousal",
+        "decode": "curve",
+        "period": 0.04,
+        "window": 0.4,
+        "range": [-1.0, 1.0],
+    }
+    kind, labels = c.c_int32(), c.c_size_t(9)
+    libzoo.call("zoo_head", device.handle, 1, None, c.byref(kind), c.byref(labels))
+    assert (kind.value, labels.value) == (4, 0)
+    device.close()
+
+
+def test_curves_of_films_and_what_is_missing(libzoo: LibZoo, film_bundle: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (40, 6, 8, 3), np.uint8).repeat(6, 1).repeat(6, 2)
+    sound = rng.normal(0, 3000, 25600).astype(np.int16)
+    pictures, heard = (frames, 25), (sound, 16000)
+    python, device = zoo.load(film_bundle), libzoo.open(film_bundle)
+    same(
+        device({"pictures": pictures, "sound": heard}), python(Film(of_samples(*heard), of_frames(*pictures)))
+    )
+    for raw, message in (
+        (pictures, "the model needs sound, and none were given"),
+        ({"sound": heard}, "the model needs pictures, and none were given"),
+        ({"pictures": pictures, "sound": pictures}, "samples has 4 dimensions"),
+        ({"pictures": pictures, "sound": (sound.astype(np.uint8), 16000)}, "elements of type 'B'"),
+        ({"pictures": heard, "sound": heard}, "frames must be uint8"),
+        ({"pictures": Path("/x.png"), "sound": heard}, "pictures must be an array of frames"),
+        ({"pictures": pictures, "sound": Path("/x.wav")}, "/x.wav"),
+        ({"pictures": (frames[..., :2].copy(), 25), "sound": heard}, "the pipeline takes frames of shape"),
+        ({"pictures": pictures, "sound": (sound[:1200], 16000)}, "the input has 2 rows, fewer than a window"),
+        ({"pictures": (frames[:0], 25), "sound": heard}, r"the input has 0\.000 s of pictures"),
+        ({"pictures": {"sound": heard}, "sound": heard}, "a film within a film"),
+        ("text", "sound must be an array or a file|none were given|frames"),
+        (np.zeros((1, 3, 64, 64), np.float32), "pictures must be an array of frames"),
+    ):  # fmt: skip
+        with pytest.raises(ZooFailure, match=message) as refused:
+            device(raw)
+        assert refused.value.status == INPUT_ERROR
+    with pytest.raises(ZooFailure, match="gives curves along a whole input, so it cannot stream"):
+        list(c_stream(libzoo, device, frames, 25, 1, 1))
+    device.close()
+
+
+def test_films_are_for_models_of_curves(libzoo: LibZoo, model: CModel, face_bundle: Path) -> None:
+    for device in (model, libzoo.open(face_bundle)):
+        with pytest.raises(ZooFailure, match="takes no films") as refused:
+            device({"sound": (np.zeros(16000, np.float32), 16000)})
+        assert refused.value.status == INPUT_ERROR
+
+
+def test_curves_whose_engine_does_not_fit(
+    libzoo: LibZoo, ready_bundle: Path, curve_bundle: Path, tmp_path: Path
+) -> None:
+    one = Curve(output="probs", period=0.5, window=1.0, smooth=Smooth(cutoff=0.1, mean=3))
+    flat = libzoo.open(twin(ready_bundle, tmp_path / "flat", decode=one, labels=(), kind="onnxruntime"))
+    with pytest.raises(ZooFailure, match=r"op 1 \(fit\) needs the whole input") as refused:
+        flat((np.zeros(32000, np.float32), 16000))
+    assert refused.value.status == INPUT_ERROR
+    ops = open_bundle(curve_bundle).manifest.pipeline
+    other = twin(curve_bundle, tmp_path / "other", kind="onnxruntime", pipeline=ops[:2])
+    with pytest.raises(ZooFailure, match="features: it does not have the pipeline's dimensions") as refused:
+        libzoo.open(other)
+    assert refused.value.status == BUNDLE_ERROR
 
 
 @pytest.fixture(scope="session")
@@ -1411,18 +1546,11 @@ def test_a_model_of_pictures(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path)
 
 def test_what_libzoo_does_not_run_is_refused(libzoo: LibZoo, ready_bundle: Path, tmp_path: Path) -> None:
     manifest = open_bundle(ready_bundle).manifest
-    output = manifest.engines[0].outputs[0].name
-    curve = Curve(output=output, period=0.5, window=1.0, smooth=Smooth(cutoff=0.1, mean=3))
     second = msgspec.structs.replace(manifest.engines[0].inputs[0], name="second")
     branch = zoo.bundle.Branch(source="sound", pipeline=manifest.pipeline)
     video = RawInput(modality="video", rate=25, dtype="uint8", range=(0.0, 255.0))
     pictures = (zoo.pipeline.ResizeNormalize(width=8, height=8),)
     cases: Mapping[str, tuple[Mapping[str, Any], str]] = {
-        "curve": ({"decode": curve, "labels": ()}, "curves over time (decode curve)"),
-        "head": (
-            {"decode": Heads(heads=(Head(name="valence", decode=curve),)), "labels": ("valence",)},
-            "curves over time (decode curve)",
-        ),
         "branches": (
             {"branches": (branch,), "engine": {"inputs": (*manifest.engines[0].inputs, second)}},
             "several ways (branches)",
@@ -1431,7 +1559,10 @@ def test_what_libzoo_does_not_run_is_refused(libzoo: LibZoo, ready_bundle: Path,
             {"engine": {"inputs": (*manifest.engines[0].inputs, second)}},
             "2 inputs, libzoo fills one",
         ),
-        "video": ({"input": video, "pipeline": pictures}, "its input is video"),
+        "video": (
+            {"input": video, "pipeline": pictures},
+            "its input is video, which libzoo takes for curves",
+        ),
     }
     for name, (changes, message) in cases.items():
         bundle = twin(ready_bundle, tmp_path / name, **changes)

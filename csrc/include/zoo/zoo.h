@@ -88,13 +88,15 @@ ZOO_API zoo_status zoo_engines(const zoo_options* options, char* buffer, size_t 
 
 /*
  * Heads: the answers that a model gives. Most give one; its name is "". A result's values are those of all heads, one after another,
- * one for each label (or, of an embedding, for each dimension).
+ * one for each label (or, of an embedding, for each dimension; of a curve, for each step: where one head gives a curve, all do, of as
+ * many steps).
  */
 typedef enum zoo_decode {
   ZOO_SOFTMAX = 0,    /* one label of several: values are probabilities that add up to one */
   ZOO_SIGMOID = 1,    /* any number of labels: values are probabilities */
   ZOO_REGRESSION = 2, /* named values */
-  ZOO_EMBEDDING = 3   /* a vector without labels */
+  ZOO_EMBEDDING = 3,  /* a vector without labels */
+  ZOO_CURVE = 4       /* a value for each step along an input of any length; zoo_describe says how long steps are */
 } zoo_decode;
 ZOO_API size_t zoo_head_count(const zoo_model* model); /* 0 for NULL */
 /* name, decode (a zoo_decode), labels (how many): each may be NULL. The name lives as long as the model. */
@@ -114,7 +116,8 @@ typedef enum zoo_input_kind {
                       image (height, width, channels) or frames (n, height, width, channels) of ZOO_U8 */
   ZOO_TEXT = 1,    /* data: UTF-8, shape[0] bytes */
   ZOO_FILE = 2,    /* data: path of a WAV or FLAC file, terminated */
-  ZOO_FEATURES = 3 /* what the pipeline would give, without the batch dimension: ZOO_F32, or ZOO_I64 for models of text */
+  ZOO_FEATURES = 3, /* what the pipeline would give, without the batch dimension: ZOO_F32, or ZOO_I64 for models of text */
+  ZOO_FILM = 4     /* data: a zoo_film, for models that give curves; where they look at one of pictures and sound, that alone will do */
 } zoo_input_kind;
 
 typedef struct zoo_input {
@@ -125,6 +128,12 @@ typedef struct zoo_input {
   double rate;       /* Hz of audio and EEG; frames a second */
   const void* data;  /* row-major; read during the call only */
 } zoo_input;
+
+/* The parts of a film; NULL where there is none. */
+typedef struct zoo_film {
+  const zoo_input* pictures; /* ZOO_ARRAY of frames at the model's rate */
+  const zoo_input* sound;    /* ZOO_ARRAY of samples, or ZOO_FILE */
+} zoo_film;
 
 /* Milliseconds. In a batch each input carries its share of the engine's time. */
 typedef struct zoo_timing {

@@ -120,6 +120,19 @@ inline zoo_input file(const char* path) {
   return in;
 }
 
+// frames: RGB, at the model's rate.
+inline zoo_input frames(const uint8_t* data, size_t count, int32_t height, int32_t width, double rate) {
+  zoo_input in{};
+  in.kind = ZOO_ARRAY, in.dtype = ZOO_U8, in.data = data, in.rate = rate;
+  in.rank = 4, in.shape[0] = static_cast<int64_t>(count), in.shape[1] = height, in.shape[2] = width, in.shape[3] = 3;
+  return in;
+}
+inline zoo_input film(const zoo_film& parts) {
+  zoo_input in{};
+  in.kind = ZOO_FILM, in.data = &parts;
+  return in;
+}
+
 // One result; buffers are its own. See zoo_result.
 struct Prediction {
   std::vector<float> values;

@@ -16,7 +16,8 @@ Bytes* decisions = nullptr;  // of the input at hand
 class AnySession final : public zoo::EngineSession {
  public:
   explicit AnySession(const zoo::EngineSpec& spec) : spec_(spec) {}
-  zoo::Status Run(const zoo::TensorView& in, std::vector<zoo::TensorView>* out) override {
+  zoo::Status Run(zoo::Span<const zoo::TensorView> inputs, std::vector<zoo::TensorView>* out) override {
+    const zoo::TensorView& in = inputs[0];
     REQUIRE(in.data != nullptr && in.rank == static_cast<int32_t>(spec_.inputs[0].shape.size()), "rank %d", in.rank);
     uint32_t sum = 0;  // what an engine reads
     for (int64_t i = 0; i < in.count() * static_cast<int64_t>(zoo::SizeOfDType(spec_.inputs[0].dtype)); ++i) sum += static_cast<const unsigned char*>(in.data)[i];

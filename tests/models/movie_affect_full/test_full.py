@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,32 +161,6 @@ def test_other_configs_are_refused() -> None:
             build(config)
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model's folder with a narrow and shallow net for small pictures, and an LSTM."""
-    card, _ = registry.find("movie-affect-full")
-    models = tmp_path_factory.mktemp("models")
-    shutil.copytree(card.folder, models / "tiny", ignore=shutil.ignore_patterns("bundles", "__pycache__"))
-    text = (models / "tiny" / "card.toml").read_text(encoding="utf-8")
-    shallow = f"width = {WIDTH}, pictures = [1, 1, 1, 1], motion = [1, 2, 1, 1]"
-    text = text.replace("movie-affect-full", "movie-affect-tiny").replace("width = 64", shallow)
-    text = text.replace("224", "64").replace("shorter = 500", "shorter = 80")
-    text = text.replace("folded", "lstm").replace("window = 0.4,", "window = 0.4, context = 4,")
-    (models / "tiny" / "card.toml").write_text(text, encoding="utf-8")
-    return models / "tiny"
-
-
-@pytest.fixture(scope="module")
-def bundle(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That one exported."""
-    from zoo.export import export_model
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_MODELS", str(models.parent))
-        out = tmp_path_factory.mktemp("full") / "bundle"
-        return export_model("movie-affect-tiny", target="cpu-x86", precision="fp32", out=out).path
-
-
 def film(seconds: float) -> tuple[Film, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (int(25 * seconds), 6, 8, 3), np.uint8).repeat(6, 1).repeat(6, 2)
@@ -197,8 +170,8 @@ def film(seconds: float) -> tuple[Film, np.ndarray, np.ndarray]:
     return Film(of_samples(sound, 16000), of_frames(frames, 25)), frames, sound
 
 
-def test_a_film_goes_through_all_branches(bundle: Path, models: Path) -> None:
-    model = zoo.load(bundle)
+def test_a_film_goes_through_all_branches(film_bundle: Path, film_models: Path) -> None:
+    model = zoo.load(film_bundle)
     assert model.selftest().passed
     assert [len(branch.pipeline) for branch in model.manifest.all_branches()] == [3, 4, 4]
     whole, frames, sound = film(1.6)
@@ -210,7 +183,7 @@ def test_a_film_goes_through_all_branches(bundle: Path, models: Path) -> None:
         *(f"{kind} {name}" for kind in ("decode", "preprocess") for name in ("pictures", "flow", "sound")),
     }
     # the reference on the whole film at once: blocks of steps, with the LSTM's four before them, change nothing
-    card = Card(models, None)
+    card = Card(film_models, None)
     (variant,) = card.file.variants
     net = build(variant.config).eval()
     tensors = random_tensors(card, variant, 0)
@@ -222,36 +195,38 @@ def test_a_film_goes_through_all_branches(bundle: Path, models: Path) -> None:
         np.testing.assert_allclose(found.outputs[name], wanted[0], atol=2e-5)
 
 
-def test_bench_takes_films(bundle: Path, bench_inputs: Callable[..., list[Film]]) -> None:
-    films = bench_inputs(bundle)
+def test_bench_takes_films(film_bundle: Path, bench_inputs: Callable[..., list[Film]]) -> None:
+    films = bench_inputs(film_bundle)
     assert {raw.pictures.shape for raw in films if raw.pictures} == {(48, 64, 3)}
     assert {sum(map(len, raw.sound.blocks())) for raw in films if raw.sound} == {7680}
 
 
 def test_bench_takes_video_files(
-    bundle: Path, data_root: Path, bench_inputs: Callable[..., list[Film]]
+    film_bundle: Path, data_root: Path, bench_inputs: Callable[..., list[Film]]
 ) -> None:
     pytest.importorskip("av", reason="PyAV is not installed")
     if not (data_root / "video").is_dir():
         pytest.skip(f"real clips not at hand: {data_root / 'video'}")
-    films = bench_inputs(bundle, data=data_root / "video")
+    films = bench_inputs(film_bundle, data=data_root / "video")
     assert {raw.pictures.shape for raw in films if raw.pictures} == {(90, 160, 3)}
 
 
-def test_diff_compares_every_branch(bundle: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diff_compares_every_branch(
+    film_bundle: Path, film_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from zoo.export.diff import diff, open_reference, open_side
 
-    monkeypatch.setenv("ZOO_MODELS", str(models.parent))
+    monkeypatch.setenv("ZOO_MODELS", str(film_models.parent))
     whole, _, _ = film(1.0)
-    report = diff(open_side(bundle), open_reference(bundle), whole)
+    report = diff(open_side(film_bundle), open_reference(film_bundle), whole)
     assert [row.tensor for row in report.tensors[:3]] == ["features 0", "features 1", "features 2"]
     assert [row.shape[1:] for row in report.tensors[:3]] == [(3, 64, 64), (20, 64, 64), (1582,)]
     assert report.first_over is None
     assert len(report.tensors) > 20
 
 
-def test_a_manifest_with_a_branch_too_few_is_refused(bundle: Path) -> None:
-    manifest = open_bundle(bundle).manifest
+def test_a_manifest_with_a_branch_too_few_is_refused(film_bundle: Path) -> None:
+    manifest = open_bundle(film_bundle).manifest
     few = msgspec.structs.replace(manifest, branches=manifest.branches[:1])
     with pytest.raises(BundleError, match="the engine has 3 inputs, pipeline and branches fill 2"):
         decode_manifest(encode_manifest(few), "few")
@@ -262,9 +237,9 @@ def test_a_manifest_with_a_branch_too_few_is_refused(bundle: Path) -> None:
         decode_manifest(encode_manifest(swapped), "swapped")
 
 
-def test_files_and_what_is_missing(bundle: Path, data_root: Path) -> None:
+def test_files_and_what_is_missing(film_bundle: Path, data_root: Path) -> None:
     pytest.importorskip("av", reason="PyAV is not installed")
-    model = zoo.load(bundle)
+    model = zoo.load(film_bundle)
     clip = data_root / "video" / "moviepy_doc_example2.mp4"
     if not clip.is_file():
         pytest.skip(f"real clips not at hand: {clip}")
