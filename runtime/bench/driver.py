@@ -231,6 +231,7 @@ def bench(
         report("measuring", total, total)
     described = machine.describe()
     rows = _rows(entries, checks, voids, colds, times)
+    length = rounded(len(inputs.items[0]) / inputs.rate) if inputs.rate else 0.0
     return Report(
         schema=1,
         created=datetime.now(timezone.utc).replace(microsecond=0).isoformat(),
@@ -241,7 +242,7 @@ def bench(
             source=inputs.source,
             count=len(inputs.items),
             rate=inputs.rate,
-            seconds=rounded(len(inputs.items[0]) / inputs.rate) if inputs.rate else 0.0,
+            seconds=length,
         ),
         protocol=Protocol(
             processes=options.processes,
@@ -252,7 +253,7 @@ def bench(
             peer_tolerance=options.peer_tolerance,
         ),
         rows=tuple(rows),
-        notes=tuple(_notes(options, described, rows)),
+        notes=tuple(_notes(options, described, rows, length)),
     )
 
 
@@ -571,7 +572,9 @@ def _breakdown(times: Sequence[Response]) -> Breakdown | None:
     if not found:
         return None
     a, b, c, d = (rounded(float(value)) for value in np.median(np.array(found), axis=0))
-    return Breakdown(decode_input_ms=a, preprocess_ms=b, engine_ms=c, decode_ms=d)
+    several = [response.stages_ms for response in times if response.breakdown_ms is not None]
+    stages = {name: rounded(float(np.median([stage[name] for stage in several]))) for name in several[0]}
+    return Breakdown(decode_input_ms=a, preprocess_ms=b, engine_ms=c, decode_ms=d, stages_ms=stages)
 
 
 def _overhead(times: Sequence[Response]) -> Overhead | None:
@@ -634,7 +637,11 @@ def _conditions(times: Sequence[Response]) -> Conditions | None:
     )
 
 
-def _notes(options: Options, described: machine.Machine, rows: Sequence[Row]) -> Iterator[str]:
+def _notes(options: Options, described: machine.Machine, rows: Sequence[Row], length: float) -> Iterator[str]:
+    for row in rows:
+        if length and row.breakdown is not None and row.breakdown.stages_ms:
+            stages = (f"{name} {ms / 1e3 / length:.3g}" for name, ms in row.breakdown.stages_ms.items())
+            yield f"real-time factors of {row.name} (time over the input's length): {', '.join(stages)}"
     if options.is_quick:
         yield "quick: fewer processes, seconds or samples than the protocol asks for; not for publication"
     if options.peer_tolerance > PEER_TOLERANCE:

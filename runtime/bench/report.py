@@ -45,12 +45,16 @@ class Scope(Record, frozen=True):
 
 
 class Breakdown(Record, frozen=True):
-    """Medians of the runtime's own timing inside ``pipeline``, in milliseconds."""
+    """Medians of the runtime's own timing inside ``pipeline``, in milliseconds.
+
+    ``stages_ms``: of models that give curves, the time of each engine input's decoding and preprocessing, and of the engine.
+    """
 
     decode_input_ms: float
     preprocess_ms: float
     engine_ms: float
     decode_ms: float
+    stages_ms: dict[str, float] = {}
 
 
 class Overhead(Record, frozen=True):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -30,6 +30,9 @@ from zoo.runtime.bench.subject import (
     result_of,
     timing_of,
 )
+
+if TYPE_CHECKING:
+    from zoo.runtime.prediction import Timing
 
 #: Outputs kept from each timed scope and scored again.
 KEPT = 64
@@ -78,6 +81,7 @@ class Response(Struct, frozen=True, kw_only=True):
     scopes: dict[str, Timed] = {}
     wrong: str | None = None
     breakdown_ms: tuple[float, float, float, float] | None = None
+    stages_ms: dict[str, float] = {}
     overhead_ms: tuple[float, float] | None = None
     repeat_ratio: float | None = None
     duty: list[tuple[float, float, float, int]] = []
@@ -250,7 +254,7 @@ def _time(request: Request) -> Response:
     cpu_share = 1.0
     scopes: dict[str, Timed] = {}
     keepers: list[tuple[str, _Keeper]] = []
-    timings: list[tuple[float, float, float, float]] = []
+    timings: list[Timing] = []
     for name, (call, items, result) in calls.items():
         if name not in request.scopes:
             continue
@@ -286,6 +290,7 @@ def _time(request: Request) -> Response:
         scopes=scopes,
         wrong=_rescore(_open(request), raws, keepers),
         breakdown_ms=_medians(timings),
+        stages_ms=_stage_medians(timings),
         overhead_ms=overhead,
         repeat_ratio=repeat,
         duty=duty,
@@ -297,23 +302,27 @@ def _time(request: Request) -> Response:
     )
 
 
-def _with_timings(
-    keeper: _Keeper, timings: list[tuple[float, float, float, float]]
-) -> Callable[[int, Any], None]:
+def _with_timings(keeper: _Keeper, timings: list[Timing]) -> Callable[[int, Any], None]:
     def after(index: int, output: Any) -> None:
         keeper(index, output)
         timing = timing_of(output)
         if timing is not None:
-            timings.append((timing.decode_input, timing.preprocess, timing.engine, timing.decode))
+            timings.append(timing)
 
     return after
 
 
-def _medians(timings: list[tuple[float, float, float, float]]) -> tuple[float, float, float, float] | None:
+def _medians(timings: list[Timing]) -> tuple[float, float, float, float] | None:
     if not timings:
         return None
-    a, b, c, d = (rounded(float(value)) for value in np.median(np.array(timings), axis=0))
+    parts = [(timing.decode_input, timing.preprocess, timing.engine, timing.decode) for timing in timings]
+    a, b, c, d = (rounded(float(value)) for value in np.median(np.array(parts), axis=0))
     return a, b, c, d
+
+
+def _stage_medians(timings: list[Timing]) -> dict[str, float]:
+    names = timings[0].stages if timings else ()
+    return {name: rounded(float(np.median([timing.stages[name] for timing in timings]))) for name in names}
 
 
 def _rescore(fresh: Subject, raws: Sequence[Any], keepers: Sequence[tuple[str, _Keeper]]) -> str | None:

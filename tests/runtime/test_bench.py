@@ -722,6 +722,27 @@ def test_the_command_measures_a_bundle_and_prints_one_document(ready_bundle: Pat
     assert "--force" in str(again.exception)
 
 
+def test_the_stages_of_a_film_are_told(film_bundle: Path) -> None:
+    from zoo.cli.bench import bench_command
+
+    arguments = [str(film_bundle), "--quick", "--processes", "1", "--seconds", "0.1", "--json"]
+    result = CliRunner().invoke(bench_command, arguments)
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    (row,) = document["rows"]
+    stages = row["breakdown"]["stages_ms"]
+    inputs = ("pictures", "flow", "sound")
+    assert list(stages) == [f"{what} {name}" for what in ("decode", "preprocess") for name in inputs] + [
+        "engine"
+    ]
+    assert row["breakdown"]["engine_ms"] == pytest.approx(stages["engine"], rel=0.5)
+    assert all(stages[f"preprocess {name}"] > 0 for name in inputs)
+    assert document["inputs"]["seconds"] > 0
+    factor = stages["preprocess flow"] / 1e3 / document["inputs"]["seconds"]
+    (note,) = (note for note in document["notes"] if note.startswith("real-time factors of "))
+    assert f"preprocess flow {factor:.3g}" in note
+
+
 def test_a_void_row_and_bad_usage_have_their_exit_codes(ready_bundle: Path, peer: Any) -> None:
     from zoo.cli.bench import bench_command
     from zoo.errors import CheckFailed

@@ -39,3 +39,14 @@ def write_films(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return folder
 
     return write
+
+
+@pytest.fixture(scope="module")
+def bundle(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """movie-affect-audio with the weights of the module's own fixture, exported."""
+    from zoo.export import export_model
+
+    out = tmp_path_factory.mktemp("movie") / "bundle"
+    return export_model(
+        "movie-affect-audio", target="cpu-x86", precision="fp32", out=out, weights=weights
+    ).path

@@ -45,16 +45,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from zoo.export import export_model
-
-    out = tmp_path_factory.mktemp("movie") / "bundle"
-    return export_model(
-        "movie-affect-audio", target="cpu-x86", precision="fp32", out=out, weights=weights
-    ).path
-
-
-@pytest.fixture(scope="module")
 def model(bundle: Path) -> zoo.Model:
     return zoo.load(bundle)
 

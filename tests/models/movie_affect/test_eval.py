@@ -47,14 +47,6 @@ def weights(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "weights.safetensors"
 
 
-@pytest.fixture(scope="module")
-def bundle(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("movie") / "bundle"
-    return export_model(
-        "movie-affect-audio", target="cpu-x86", precision="fp32", out=out, weights=weights
-    ).path
-
-
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
