@@ -14,7 +14,7 @@ string(REGEX REPLACE "\n *\"(title|description)\": \"([^\"\\\\]|\\\\.)*\"," "" Z
 string(REGEX REPLACE "\n *" "" ZOO_SCHEMA_TEXT "${ZOO_SCHEMA_TEXT}")
 configure_file(csrc/bundle/schema.cc.in ${CMAKE_CURRENT_BINARY_DIR}/schema.cc @ONLY)
 
-file(GLOB ZOO_RUNTIME_SOURCES CONFIGURE_DEPENDS csrc/bundle/*.cc csrc/runtime/engine.cc csrc/runtime/library.cc csrc/runtime/onnxruntime.cc csrc/runtime/decode.cc csrc/runtime/model.cc csrc/runtime/film.cc csrc/runtime/tracks.cc csrc/runtime/stream_input.cc)
+file(GLOB ZOO_RUNTIME_SOURCES CONFIGURE_DEPENDS csrc/bundle/*.cc csrc/runtime/engine.cc csrc/runtime/library.cc csrc/runtime/onnxruntime.cc csrc/runtime/model.cc csrc/runtime/film.cc csrc/runtime/tracks.cc csrc/runtime/stream_input.cc)
 add_library(zoo_runtime STATIC ${ZOO_RUNTIME_SOURCES} ${CMAKE_CURRENT_BINARY_DIR}/schema.cc)
 target_include_directories(zoo_runtime PRIVATE csrc SYSTEM PRIVATE ${ZOO_MINIZIP_INCLUDE_DIR})
 target_compile_options(zoo_runtime PRIVATE ${ZOO_WARNINGS})

@@ -11,7 +11,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from zoo.curves import curve
+from zoo import _native
+from zoo.curves import chain
 from zoo.errors import InputError
 from zoo.specs import Curve, Decode, Embedding, Heads, Regression, Sigmoid, Smooth, Softmax
 
@@ -154,31 +155,32 @@ def numbers(answer: Answer | Prediction, heads: Mapping[str, Answer]) -> dict[st
     return named
 
 
+#: In the order that the decoder numbers them.
+_KINDS = (Softmax, Sigmoid, Regression, Embedding)
+
+
 def _answer(
     decode: Softmax | Sigmoid | Regression | Embedding | Curve,
     labels: tuple[str, ...],
     outputs: Mapping[str, NDArray[np.generic]],
 ) -> Answer:
-    data = outputs[decode.output]
-    if isinstance(decode, Embedding):
-        vector = np.asarray(data, np.float32).ravel()
-        if decode.normalize:
-            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
-        return Answer(None, (), {}, vector)
+    data = np.ascontiguousarray(outputs[decode.output], np.float32)
     if isinstance(decode, Curve):
-        bins, count = np.argmax(data, axis=1), data.shape[1]
+        bins, curve = _native.decode_curve(data, *decode.range, **chain(decode.smooth))
         seconds = np.arange(len(bins), dtype=np.float64) * np.float64(decode.period)
-        values = curve(bins, count=count, span=decode.range, smooth=decode.smooth)
-        return Answer(None, (), {}, {}, Series(seconds, decode.window, bins, count, values))
-    flat: list[float] = data.ravel().tolist()
-    named = dict(zip(labels, flat, strict=True))
-    if isinstance(decode, Softmax):
-        best = labels[flat.index(max(flat))]
-        return Answer(best, (best,), named, {})
-    if isinstance(decode, Sigmoid):
-        given = tuple(
-            label for label, p, limit in zip(labels, flat, decode.thresholds, strict=True) if p >= limit
-        )
-        return Answer(None, given, named, {})
-    low, high = decode.range
-    return Answer(None, (), {}, {label: min(max(value, low), high) for label, value in named.items()})
+        return Answer(None, (), {}, {}, Series(seconds, decode.window, bins, data.shape[1], curve))
+    values, given, best = _native.decode(
+        data.ravel(),
+        _KINDS.index(type(decode)),
+        len(labels),
+        decode.thresholds if isinstance(decode, Sigmoid) else (),
+        *(decode.range if isinstance(decode, Regression) else (0.0, 0.0)),
+        isinstance(decode, Embedding) and decode.normalize,
+    )
+    if isinstance(decode, Embedding):
+        return Answer(None, (), {}, values)
+    named = dict(zip(labels, values.tolist(), strict=True))
+    if isinstance(decode, Regression):
+        return Answer(None, (), {}, named)
+    said = tuple(label for label, is_given in zip(labels, given, strict=True) if is_given)
+    return Answer(labels[best] if best >= 0 else None, said, named, {})

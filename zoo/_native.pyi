@@ -42,6 +42,14 @@ def moving_median(values: numpy.typing.NDArray[numpy.float64], window: int) -> n
 def curve(bins: numpy.typing.NDArray[numpy.int32], count: int, low: float, high: float, cutoff: float = 0.0, rate: float = 1.0, order: int = 6, mean: int = 1, median: int = 1) -> numpy.typing.NDArray[numpy.float32]:
     """Values of a curve from the bin of each step; cutoff 0: no low-pass."""
 
+def decode_curve(output: numpy.typing.NDArray[numpy.float32], low: float, high: float, cutoff: float = 0.0, rate: float = 1.0, order: int = 6, mean: int = 1, median: int = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]:
+    """Bins and values of a curve, from its output [steps, bins]."""
+
+def decode(output: numpy.typing.NDArray[numpy.float32], kind: int, labels: int, thresholds: Sequence[float], low: float, high: float, normalize: bool) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.uint8], int]:
+    """
+    Values of one head, which of them are given, and the best (-1: none); kind: 0 softmax, 1 sigmoid, 2 regression, 3 embedding.
+    """
+
 def project_positions(positions: Sequence[float]) -> numpy.typing.NDArray[numpy.float64]:
     """Azimuthal equidistant projection of x, y, z of each electrode."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -53,11 +54,14 @@ def curve(
         )
     if index.min() < 0 or index.max() >= count:
         raise InputError(f"curve: bins lie in {index.min()}..{index.max()}; there are {count}, from 0 on")
-    chain: dict[str, Any] = {}
-    if smooth is not None:
-        chain = {name: getattr(smooth, name) for name in ("rate", "order", "mean", "median")}
-        chain["cutoff"] = smooth.cutoff or 0.0
-    return _native.curve(index.astype(np.int32), count, *span, **chain)
+    return _native.curve(index.astype(np.int32), count, *span, **chain(smooth))
+
+
+def chain(smooth: Smooth | None) -> dict[str, Any]:
+    """The smoothing as the kernels take it."""
+    if smooth is None:
+        return {}
+    return msgspec.structs.asdict(smooth) | {"cutoff": smooth.cutoff or 0.0}
 
 
 def bins_of(values: ArrayLike, *, count: int, span: tuple[float, float] = (-1.0, 1.0)) -> NDArray[np.int64]:

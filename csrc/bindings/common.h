@@ -69,7 +69,7 @@ std::string PathOf(nb::handle path);
 
 void BindCore(nb::module_& m);
 void BindAudioIo(nb::module_& m);
-void BindCurve(nb::module_& m);
+void BindDecode(nb::module_& m);
 void BindEeg(nb::module_& m);
 void BindPipeline(nb::module_& m);
 void BindVideo(nb::module_& m);

@@ -125,7 +125,7 @@ NB_MODULE(_native, m) {
   m.doc() = "Kernels and pipeline executor of affect-zoo (private; use zoo.ops and zoo.pipeline)";
   zoo::python::BindCore(m);
   zoo::python::BindAudioIo(m);
-  zoo::python::BindCurve(m);
+  zoo::python::BindDecode(m);
   zoo::python::BindEeg(m);
   zoo::python::BindPipeline(m);
   zoo::python::BindVideo(m);

@@ -365,17 +365,6 @@ std::vector<int64_t> Numbers(std::string_view version) {
 
 }  // namespace
 
-const char* DecodeKindName(DecodeKind kind) noexcept {
-  switch (kind) {
-    case DecodeKind::kSoftmax: return "softmax";
-    case DecodeKind::kSigmoid: return "sigmoid";
-    case DecodeKind::kRegression: return "regression";
-    case DecodeKind::kEmbedding: return "embedding";
-    case DecodeKind::kCurve: return "curve";
-  }
-  return "unknown";
-}
-
 const std::string* Manifest::Flag(std::string_view flag) const {
   for (const auto& [name, value] : flags) {
     if (name == flag) return &value;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "bundle/json_schema.h"
-#include "zoo/curve.h"
+#include "zoo/decode.h"
 #include "zoo/pipeline.h"
 
 namespace zoo {
@@ -27,22 +27,6 @@ struct EngineSpec {
   std::string kind, file, precision;
   std::vector<std::string> extra_files;
   std::vector<TensorSpec> inputs, outputs;
-};
-
-enum class DecodeKind : int32_t { kSoftmax, kSigmoid, kRegression, kEmbedding, kCurve };
-const char* DecodeKindName(DecodeKind kind) noexcept;
-
-// How one answer is read from an engine output. A model that gives one answer has one head without a name.
-struct Head {
-  std::string name, output;
-  DecodeKind kind = DecodeKind::kSoftmax;
-  std::vector<std::string> labels;
-  std::vector<double> thresholds;  // sigmoid
-  double low = 0, high = 0;        // regression, curve
-  bool normalize = false;          // embedding
-  double period = 0, window = 0;   // curve: seconds from one step to the next, and that a step covers
-  int64_t context = 0;             // curve: steps before one that the engine looks at
-  SmoothOptions smooth;            // curve
 };
 
 // What one engine input is made of: pictures or sound.

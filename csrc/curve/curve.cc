@@ -77,19 +77,28 @@ Status MakeCurve(Span<const int32_t> bins, int64_t count, double low, double hig
   ZOO_RETURN_IF_ERROR(smooth.Validate());
   if (count < 2) return InvalidArgument("curve: there are " + std::to_string(count) + " bins; it needs 2 or more");
   if (bins.empty()) return InvalidSignal("curve: there are no steps");
+  const double scale = (high - low) / static_cast<double>(count - 1);
+  if (smooth.cutoff == 0 && smooth.mean == 1 && smooth.median == 1) {
+    std::transform(bins.begin(), bins.end(), out.begin(), [&](int32_t bin) { return static_cast<float>(low + bin * scale); });
+    return Status::Ok();
+  }
   std::vector<double> values(bins.begin(), bins.end()), other(bins.size());
-  const Span<double> a{values.data(), values.size()}, b{other.data(), other.size()};
   if (smooth.cutoff != 0) {
     const auto filter = Filter::Create(LowPass(smooth), isa);
     if (!filter.ok()) return filter.status();
     std::vector<double> memory(static_cast<size_t>(filter.value().MemorySize(1)));
-    filter.value().Continue(a, 1, true, memory.data(), b.data());
+    filter.value().Continue({values.data(), values.size()}, 1, true, memory.data(), other.data());
     values.swap(other);
   }
-  ZOO_RETURN_IF_ERROR(MovingMean({values.data(), values.size()}, smooth.mean, {other.data(), other.size()}));
-  const double scale = (high - low) / static_cast<double>(count - 1);
-  for (double& v : other) v = low + v * scale;
-  ZOO_RETURN_IF_ERROR(MovingMedian({other.data(), other.size()}, smooth.median, {values.data(), values.size()}));
+  if (smooth.mean > 1) {
+    ZOO_RETURN_IF_ERROR(MovingMean({values.data(), values.size()}, smooth.mean, {other.data(), other.size()}));
+    values.swap(other);
+  }
+  for (double& v : values) v = low + v * scale;
+  if (smooth.median > 1) {
+    ZOO_RETURN_IF_ERROR(MovingMedian({values.data(), values.size()}, smooth.median, {other.data(), other.size()}));
+    values.swap(other);
+  }
   std::transform(values.begin(), values.end(), out.begin(), [](double v) { return static_cast<float>(v); });
   return Status::Ok();
 } catch (const std::bad_alloc&) {

@@ -139,13 +139,6 @@ class RowReader {
   bool remembers_ = false;
 };
 
-// Rows that wait for the engine.
-struct Held {
-  std::vector<float> values;
-  Extent extent;  // dim[0]: rows held
-  bool ended = false;
-};
-
 }  // namespace
 
 Result<FilmRunner> FilmRunner::Create(const Bundle& bundle, const std::string& isa) {
@@ -182,63 +175,76 @@ Result<FilmRunner> FilmRunner::Create(const Bundle& bundle, const std::string& i
   return runner;
 }
 
+void FilmRows::Append(const float* rows, Extent more) {
+  values.insert(values.end(), rows, rows + more.count());
+  more.dim[0] += extent.dim[0];
+  extent = more;
+}
+
+void FilmRows::Drop(int64_t rows) {
+  values.erase(values.begin(), values.begin() + rows * extent.row());
+  extent.dim[0] -= rows;
+}
+
+Status FilmRunner::Judge(const std::vector<FilmRows>& rows, int64_t count, int64_t lead, EngineSession* engine, FilmOutputs* out) const {
+  const EngineSpec& spec = manifest_->engine;
+  out->in.resize(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Extent& extent = rows[i].extent;
+    TensorView& view = out->in[i];
+    view.data = rows[i].values.data(), view.rank = extent.rank + 1;
+    view.shape[0] = 1, view.shape[1] = count;
+    std::copy(extent.dim + 1, extent.dim + extent.rank, view.shape + 2);
+    for (int32_t k = 2; k < view.rank; ++k) {
+      const int64_t want = spec.inputs[i].shape[static_cast<size_t>(k)];
+      if (want >= 0 && want != view.shape[k]) return InvalidSignal(manifest_->name + ": the input gives rows for " + spec.inputs[i].name + " that the engine does not take");
+    }
+  }
+  ZOO_RETURN_IF_ERROR(engine->Run({out->in.data(), out->in.size()}, &out->found));
+  out->shapes.resize(out->found.size()), out->bytes.resize(out->found.size());
+  for (size_t k = 0; k < out->found.size(); ++k) {
+    const TensorView& view = out->found[k];
+    if (view.rank < 2 || view.shape[0] != 1 || view.shape[1] != count) return InvalidBundle(where_ + ": an output of the engine has no row for each step");
+    std::vector<int64_t>& shape = out->shapes[k];
+    if (out->steps > 0 && !std::equal(shape.begin(), shape.end(), view.shape + 2, view.shape + view.rank)) {
+      return InvalidBundle(where_ + ": an output of the engine changes its shape");
+    }
+    shape.assign(view.shape + 2, view.shape + view.rank);
+    const size_t row = static_cast<size_t>(view.count() / count) * SizeOfDType(spec.outputs[k].dtype);
+    const unsigned char* bytes = static_cast<const unsigned char*>(view.data);
+    out->bytes[k].insert(out->bytes[k].end(), bytes + static_cast<size_t>(lead) * row, bytes + static_cast<size_t>(count) * row);
+  }
+  out->steps += count - lead;
+  return Status::Ok();
+}
+
 Status FilmRunner::Run(const std::vector<std::unique_ptr<FilmTrack>>& tracks, EngineSession* engine, FilmOutputs* out, FilmTiming* timing) const {
   std::vector<RowReader> readers;
   for (size_t i = 0; i < branches_.size(); ++i) readers.emplace_back(branches_[i], tracks[i].get(), isa_);
-  std::vector<Held> held(readers.size());
-  std::vector<TensorView> in(readers.size()), found;
-  const EngineSpec& spec = manifest_->engine;
+  std::vector<FilmRows> held(readers.size());
   *out = {};
-  out->shapes.resize(spec.outputs.size()), out->bytes.resize(spec.outputs.size());
   int64_t lead = 0;
   for (bool last = false; !last;) {
     // as many rows of each as there are of all, up to a full block
     int64_t rows = lead + steps_;
     for (size_t i = 0; i < readers.size(); ++i) {
-      Held& h = held[i];
+      FilmRows& h = held[i];
       while (!h.ended && h.extent.dim[0] < lead + steps_) {
         const float* fresh = nullptr;
         Extent extent;
         ZOO_RETURN_IF_ERROR(readers[i].Next(&fresh, &extent, timing));
         h.ended = extent.dim[0] == 0;
-        if (h.ended) break;
-        h.values.insert(h.values.end(), fresh, fresh + extent.count());
-        extent.dim[0] += h.extent.dim[0];
-        h.extent = extent;
+        if (!h.ended) h.Append(fresh, extent);
       }
       rows = std::min(rows, h.extent.dim[0]);
       last = last || h.extent.dim[0] < lead + steps_;
     }
     if (rows <= lead) break;
-    for (size_t i = 0; i < held.size(); ++i) {
-      TensorView& view = in[i];
-      view.data = held[i].values.data(), view.rank = held[i].extent.rank + 1;
-      view.shape[0] = 1, view.shape[1] = rows;
-      std::copy(held[i].extent.dim + 1, held[i].extent.dim + held[i].extent.rank, view.shape + 2);
-      for (int32_t k = 2; k < view.rank; ++k) {
-        const int64_t want = spec.inputs[i].shape[static_cast<size_t>(k)];
-        if (want >= 0 && want != view.shape[k]) return InvalidSignal(manifest_->name + ": the input gives rows for " + spec.inputs[i].name + " that the engine does not take");
-      }
-    }
     const Clock::time_point start = Clock::now();
-    ZOO_RETURN_IF_ERROR(engine->Run({in.data(), in.size()}, &found));
+    ZOO_RETURN_IF_ERROR(Judge(held, rows, lead, engine, out));
     timing->engine += Since(start);
-    for (size_t k = 0; k < found.size(); ++k) {
-      const TensorView& view = found[k];
-      if (view.rank < 2 || view.shape[0] != 1 || view.shape[1] != rows) return InvalidBundle(where_ + ": an output of the engine has no row for each step");
-      const std::vector<int64_t> shape(view.shape + 2, view.shape + view.rank);
-      if (out->steps > 0 && shape != out->shapes[k]) return InvalidBundle(where_ + ": an output of the engine changes its shape");
-      out->shapes[k] = shape;
-      const size_t row = static_cast<size_t>(view.count() / rows) * SizeOfDType(spec.outputs[k].dtype);
-      const unsigned char* bytes = static_cast<const unsigned char*>(view.data);
-      out->bytes[k].insert(out->bytes[k].end(), bytes + static_cast<size_t>(lead) * row, bytes + static_cast<size_t>(rows) * row);
-    }
-    out->steps += rows - lead;
     const int64_t from = std::max<int64_t>(rows - context_, 0);
-    for (Held& h : held) {
-      h.values.erase(h.values.begin(), h.values.begin() + from * h.extent.row());
-      h.extent.dim[0] -= from;
-    }
+    for (FilmRows& h : held) h.Drop(from);
     lead = rows - from;
   }
   return Status::Ok();

@@ -41,6 +41,17 @@ struct FilmOutputs {
   int64_t steps = 0;
   std::vector<std::vector<int64_t>> shapes;  // of one step
   std::vector<std::vector<unsigned char>> bytes;
+  std::vector<TensorView> in, found;  // of the last run of the engine
+};
+
+// Rows that wait for the engine.
+struct FilmRows {
+  std::vector<float> values;
+  Extent extent;  // dim[0]: how many there are
+  bool ended = false;
+
+  void Append(const float* rows, Extent more);
+  void Drop(int64_t rows);
 };
 
 class FilmRunner {
@@ -48,8 +59,12 @@ class FilmRunner {
   // What the curves of a bundle are made with. `isa`: of the kernels.
   static Result<FilmRunner> Create(const Bundle& bundle, const std::string& isa);
   const std::vector<FilmBranch>& branches() const { return branches_; }
+  // Steps before one that the engine looks at.
+  int64_t context() const { return context_; }
   // tracks: one for each branch. Several threads may run at once, each with an engine session and tracks of its own.
   Status Run(const std::vector<std::unique_ptr<FilmTrack>>& tracks, EngineSession* engine, FilmOutputs* out, FilmTiming* timing) const;
+  // The engine on the first `count` rows of each branch, of which `lead` only lead in; the outputs of the rest are added.
+  Status Judge(const std::vector<FilmRows>& rows, int64_t count, int64_t lead, EngineSession* engine, FilmOutputs* out) const;
 
  private:
   FilmRunner() = default;

@@ -261,7 +261,8 @@ Status Session::Preprocess(const RawInput& input, Features* out, Item* item) {
     case RawInput::Kind::kText: return FromText(input, out, item);
     case RawInput::Kind::kFile: return FromFile(input, out, item);
     case RawInput::Kind::kFeatures: return FromFeatures(input, out);
-    case RawInput::Kind::kFilm: break;
+    case RawInput::Kind::kFilm:
+    case RawInput::Kind::kStep: break;
   }
   return InvalidArgument(model_->manifest().name + " takes no films");
 }
@@ -332,12 +333,9 @@ Status Session::RunGroup(const std::vector<size_t>& group) {
   return Status::Ok();
 }
 
-// Curves: pipelines and engine go along the whole input.
-Status Session::RunFilm(const RawInput& input, Item* item) {
+// Pipelines and engine go along the whole input.
+Status Session::Film(const RawInput& input, FilmOutputs* out, FilmTiming* timing) {
   const Manifest& m = model_->manifest();
-  const Clock::time_point start = Clock::now();
-  item->tokens.clear(), item->attention.clear();
-  item->start = item->end = 0;
   std::vector<std::unique_ptr<FilmTrack>> tracks;
   for (const FilmBranch& branch : model_->film()->branches()) {
     const RawInput* given = input.kind != RawInput::Kind::kFilm ? ((m.modality == "video") == branch.pictures ? &input : nullptr) : branch.pictures ? input.pictures : input.sound;
@@ -346,27 +344,39 @@ Status Session::RunFilm(const RawInput& input, Item* item) {
     if (!track.ok()) return track.status();
     tracks.push_back(std::move(track.value()));
   }
-  FilmOutputs found;
+  return model_->film()->Run(tracks, engine_.get(), out, timing);
+}
+
+// Curves, of a whole input or of one step of a stream; the latter cannot be smoothed by what is yet to come.
+Status Session::RunFilm(const RawInput& input, Item* item) {
+  const Manifest& m = model_->manifest();
+  const Clock::time_point start = Clock::now();
+  const bool step = input.kind == RawInput::Kind::kStep;
+  item->tokens.clear(), item->attention.clear();
+  item->start = item->end = 0;
   FilmTiming spent;
-  ZOO_RETURN_IF_ERROR(model_->film()->Run(tracks, engine_.get(), &found, &spent));
+  film_.steps = 0;
+  for (auto& bytes : film_.bytes) bytes.clear();
+  ZOO_RETURN_IF_ERROR(step ? model_->film()->Judge(*input.rows, input.count, input.count - 1, engine_.get(), &film_) : Film(input, &film_, &spent));
   const Clock::time_point ran = Clock::now();
-  item->answers = {};
+  if (step) spent.engine = Ms(ran - start) * 1e-3;
+  item->answers.Clear();
   for (const Head& head : m.heads) {
     size_t k = 0;
     while (m.engine.outputs[k].name != head.output) ++k;
-    if (found.shapes[k].size() != 1) return InvalidBundle(model_->bundle().where() + ": the engine's output " + head.output + " is not one of bins for each step");
-    const Span<const float> values{reinterpret_cast<const float*>(found.bytes[k].data()), found.bytes[k].size() / sizeof(float)};
-    const Status status = DecodeCurve(head, values, found.steps, &item->answers);
+    if (film_.shapes[k].size() != 1) return InvalidBundle(model_->bundle().where() + ": the engine's output " + head.output + " is not one of bins for each step");
+    const Span<const float> values{reinterpret_cast<const float*>(film_.bytes[k].data()), film_.bytes[k].size() / sizeof(float)};
+    const Status status = DecodeCurve(head, values, film_.steps, !step, &item->answers);
     if (!status.ok()) return Status(status.code(), model_->bundle().where() + ": " + status.message());
   }
-  item->outputs.resize(found.bytes.size());
-  for (size_t k = 0; k < found.bytes.size(); ++k) {
+  item->outputs.resize(film_.bytes.size());
+  for (size_t k = 0; k < film_.bytes.size(); ++k) {
     OutputCopy& to = item->outputs[k];
-    if (found.shapes[k].size() + 1 > kMaxTensorRank) return InvalidBundle(model_->bundle().where() + ": an output of the engine has too many dimensions");
-    to.rank = static_cast<int32_t>(found.shapes[k].size()) + 1;
-    to.shape[0] = found.steps;
-    std::copy(found.shapes[k].begin(), found.shapes[k].end(), to.shape + 1);
-    to.bytes = std::move(found.bytes[k]);
+    if (film_.shapes[k].size() + 1 > kMaxTensorRank) return InvalidBundle(model_->bundle().where() + ": an output of the engine has too many dimensions");
+    to.rank = static_cast<int32_t>(film_.shapes[k].size()) + 1;
+    to.shape[0] = film_.steps;
+    std::copy(film_.shapes[k].begin(), film_.shapes[k].end(), to.shape + 1);
+    to.bytes.assign(film_.bytes[k].begin(), film_.bytes[k].end());
   }
   Timing& t = item->timing;
   t.decode_input = spent.decode * 1e3, t.preprocess = spent.preprocess * 1e3, t.engine = spent.engine * 1e3;
@@ -395,10 +405,7 @@ Status Session::Finish(size_t row, Item* item) {
     }
     return {};
   };
-  item->answers.values.clear();
-  item->answers.given.clear();
-  item->answers.best.clear();
-  item->answers.sizes.clear();
+  item->answers.Clear();
   for (const Head& head : m.heads) {
     const Status status = Decode(head, floats(head.output), &item->answers);
     if (!status.ok()) return Status(status.code(), model_->bundle().where() + ": " + status.message());

@@ -12,9 +12,9 @@
 #include "bundle/bundle.h"
 #include "core/buffer.h"
 #include "pipeline/input.h"
-#include "runtime/decode.h"
 #include "runtime/engine.h"
 #include "runtime/film.h"
+#include "zoo/decode.h"
 
 namespace zoo {
 
@@ -60,7 +60,7 @@ class Model {
 
 // What a caller hands in. Views of the caller's memory.
 struct RawInput {
-  enum class Kind : int32_t { kArray, kText, kFile, kFeatures, kFilm };
+  enum class Kind : int32_t { kArray, kText, kFile, kFeatures, kFilm, kStep };
   Kind kind = Kind::kArray;
   ArrayView array;        // kArray
   double rate = 0;        // kArray: Hz of audio and EEG, frames a second
@@ -68,6 +68,8 @@ struct RawInput {
   TensorView features;    // kFeatures: what the pipeline would give, without the batch dimension
   const RawInput* pictures = nullptr;  // kFilm: arrays, or a file of sound; null where there is none
   const RawInput* sound = nullptr;
+  const std::vector<FilmRows>* rows = nullptr;  // kStep: of each branch, the last of `count` being judged
+  int64_t count = 0;
 };
 
 struct Timing {  // milliseconds
@@ -123,6 +125,7 @@ class Session {
   Status Room(const Extent& extent, Features* out, unsigned char** place);
   Status RunGroup(const std::vector<size_t>& group);
   Status RunFilm(const RawInput& input, Item* item);
+  Status Film(const RawInput& input, FilmOutputs* out, FilmTiming* timing);
   Status Finish(size_t row, Item* item);
 
   std::shared_ptr<const Model> model_;
@@ -135,6 +138,7 @@ class Session {
   std::vector<Features> pending_;
   std::vector<size_t> group_;
   std::vector<TensorView> outputs_;
+  FilmOutputs film_;
   std::vector<Item> items_;
   size_t count_ = 0;
 };

@@ -181,14 +181,127 @@ Result<std::unique_ptr<StreamInput>> OpenEeg(const Model& model, StreamFormat fo
   return std::unique_ptr<StreamInput>(new EegWindows(model, std::move(stream.value()), format, *window, *hop));
 }
 
+// Curves, step by step: every branch's pipeline runs on over the pictures, or the sound, and the engine sees each new row with those
+// that it looks back on.
+class FilmWindows final : public StreamInput {
+ public:
+  FilmWindows(const Model& model, std::vector<PipelineStream> streams, const StreamFormat& format)
+      : streams_(std::move(streams)), input_(model.film()->branches()[0].pipeline.port(0), model.kernels()), format_(format), context_(model.film()->context()),
+        period_(model.manifest().heads[0].period), length_(model.manifest().heads[0].window), rows_(streams_.size()) {}
+
+  double rate() const noexcept override { return format_.rate; }
+
+  Status Take(const void* data, int64_t count, int64_t* taken) override {
+    *taken = 0;
+    // up to a step of sound, or one picture
+    const int64_t rows = std::min(count, format_.height > 0 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(period_ * format_.rate)));
+    if (ready() || ended_ || rows <= 0) return Status::Ok();
+    const Clock::time_point start = Clock::now();
+    ArrayView array;
+    array.data = data, array.type = format_.type, array.dims[0] = rows;
+    if (format_.height > 0) array.rank = 4, array.dims[1] = format_.height, array.dims[2] = format_.width, array.dims[3] = format_.channels;
+    else array.rank = 2, array.dims[1] = format_.channels;
+    Extent whole;
+    ConstView view;
+    ZOO_RETURN_IF_ERROR(input_.Format(array, format_.rate, &whole));
+    whole.dim[0] = seen_ + rows;
+    ZOO_RETURN_IF_ERROR(input_.View(array, whole, {seen_, seen_ + rows}, seen_, &view));
+    ZOO_RETURN_IF_ERROR(Push(view.data, rows, false));
+    spent_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    *taken = rows;
+    seen_ += rows;
+    return Status::Ok();
+  }
+
+  Status End() override {
+    if (ended_) return Status::Ok();
+    ended_ = true;
+    return seen_ > 0 ? Push(nullptr, 0, true) : Status::Ok();
+  }
+
+  bool ended() const noexcept override { return ended_; }
+  bool ready() const noexcept override {
+    return std::all_of(rows_.begin(), rows_.end(), [&](const FilmRows& r) { return r.extent.dim[0] > lead_; });
+  }
+
+  StreamWindow window() const noexcept override {
+    StreamWindow w;
+    w.input.kind = RawInput::Kind::kStep;
+    w.input.rows = &rows_, w.input.count = lead_ + 1;
+    w.start = static_cast<double>(given_) * period_, w.end = w.start + length_;
+    w.preprocess = spent_;
+    return w;
+  }
+
+  void Advance() noexcept override {
+    const int64_t from = std::max<int64_t>(lead_ + 1 - context_, 0);
+    for (FilmRows& rows : rows_) rows.Drop(from);
+    lead_ += 1 - from;
+    ++given_;
+    spent_ = 0;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Status Push(const void* data, int64_t rows, bool last) {
+    for (size_t i = 0; i < streams_.size(); ++i) {
+      ZOO_RETURN_IF_ERROR(streams_[i].Push(data, rows, last));
+      if (streams_[i].extent().dim[0] > 0) rows_[i].Append(static_cast<const float*>(streams_[i].data()), streams_[i].extent());
+    }
+    return Status::Ok();
+  }
+
+  std::vector<PipelineStream> streams_;
+  PipelineInput input_;
+  StreamFormat format_;
+  int64_t context_;
+  double period_, length_;  // seconds
+  std::vector<FilmRows> rows_;  // of each branch, the first lead_ of which were judged before
+  int64_t lead_ = 0, seen_ = 0, given_ = 0;
+  double spent_ = 0;  // milliseconds since the last step
+  bool ended_ = false;
+};
+
+Result<std::unique_ptr<StreamInput>> OpenFilm(const Model& model, StreamFormat format) {
+  const Manifest& m = model.manifest();
+  const bool pictures = m.modality == "video";
+  const double period = m.heads[0].period;
+  for (const FilmBranch& branch : model.film()->branches()) {
+    if (branch.own_bounds) return InvalidArgument(m.name + " scales its input by the extremes of all of it, so it cannot stream; run it on the whole");
+    if (branch.pictures != pictures) return InvalidArgument(m.name + " looks at pictures and at sound; a stream carries one of them, so run it on the whole");
+  }
+  if (format.hop != 0 && format.hop != period) {
+    return InvalidArgument(m.name + ": a stream every " + Number(format.hop) + " s; its steps are " + Number(period) + " s apart. Leave hop 0");
+  }
+  if ((format.type == SampleType::kU8) != pictures) return InvalidArgument(pictures ? "stream: pictures are uint8" : "stream: samples may be float32, float64, int16 or int32");
+  if (pictures ? format.channels != 3 : format.channels < 1 || format.channels > 64) {
+    return InvalidSignal("stream: channels is " + std::to_string(format.channels) + "; it must be " + (pictures ? "3 (RGB)" : "1 to 64"));
+  }
+  if (format.rate == 0 && m.rate) format.rate = *m.rate;
+  if (pictures && m.rate && format.rate != *m.rate) {
+    return InvalidArgument(m.name + ": a stream of " + Number(format.rate) + " pictures a second; it takes " + std::to_string(*m.rate) + ". Leave some out, or show some again");
+  }
+  if (!pictures) ZOO_RETURN_IF_ERROR(CheckRate(format.rate));
+  Extent extent;
+  extent.rate = format.rate;
+  if (pictures) extent.rank = 4, extent.dim[1] = format.height, extent.dim[2] = format.width, extent.dim[3] = 3;
+  std::vector<PipelineStream> streams;
+  for (const FilmBranch& branch : model.film()->branches()) {
+    auto stream = PipelineStream::Create(branch.pipeline, extent);
+    if (!stream.ok()) return InvalidArgument(m.name + ": " + stream.status().message());
+    streams.push_back(std::move(stream.value()));
+  }
+  return std::unique_ptr<StreamInput>(new FilmWindows(model, std::move(streams), format));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StreamInput>> StreamInput::Create(const Model& model, const StreamFormat& given) {
   StreamFormat format = given;
   const Manifest& m = model.manifest();
-  if (m.curves()) return InvalidArgument(m.name + " gives curves along a whole input, so it cannot stream; run it on all of it");
   const PortKind kind = model.pipeline().port(0).kind;
-  const bool pictures = kind == PortKind::kImage;
+  const bool pictures = kind == PortKind::kImage || (m.curves() && m.modality == "video");
   if (!pictures && kind != PortKind::kAudio && kind != PortKind::kEeg) return InvalidArgument(m.name + " takes neither sound nor pictures nor EEG; only these are streamed");
   if (pictures ? format.height < 1 || format.height > kMostPixels || format.width < 1 || format.width > kMostPixels : format.height != 0 || format.width != 0) {
     return InvalidSignal("stream: height and width are " + std::to_string(format.height) + " and " + std::to_string(format.width) + "; " + m.name + " takes " +
@@ -196,6 +309,7 @@ Result<std::unique_ptr<StreamInput>> StreamInput::Create(const Model& model, con
   }
   if (kind == PortKind::kEeg) return OpenEeg(model, format);
   if ((format.type == SampleType::kU8) != pictures) return InvalidArgument(pictures ? "stream: pictures are uint8" : "stream: samples may be float32, float64, int16 or int32");
+  if (m.curves()) return OpenFilm(model, format);
   if (pictures ? format.channels != 1 && format.channels != 3 : format.channels < 1 || format.channels > 64) {
     return InvalidSignal("stream: channels is " + std::to_string(format.channels) + "; it must be " + (pictures ? "1 (grey) or 3 (RGB)" : "1 to 64"));
   }

@@ -1060,9 +1060,131 @@ def test_curves_of_films_and_what_is_missing(libzoo: LibZoo, film_bundle: Path) 
         with pytest.raises(ZooFailure, match=message) as refused:
             device(raw)
         assert refused.value.status == INPUT_ERROR
-    with pytest.raises(ZooFailure, match="gives curves along a whole input, so it cannot stream"):
-        list(c_stream(libzoo, device, frames, 25, 1, 1))
+    with pytest.raises(
+        ZooFailure, match="scales its input by the extremes of all of it, so it cannot stream"
+    ):
+        list(c_stream(libzoo, device, frames, 25, 0, 1))
     device.close()
+
+
+@pytest.fixture(scope="session")
+def live_bundle(curve_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of curves along sound with bounds of its own, so that it need not hear all of it."""
+    ops = open_bundle(curve_bundle).manifest.pipeline
+    bounds = zoo.pipeline.MinMax(low=(-50.0,) * 1582, high=(50.0,) * 1582)
+    out = tmp_path_factory.mktemp("live") / "bundle"
+    return twin(curve_bundle, out, kind="onnxruntime", pipeline=(*ops[:-1], bounds))
+
+
+def steps_agree(device: CModel, found: list[CPrediction], raw: Any) -> None:
+    """Each step of a stream is that of the run on the whole, before smoothing."""
+    whole = device(raw)
+    heads = whole.json["heads"]
+    steps = len(next(iter(heads.values()))["series"]["bins"])
+    assert len(found) == steps > 10
+    for i, got in enumerate(found):
+        assert (got.start, got.end) == pytest.approx((i * 0.04, i * 0.04 + 0.4))
+        for name, output in got.outputs.items():
+            np.testing.assert_allclose(output, whole.outputs[name][i : i + 1], atol=2e-5)
+        bins = [head["series"]["bins"][i] for head in heads.values()]
+        counts = [head["series"]["count"] for head in heads.values()]
+        assert got.values == pytest.approx([-1 + 2 * b / (n - 1) for b, n in zip(bins, counts, strict=True)])
+
+
+@pytest.mark.parametrize("chunk", [441, 1601, 100_000])
+def test_a_stream_of_sound_gives_curves_step_by_step(libzoo: LibZoo, live_bundle: Path, chunk: int) -> None:
+    rng = np.random.default_rng(6)
+    sound = (rng.normal(0, 0.1, (44100 * 3, 2)) * np.linspace(0, 1, 44100 * 3)[:, None]).astype(np.float32)
+    device = libzoo.open(live_bundle)
+    loads: list[Load] = []
+    found = list(c_stream(libzoo, device, sound, 44100, 0, chunk, loads=loads))
+    steps_agree(device, found, (sound, 44100))
+    assert loads[-1].windows == len(found)
+    assert loads[len(found) // 2].signal < 3  # steps come while sound does
+    smooth = list(c_stream(libzoo, device, sound, 44100, 0.04, chunk, smoothing=0.5))
+    mean = np.asarray(found[0].values, np.float64)
+    for got, now in zip(smooth, found, strict=True):
+        if now is not found[0]:
+            mean += (1 - np.exp(-0.04 / 0.5)) * (np.asarray(now.values) - mean)
+        np.testing.assert_allclose(got.values, mean, atol=1e-6)
+    device.close()
+
+
+@pytest.fixture(scope="session")
+def motion_bundle(film_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Curves from pictures, and from flow between them over a window of ten: a graph of a few nodes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    manifest = open_bundle(film_bundle).manifest
+    rng, batch = np.random.default_rng(2), ["batch", "time"]
+    channels = {"pictures": 3, "flow": 20}
+    constants = [numpy_helper.from_array(np.array([3, 4], np.int64), "axes")]
+    nodes = []
+    for name, count in channels.items():
+        constants.append(
+            numpy_helper.from_array(rng.normal(0, 40, (count, 5)).astype(np.float32), f"{name}_w")
+        )
+        nodes.append(helper.make_node("ReduceMean", [name, "axes"], [f"{name}_m"], keepdims=0))
+        nodes.append(helper.make_node("MatMul", [f"{name}_m", f"{name}_w"], [f"{name}_s"]))
+    nodes.append(helper.make_node("Add", ["pictures_s", "flow_s"], ["arousal"]))
+    nodes.append(helper.make_node("Sub", ["pictures_s", "flow_s"], ["valence"]))
+
+    def value(name: str, *shape: int) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [*batch, *shape])
+
+    inputs = [value(name, count, 64, 64) for name, count in channels.items()]
+    outputs = [value(name, 5) for name in ("arousal", "valence")]
+    graph = helper.make_graph(nodes, "motion", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    flow, _ = manifest.branches
+    out = tmp_path_factory.mktemp("motion") / "bundle"
+    tensors = manifest.engines[0].inputs[:2]
+    return twin(
+        film_bundle, out, kind="onnxruntime", graph=model, engine={"inputs": tensors}, branches=(flow,)
+    )
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100])
+def test_a_stream_of_video_gives_curves_step_by_step(libzoo: LibZoo, motion_bundle: Path, chunk: int) -> None:
+    """Flow goes from frame to frame, and the window of ten slides."""
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 256, (9, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    light = 0.5 + 0.5 * np.sin(np.arange(40) / 3)
+    frames = np.stack([(np.roll(still, i * i // 9, axis=1) * light[i]).astype(np.uint8) for i in range(40)])
+    device = libzoo.open(motion_bundle)
+    loads: list[Load] = []
+    found = list(c_stream(libzoo, device, frames, 25, 0, chunk, loads=loads))
+    steps_agree(device, found, (frames, 25))
+    assert len({tuple(got.values) for got in found}) > 2
+    assert loads[0].signal < 0.5
+    device.close()
+
+
+def test_curves_that_a_stream_refuses(
+    libzoo: LibZoo, live_bundle: Path, motion_bundle: Path, curve_bundle: Path
+) -> None:
+    sound, frames = np.zeros(16000, np.float32), np.zeros((3, 40, 40, 3), np.uint8)
+    for bundle, signal, rate, hop, message in (
+        (curve_bundle, sound, 16000, 0, "scales its input by the extremes"),
+        (live_bundle, sound, 16000, 0.5, "a stream every 0.5 s; its steps are 0.04 s apart"),
+        (live_bundle, frames, 25, 0, "sound: leave them 0"),
+        (live_bundle, sound.astype(np.uint8), 16000, 0, "samples may be float32"),
+        (motion_bundle, frames, 30, 0, "a stream of 30 pictures a second; it takes 25"),
+        (motion_bundle, frames[..., :1], 25, 0, r"channels is 1; it must be 3 \(RGB\)"),
+        (motion_bundle, frames.astype(np.float32), 25, 0, "pictures are uint8"),
+        (live_bundle, np.full(16000, np.nan, np.float32), 16000, 0, "sample 0 is not finite"),
+    ):
+        with pytest.raises(ZooFailure, match=message) as refused:
+            list(c_stream(libzoo, libzoo.open(bundle), signal, rate, hop, 1000))
+        assert refused.value.status == INPUT_ERROR
+
+
+def test_a_stream_of_curves_allocates_nothing(libzoo: LibZoo, live_bundle: Path) -> None:
+    program = libzoo.path.parent / "tests" / "csrc" / "allocations"
+    done = subprocess.run([program, live_bundle, "curves"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1].endswith(" windows, 0 failures")) == (0, True), (
+        done.stdout
+    )
 
 
 def test_films_are_for_models_of_curves(libzoo: LibZoo, model: CModel, face_bundle: Path) -> None:

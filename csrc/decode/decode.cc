@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/decode.h"
+#include "zoo/decode.h"
 
 #include <algorithm>
 #include <cmath>
 #include <string>
 
 namespace zoo {
+
+const char* DecodeKindName(DecodeKind kind) noexcept {
+  switch (kind) {
+    case DecodeKind::kSoftmax: return "softmax";
+    case DecodeKind::kSigmoid: return "sigmoid";
+    case DecodeKind::kRegression: return "regression";
+    case DecodeKind::kEmbedding: return "embedding";
+    case DecodeKind::kCurve: return "curve";
+  }
+  return "unknown";
+}
 
 void Judge(const Head& head, Span<const float> values, uint8_t* given, int32_t* best) noexcept {
   *best = -1;
@@ -44,7 +55,7 @@ Status Decode(const Head& head, Span<const float> output, Answers* answers) {
   return Status::Ok();
 }
 
-Status DecodeCurve(const Head& head, Span<const float> output, int64_t steps, Answers* answers) {
+Status DecodeCurve(const Head& head, Span<const float> output, int64_t steps, bool smooth, Answers* answers) {
   const size_t n = static_cast<size_t>(steps), count = n > 0 ? output.size() / n : 0, first = answers->values.size();
   if (count < 2) return InvalidBundle("the engine's output " + head.output + " has " + std::to_string(count) + " bins; a curve needs 2 or more");
   for (const float* row = output.begin(); row != output.end(); row += count) {
@@ -58,7 +69,7 @@ Status DecodeCurve(const Head& head, Span<const float> output, int64_t steps, An
   answers->best.push_back(-1);
   answers->sizes.push_back(steps);
   answers->counts.push_back(static_cast<int32_t>(count));
-  return MakeCurve({answers->bins.data() + first, n}, static_cast<int64_t>(count), head.low, head.high, head.smooth, {answers->values.data() + first, n});
+  return MakeCurve({answers->bins.data() + first, n}, static_cast<int64_t>(count), head.low, head.high, smooth ? head.smooth : SmoothOptions(), {answers->values.data() + first, n});
 }
 
 void Smoother::Apply(double elapsed, Answers* answers) {
