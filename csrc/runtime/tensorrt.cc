@@ -154,29 +154,39 @@ class Logger final : public trt::ILogger {
 
 std::string Reason() { return last_error[0] == '\0' ? "" : std::string(": ") + last_error; }
 
+// The release whose classes the headers describe: they stay as they are within a first number, but for TensorRT-RTX, whose 1.7 already
+// has those of TensorRT 11.
+#define ZOO_TEXT_OF(x) #x
+#define ZOO_TEXT(x) ZOO_TEXT_OF(x)
+#ifdef ZOO_TENSORRT_RTX
+constexpr char kRelease[] = ZOO_TEXT(NV_TENSORRT_MAJOR) "." ZOO_TEXT(NV_TENSORRT_MINOR);
+#else
+constexpr char kRelease[] = ZOO_TEXT(NV_TENSORRT_MAJOR);
+#endif
+
 struct Api {
   void* (*createInferRuntime_INTERNAL)(void* logger, int32_t version) = nullptr;
   std::string version;
 
   static Result<Api> Load(const std::string& where) {
-    const std::string major = std::to_string(NV_TENSORRT_MAJOR), name = ZOO_TENSORRT_LIBRARY + major;
+    const std::string name = ZOO_TENSORRT_LIBRARY ZOO_TEXT(NV_TENSORRT_MAJOR), release = kRelease;
     auto library = Library::Load(name, where, {});
     if (!library.ok()) {
-      return ProviderUnavailable(ZOO_TENSORRT_NAME " " + major + " cannot be loaded (" + library.status().message() + "); install it (" ZOO_TENSORRT_INSTALL
+      return ProviderUnavailable(ZOO_TENSORRT_NAME " " + release + " cannot be loaded (" + library.status().message() + "); install it (" ZOO_TENSORRT_INSTALL
                                  ") and name the folder of " + name + " in ZOO_ENGINE_PATH");
     }
     Api api;
     if (!library.value().Find("createInferRuntime_INTERNAL", &api.createInferRuntime_INTERNAL)) return ProviderUnavailable("this " + name + " has no function createInferRuntime_INTERNAL");
-    int32_t found = 0;
     for (const char* part : {"getInferLibMajorVersion", "getInferLibMinorVersion", "getInferLibPatchVersion", "getInferLibBuildVersion"}) {
       int32_t (*get)() = nullptr;
       if (!library.value().Find(part, &get)) return ProviderUnavailable("this " + name + " has no function " + part);
-      if (api.version.empty()) found = get();
-      api.version += (api.version.empty() ? "" : ".") + std::to_string(get());
+      api.version += std::to_string(get()) + ".";
     }
-    // What its classes look like changes with the first number.
-    if (found != NV_TENSORRT_MAJOR) {
-      return ProviderUnavailable(ZOO_TENSORRT_NAME " here is " + api.version + ", this libzoo was built with the headers of " + major + "; install " + major + ", or build libzoo with its headers");
+    // The library does not check this itself; a class of another release would call the wrong functions.
+    const bool same = api.version.compare(0, release.size() + 1, release + ".") == 0;
+    api.version.pop_back();
+    if (!same) {
+      return ProviderUnavailable(ZOO_TENSORRT_NAME " here is " + api.version + ", this libzoo was built with the headers of " + release + "; install " + release + ", or build libzoo with its headers");
     }
     return api;
   }
