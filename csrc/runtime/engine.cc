@@ -23,7 +23,7 @@ constexpr Kind kKinds[] = {
 #ifdef ZOO_HAVE_TENSORRT
     {"tensorrt", OpenTensorRt, DescribeTensorRt, ""},
 #else
-    {"tensorrt", nullptr, nullptr, "configure with -DTensorRT_INCLUDE_DIR=<folder of NvInferRuntime.h> (JetPack has it; NVIDIA publishes it at github.com/NVIDIA/TensorRT)"},
+    {"tensorrt", nullptr, nullptr, "configure with -DTensorRT_INCLUDE_DIR=<folder of NvInferRuntime.h>, of TensorRT 10 or newer (JetPack has it; else github.com/NVIDIA/TensorRT)"},
 #endif
 #ifdef ZOO_HAVE_TENSORRT_RTX
     {"tensorrt_rtx", OpenTensorRtRtx, DescribeTensorRtRtx, ""},

@@ -421,7 +421,9 @@ class TensorRtEngine final : public Engine {
 Result<std::unique_ptr<Engine>> Open(const Bundle& bundle, const EngineOptions& options) {
   auto api = Api::Load(options.library);
   if (!api.ok()) return ProviderUnavailable(bundle.where() + ": " + api.status().message());
-  ZOO_RETURN_IF_ERROR(CheckKey(bundle, "engine_version", bundle.manifest().engine_version, api.value().version));
+  // The Python package of releases before 10.8, JetPack 6's too, leaves out the last number, and so do the keys of bundles built with it.
+  const std::string &wanted = bundle.manifest().engine_version, &found = api.value().version, shorter = found.substr(0, found.rfind('.'));
+  ZOO_RETURN_IF_ERROR(CheckKey(bundle, "engine_version", wanted, wanted.compare(0, 2, "==") == 0 && Meets(shorter, wanted) ? shorter : found));
   auto engine = std::make_unique<TensorRtEngine>(api.value(), bundle);
   ZOO_RETURN_IF_ERROR(engine->Open(bundle));
   return std::unique_ptr<Engine>(std::move(engine));

@@ -1153,6 +1153,17 @@ def test_tensorrt_says_which_call_failed(
     model.close()
 
 
+def test_tensorrt_versions_without_a_build_number(libzoo: LibZoo, fake: FakeGpu) -> None:
+    """As the Python package of TensorRT 10.3, which is JetPack 6's, states its own."""
+    release = f"{fake.lib.getInferLibMajorVersion()}.{fake.lib.getInferLibMinorVersion()}.0"
+    for build in ("", ".26"):
+        libzoo.open(fake.bundle(f"is{build}", engine_version=f"=={release}{build}")).close()
+    for wanted in (f"=={release}.27", f">={release}.27", f"<{release}.26"):
+        with pytest.raises(ZooFailure, match=f"is {wanted}, this machine has {release}.26;") as failure:
+            libzoo.open(fake.bundle(f"not{wanted}", engine_version=wanted))
+        assert failure.value.status == BUNDLE_ERROR
+
+
 def test_tensorrt_takes_the_release_of_its_headers(libzoo: LibZoo, fake: FakeGpu) -> None:
     """Those of TensorRT hold within its first number; of TensorRT-RTX within its second."""
     bundle = fake.bundle(engine_version=">=1")
