@@ -137,13 +137,13 @@ class Current {
 };
 
 // --- TensorRT ----------------------------------------------------------------------------------------------------
-// Keeps the last error of a thread, for messages. Plain bytes: TensorRT may log while a thread or the process ends.
-thread_local char last_error[512] = "";
+// The first error in a thread since it was cleared, for messages: what follows tells less. Plain bytes: TensorRT may log while a thread ends.
+thread_local char first_error[512] = "";
 
 class Logger final : public trt::ILogger {
  public:
   void log(Severity severity, const char* text) noexcept override {
-    if (severity <= Severity::kERROR) std::snprintf(last_error, sizeof last_error, "%s", text);
+    if (severity <= Severity::kERROR && first_error[0] == '\0') std::snprintf(first_error, sizeof first_error, "%s", text);
   }
   // TensorRT keeps the first that it is given, for the whole process: so there is one, which never goes.
   static Logger& Get() {
@@ -152,7 +152,7 @@ class Logger final : public trt::ILogger {
   }
 };
 
-std::string Reason() { return last_error[0] == '\0' ? "" : std::string(": ") + last_error; }
+std::string Reason() { return first_error[0] == '\0' ? "" : std::string(": ") + first_error; }
 
 // The release whose classes the headers describe: they stay as they are within a first number, but for TensorRT-RTX, whose 1.7 already
 // has those of TensorRT 11.
@@ -242,7 +242,7 @@ class TensorRtSession final : public EngineSession {
 
   // The GPU's context is current.
   Status Open(trt::ICudaEngine* engine) {
-    last_error[0] = '\0';
+    first_error[0] = '\0';
     {
       const std::lock_guard<std::mutex> lock(*mutex_);
       context_.reset(engine->createExecutionContext());
@@ -303,7 +303,7 @@ class TensorRtSession final : public EngineSession {
     size_t bytes = 0;
     CountBytes(in.shape, in.rank, spec_.inputs[0].dtype, &bytes);
     ZOO_RETURN_IF_CUDA(gpu_, cuMemcpyHtoDAsync_v2, input_.device, in.data, bytes, stream_);
-    last_error[0] = '\0';
+    first_error[0] = '\0';
     if (!context_->enqueueV3(stream_)) return ProviderUnavailable(where_ + ": the engine could not be started on the GPU" + Reason());
     for (size_t i = 0; i < outputs_.size(); ++i) {
       CountBytes(views_[i].shape, views_[i].rank, spec_.outputs[i].dtype, &bytes);
@@ -320,7 +320,7 @@ class TensorRtSession final : public EngineSession {
     trt::Dims dims{};
     dims.nbDims = in.rank;
     std::copy(in.shape, in.shape + in.rank, dims.d);
-    last_error[0] = '\0';
+    first_error[0] = '\0';
     if (!CountBytes(in.shape, in.rank, input.dtype, &bytes) || bytes > input_.bytes || !context_->setInputShape(input.name.c_str(), dims)) {
       return InvalidSignal(where_ + ": shape " + ShapeText(in.shape, in.rank) + " of " + input.name + " is outside the engine's profile" + Reason());
     }
@@ -371,9 +371,11 @@ class TensorRtEngine final : public Engine {
     if (!found.ok()) return NeedsGpu(found);
     const Current current(gpu_);
     ZOO_RETURN_IF_ERROR(current.status());
-    last_error[0] = '\0';
-    runtime_.reset(static_cast<trt::IRuntime*>(api_.createInferRuntime_INTERNAL(&Logger::Get(), NV_TENSORRT_VERSION)));
-    if (runtime_ == nullptr) return ProviderUnavailable(where_ + ": " ZOO_TENSORRT_NAME " " + version() + " does not start" + Reason());
+    first_error[0] = '\0';
+    void* runtime = api_.createInferRuntime_INTERNAL(&Logger::Get(), NV_TENSORRT_VERSION);
+    // Where CUDA does not start, TensorRT gives a null pointer to which a class's place was added: 0x228 in 10.16 and 11.1.
+    if (reinterpret_cast<uintptr_t>(runtime) < 4096) return ProviderUnavailable(where_ + ": " ZOO_TENSORRT_NAME " " + version() + " does not start" + Reason());
+    runtime_.reset(static_cast<trt::IRuntime*>(runtime));
     const EngineSpec& spec = manifest_.engine;
     const std::string_view plan = bundle.Read(spec.file);
     engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));

@@ -201,7 +201,10 @@ FAKE int32_t getInferLibPatchVersion() noexcept { return 0; }
 FAKE int32_t getInferLibBuildVersion() noexcept { return 26; }
 FAKE void* createInferRuntime_INTERNAL(void* with, int32_t version) noexcept {
   logger = static_cast<ILogger*>(with);
-  return Enter("createInferRuntime", true) == 0 && version == NV_TENSORRT_VERSION ? static_cast<IRuntime*>(new FakeRuntime) : nullptr;
+  if (Enter("createInferRuntime", true) == 0 && version == NV_TENSORRT_VERSION) return static_cast<IRuntime*>(new FakeRuntime);
+  logger->log(ILogger::Severity::kERROR, "CUDA initialization failure");
+  logger->log(ILogger::Severity::kERROR, "and more");
+  return reinterpret_cast<void*>(0x228);  // as TensorRT 10.16 and 11.1 do
 }
 
 // Returns the error of a call that is to fail.

@@ -1129,7 +1129,7 @@ FAILED = "CUDA driver: {} failed with 2: out of memory"
         ("cuDevicePrimaryCtxRetain", "open", NO_GPU),
         ("cuCtxPushCurrent_v2", "open", FAILED),
         ("major", "open", "this libzoo was built with the headers of"),
-        ("createInferRuntime", "open", ".0.26 does not start"),
+        ("createInferRuntime", "open", ".0.26 does not start: CUDA initialization failure"),
         ("createExecutionContext", "open", "the GPU has too little memory for this engine"),
         ("cuStreamCreate", "open", FAILED),
         ("cuMemAlloc_v2", "open", FAILED),
