@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
 # make test  - set everything up and run the whole suite
-# make runtime - build libzoo, the device runtime for C and C++, in build/runtime
+# make runtime - build libzoo, the device runtime for C and C++, in build/runtime (RUNTIME_ARGS=... for CMake)
 # make fuzz - libFuzzer (Clang) on what reads hostile bytes, SECONDS=60 each, two at a time
 # make soak - threads that open, run and close models for SECONDS=60; memory must not grow
 # make arm64 - the same for 64-bit Arm, in build/arm64, and its kernels' tests under qemu
 PYTHON ?= python3
 PIP_ARGS ?=
+RUNTIME_ARGS ?=
 CLIP ?= zoo/models/tim_net/golden/calm_22050.flac
 DEMO := .venv/demo
 TEST := .venv/test
@@ -59,8 +60,8 @@ RUNTIME_PACKAGES = nlohmann-json3-dev libminizip-dev zlib1g-dev
 runtime: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_RUNTIME=ON \
-	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
-	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces eeg_stream allocations soak
+	    -DZOO_BUILD_TESTS=ON $(ENGINES) $(RUNTIME_ARGS) >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces eeg_stream allocations soak fake_engines
 
 # The suite runs its programs under qemu too, once it is built.
 arm64: $(TEST)/installed

@@ -322,6 +322,8 @@ Status Fill(const Json& json, Manifest* m) {
   m->op_files = OpFiles(m->ops);
   const Json& key = json.at("key");
   m->engine_version = key.at("engine_version");
+  m->compute_capability = Text(key, "compute_capability").value_or("");
+  m->driver = Text(key, "driver").value_or("");
   for (const auto& [name, value] : key.at("flags").items()) m->flags.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
   for (const Json& file : json.at("files")) m->files.push_back({file.at("path"), file.at("sha256"), file.at("size").get<uint64_t>()});
   const Json& golden = json.at("golden");

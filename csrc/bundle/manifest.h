@@ -55,7 +55,7 @@ struct Manifest {
   std::string unsupported;  // why this runtime cannot run it, although it is whole; empty where it can
   std::vector<Head> heads;
   std::optional<std::string> attention;  // engine output
-  std::string engine_version;            // of the key
+  std::string engine_version, compute_capability, driver;  // of the key; the latter two empty where it does not say
   std::vector<std::pair<std::string, std::string>> flags;
   std::vector<FileSpec> files;
   std::string golden_file;

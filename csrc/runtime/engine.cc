@@ -20,8 +20,16 @@ constexpr Kind kKinds[] = {
 #else
     {"openvino", nullptr, nullptr, "configure with -DOpenVINO_DIR=<folder of OpenVINOConfig.cmake> (pip install openvino has it)"},
 #endif
-    {"tensorrt", nullptr, nullptr, "no libzoo has it yet; the Python runtime runs this bundle"},
-    {"tensorrt_rtx", nullptr, nullptr, "no libzoo has it yet; the Python runtime runs this bundle"},
+#ifdef ZOO_HAVE_TENSORRT
+    {"tensorrt", OpenTensorRt, DescribeTensorRt, ""},
+#else
+    {"tensorrt", nullptr, nullptr, "configure with -DTensorRT_INCLUDE_DIR=<folder of NvInferRuntime.h>, of TensorRT 10 or newer (JetPack has it; else github.com/NVIDIA/TensorRT)"},
+#endif
+#ifdef ZOO_HAVE_TENSORRT_RTX
+    {"tensorrt_rtx", OpenTensorRtRtx, DescribeTensorRtRtx, ""},
+#else
+    {"tensorrt_rtx", nullptr, nullptr, "configure with -DTensorRT_RTX_INCLUDE_DIR=<folder of NvInferRuntime.h> (NVIDIA's TensorRT-RTX archive has it)"},
+#endif
 };
 
 std::string NotBuilt(const Kind& kind) { return std::string(kind.name) + " is not built into this libzoo: " + kind.build; }
@@ -41,10 +49,9 @@ std::vector<EngineStatus> EngineStatuses(const EngineOptions& options) {
   return all;
 }
 
-Status CheckEngineVersion(const Bundle& bundle, const std::string& version) {
-  const Manifest& m = bundle.manifest();
-  if (Meets(version, m.engine_version)) return Status::Ok();
-  return InvalidBundle(bundle.where() + ": key.engine_version is " + m.engine_version + ", this machine has " + version + "; rebuild it here: " + m.rebuild);
+Status CheckKey(const Bundle& bundle, const std::string& field, const std::string& requirement, const std::string& found) {
+  if (Meets(found, requirement)) return Status::Ok();
+  return InvalidBundle(bundle.where() + ": key." + field + " is " + requirement + ", this machine has " + found + "; rebuild it here: " + bundle.manifest().rebuild);
 }
 
 Result<std::unique_ptr<Engine>> OpenEngine(const Bundle& bundle, const EngineOptions& options) {

@@ -297,7 +297,7 @@ Result<std::unique_ptr<Engine>> OpenOnnxRuntime(const Bundle& bundle, const Engi
   auto api = Api::Load(options.library);
   if (!api.ok()) return ProviderUnavailable(bundle.where() + ": " + api.status().message());
   auto engine = std::make_unique<OrtEngine>(api.value(), bundle);
-  ZOO_RETURN_IF_ERROR(CheckEngineVersion(bundle, engine->version()));
+  ZOO_RETURN_IF_ERROR(CheckKey(bundle, "engine_version", bundle.manifest().engine_version, engine->version()));
   ZOO_RETURN_IF_ERROR(engine->Open(bundle, options));
   return std::unique_ptr<Engine>(std::move(engine));
 }
