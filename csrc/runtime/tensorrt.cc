@@ -75,7 +75,8 @@ class Gpu {
   Status Open() {
     auto library = Library::Load("libcuda.so.1", "", {});
     if (!library.ok()) {
-      return ProviderUnavailable("libcuda.so.1 not found: this machine has no NVIDIA driver (" + library.status().message() + "); install NVIDIA's driver for its GPU");
+      return ProviderUnavailable("libcuda.so.1 not found: this machine has no NVIDIA driver (" + library.status().message() +
+                                 "); install NVIDIA's driver for its GPU");
     }
 #define ZOO_FIND(name, arguments) \
   if (!library.value().Find(#name, &name)) return ProviderUnavailable("this libcuda.so.1 has no function " #name "; install a newer NVIDIA driver");
@@ -176,7 +177,9 @@ struct Api {
                                  ") and name the folder of " + name + " in ZOO_ENGINE_PATH");
     }
     Api api;
-    if (!library.value().Find("createInferRuntime_INTERNAL", &api.createInferRuntime_INTERNAL)) return ProviderUnavailable("this " + name + " has no function createInferRuntime_INTERNAL");
+    if (!library.value().Find("createInferRuntime_INTERNAL", &api.createInferRuntime_INTERNAL)) {
+      return ProviderUnavailable("this " + name + " has no function createInferRuntime_INTERNAL");
+    }
     for (const char* part : {"getInferLibMajorVersion", "getInferLibMinorVersion", "getInferLibPatchVersion", "getInferLibBuildVersion"}) {
       int32_t (*get)() = nullptr;
       if (!library.value().Find(part, &get)) return ProviderUnavailable("this " + name + " has no function " + part);
@@ -186,7 +189,8 @@ struct Api {
     const bool same = api.version.compare(0, release.size() + 1, release + ".") == 0;
     api.version.pop_back();
     if (!same) {
-      return ProviderUnavailable(ZOO_TENSORRT_NAME " here is " + api.version + ", this libzoo was built with the headers of " + release + "; install " + release + ", or build libzoo with its headers");
+      return ProviderUnavailable(ZOO_TENSORRT_NAME " here is " + api.version + ", this libzoo was built with the headers of " + release + "; install " + release +
+                                 ", or build libzoo with its headers");
     }
     return api;
   }
@@ -257,10 +261,14 @@ class TensorRtSession final : public EngineSession {
       greatest[k].rank = static_cast<int32_t>(std::min<size_t>(input.shape.size(), kMaxTensorRank));
       for (size_t i = 0; i < static_cast<size_t>(greatest[k].rank); ++i) {
         const auto range = manifest_.profile.find(input.dimensions[i]);
-        if (input.shape[i] == -1 && range == manifest_.profile.end()) return InvalidBundle(where_ + ": key.profile does not say how great dimension " + std::to_string(i) + " of " + input.name + " is");
+        if (input.shape[i] == -1 && range == manifest_.profile.end()) {
+          return InvalidBundle(where_ + ": key.profile does not say how great dimension " + std::to_string(i) + " of " + input.name + " is");
+        }
         greatest[k].shape[i] = input.shape[i] == -1 ? range->second.second : input.shape[i];
       }
-      if (!CountBytes(greatest[k].shape, greatest[k].rank, input.dtype, &inputs_[k].bytes)) return InvalidBundle(where_ + ": key.profile is too great for input " + input.name);
+      if (!CountBytes(greatest[k].shape, greatest[k].rank, input.dtype, &inputs_[k].bytes)) {
+        return InvalidBundle(where_ + ": key.profile is too great for input " + input.name);
+      }
     }
     // Buffers are as great as the engine itself says, so that a manifest that says less cannot make it write beyond them.
     outputs_.resize(spec_.outputs.size());
@@ -412,7 +420,8 @@ class TensorRtEngine final : public Engine {
       if (!ElementType(tensor.dtype, &type)) return InvalidBundle(where_ + ": tensor " + tensor.name + " is " + tensor.dtype + ", which this runtime does not take");
       if (engine_->getTensorIOMode(name) != mode) return InvalidBundle(where_ + ": the engine file has no tensor " + tensor.name);
       // only so a buffer's size follows from its shape
-      if (engine_->getTensorDataType(name) != type || engine_->getTensorFormat(name) != trt::TensorFormat::kLINEAR || engine_->getTensorLocation(name) != trt::TensorLocation::kDEVICE) {
+      if (engine_->getTensorDataType(name) != type || engine_->getTensorFormat(name) != trt::TensorFormat::kLINEAR ||
+          engine_->getTensorLocation(name) != trt::TensorLocation::kDEVICE) {
         return InvalidBundle(where_ + ": the engine's tensor " + tensor.name + " is not " + tensor.dtype + " as the manifest says");
       }
     }

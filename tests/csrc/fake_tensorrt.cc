@@ -99,7 +99,9 @@ struct FakeContext final : IExecutionContext {
     static Table table = Table()
         .Put(&V::setInputShape, [](Self self, const char*, const Dims& dims) { return self->owner->SetShape(dims); })
         .Put(&V::getTensorShape, [](Self self, const char* name) { return self->owner->Shape(*self->owner->plan.Find(name)); })
-        .Put(&V::setTensorAddress, [](Self self, const char* name, void* data) { return Enter("setTensorAddress", true) == 0 && (self->owner->addresses[name] = static_cast<float*>(data)) != nullptr; })
+        .Put(&V::setTensorAddress, [](Self self, const char* name, void* data) {
+          return Enter("setTensorAddress", true) == 0 && (self->owner->addresses[name] = static_cast<float*>(data)) != nullptr;
+        })
         .Put(&V::enqueueV3, [](Self self, cudaStream_t stream) { return self->owner->Enqueue(reinterpret_cast<Work*>(stream)); });
     impl = {table.slots, this};
     mImpl = reinterpret_cast<V*>(&impl);
@@ -147,7 +149,9 @@ struct FakeEngine final : ICudaEngine {
     using V = apiv::VCudaEngine;
     using Self = Impl<FakeEngine>*;
     static Table table = Table()
-        .Put(&V::createExecutionContext, [](Self self, ExecutionContextAllocationStrategy) -> IExecutionContext* { return Enter("createExecutionContext", true) == 0 ? new FakeContext(self->owner->plan) : nullptr; })
+        .Put(&V::createExecutionContext, [](Self self, ExecutionContextAllocationStrategy) -> IExecutionContext* {
+          return Enter("createExecutionContext", true) == 0 ? new FakeContext(self->owner->plan) : nullptr;
+        })
         .Put(&V::getTensorIOMode, [](Self self, const char* name) {
           const Tensor* tensor = self->owner->plan.Find(name);
           return tensor == nullptr ? TensorIOMode::kNONE : tensor->io == 'i' ? TensorIOMode::kINPUT : TensorIOMode::kOUTPUT;
@@ -174,7 +178,9 @@ struct FakeRuntime final : IRuntime {
     Plan plan;
     std::istringstream lines(text);
     std::string word;
-    if (Enter("deserializeCudaEngine", true) != 0 || !(lines >> word >> plan.max) || word != "max") return logger->log(ILogger::Severity::kERROR, "magic tag does not match"), nullptr;
+    if (Enter("deserializeCudaEngine", true) != 0 || !(lines >> word >> plan.max) || word != "max") {
+      return logger->log(ILogger::Severity::kERROR, "magic tag does not match"), nullptr;
+    }
     for (std::string line; std::getline(lines, line);) {
       std::istringstream words(line);
       Tensor tensor{};
