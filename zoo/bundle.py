@@ -405,7 +405,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         )
     for branch in several:
         try:
-            pipeline_of(branch.source, branch.pipeline)
+            pipeline_of(branch.source, branch.pipeline, electrodes=manifest.input.electrodes)
         except InputError as error:
             raise BundleError(f"{where}: {MANIFEST}: pipeline: {error}") from error
     outputs = {spec.name for spec in manifest.engines[-1].outputs}
@@ -496,7 +496,8 @@ class Bundle:
         """
         ops = self.manifest.pipeline
         source: Source | None = "pictures" if self.manifest.input.modality == "video" else None
-        return pipeline_of(source, ops, files={name: self.read(name) for name in op_files(ops)})
+        files = {name: self.read(name) for name in op_files(ops)}
+        return pipeline_of(source, ops, files=files, electrodes=self.manifest.input.electrodes)
 
     @property
     def size(self) -> int:

@@ -212,7 +212,8 @@ class Card:
         """The executors of all its branches, that of ``pipeline`` first."""
         files = self.pipeline_files(variant)
         return tuple(
-            pipeline_of(branch.source, branch.pipeline, files=files) for branch in self.branches(variant)
+            pipeline_of(branch.source, branch.pipeline, files=files, electrodes=self.file.input.electrodes)
+            for branch in self.branches(variant)
         )
 
     def branches(self, variant: Variant) -> tuple[Branch, ...]:

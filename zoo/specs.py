@@ -68,6 +68,11 @@ class RawInput(Spec, frozen=True):
     range: tuple[float, float] = (-1.0, 1.0)
     names: tuple[str, ...] = ()
 
+    @property
+    def electrodes(self) -> int:
+        """Columns of EEG; 0 for other inputs."""
+        return len(self.names) if self.modality == "eeg" else 0
+
 
 class Softmax(Spec, frozen=True, tag_field="type", tag="softmax"):
     """One label of several: ``output`` holds probabilities that add up to one (already softmaxed).

@@ -59,10 +59,7 @@ Result<Pipeline> Bundle::MakePipeline(const std::string& isa) const {
 Result<Pipeline> Bundle::MakePipeline(const Branch& branch, const std::string& isa) const {
   PipelineFiles files;
   for (const std::string& name : branch.op_files) files.emplace(name, Read(name));
-  std::vector<int64_t> shape;
-  if (branch.pictures) shape = {-1, -1, -1, 3};
-  else if (manifest_.modality == "eeg" && !manifest_.channels.empty()) shape = {-1, static_cast<int64_t>(manifest_.channels.size())};
-  auto pipeline = Pipeline::Create(branch.ops, isa, shape, &files);
+  auto pipeline = Pipeline::Create(branch.ops, isa, manifest_.InputShape(branch.pictures), &files);
   if (!pipeline.ok() && static_cast<int32_t>(pipeline.status().code()) / 100 == 1) return InvalidBundle(where_ + ": pipeline: " + pipeline.status().message());
   return pipeline;
 }

@@ -257,9 +257,8 @@ std::string RebuildCommand(const Json& json) {
   return command + " --out DIR";
 }
 
-Status CheckPipeline(const std::vector<OpDesc>& ops, bool pictures) {
-  const std::vector<int64_t> frames = {-1, -1, -1, 3};
-  const auto pipeline = Pipeline::Create(ops, "", pictures ? frames : std::vector<int64_t>());
+Status CheckPipeline(const Manifest& m, const std::vector<OpDesc>& ops, bool pictures) {
+  const auto pipeline = Pipeline::Create(ops, "", m.InputShape(pictures));
   if (pipeline.ok()) return Status::Ok();
   const bool mine = pipeline.status().code() == StatusCode::kUnsupportedIsa || pipeline.status().code() == StatusCode::kOutOfMemory;
   return mine ? pipeline.status() : InvalidBundle("pipeline: " + pipeline.status().message());
@@ -334,10 +333,10 @@ Status Fill(const Json& json, Manifest* m) {
   const auto tuning = json.find("tuning");
   if (tuning != json.end() && tuning->is_object()) m->tuned_batch = tuning->at("batch");
   ZOO_RETURN_IF_ERROR(CheckFiles(json, *m));
-  ZOO_RETURN_IF_ERROR(CheckPipeline(m->ops, m->modality == "video"));
+  ZOO_RETURN_IF_ERROR(CheckPipeline(*m, m->ops, m->modality == "video"));
   for (const Json& one : json.value("branches", Json::array())) {
     Branch branch{one.at("source") == "pictures", ToOps(one.at("pipeline")), {}};
-    ZOO_RETURN_IF_ERROR(CheckPipeline(branch.ops, branch.pictures));
+    ZOO_RETURN_IF_ERROR(CheckPipeline(*m, branch.ops, branch.pictures));
     branch.op_files = OpFiles(branch.ops);
     m->branches.push_back(std::move(branch));
   }
@@ -366,6 +365,12 @@ std::vector<int64_t> Numbers(std::string_view version) {
 }
 
 }  // namespace
+
+std::vector<int64_t> Manifest::InputShape(bool pictures) const {
+  if (pictures) return {-1, -1, -1, 3};
+  if (modality == "eeg" && !channels.empty()) return {-1, static_cast<int64_t>(channels.size())};
+  return {};
+}
 
 const std::string* Manifest::Flag(std::string_view flag) const {
   for (const auto& [name, value] : flags) {

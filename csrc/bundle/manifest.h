@@ -67,6 +67,8 @@ struct Manifest {
   int64_t tuned_batch = 0;   // 0: not tuned
 
   const std::string* Flag(std::string_view flag) const;
+  // Of what a pipeline starts with, as Pipeline::Create takes it; empty: that the first op says.
+  std::vector<int64_t> InputShape(bool pictures) const;
   // Whether its answers are curves, along an input of any length; then all of them are.
   bool curves() const { return heads[0].kind == DecodeKind::kCurve; }
   // Seconds of signal that one output covers: length of the first `fit`, or of the windows of `bandpower`, over its rate; nothing

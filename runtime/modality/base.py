@@ -77,7 +77,7 @@ class Modality(ABC):
     hops : bool
         A long input can be cut into sliding windows of any hop.
     windowed : bool
-        The pipeline cuts windows of its own; a recording gets an answer for each.
+        The pipeline cuts windows of its own; a recording gets an answer for each, where it can stream (:meth:`by_windows`).
     """
 
     takes: ClassVar[str]
@@ -129,6 +129,10 @@ class Modality(ABC):
     @abstractmethod
     def altered(self, raw: Raw, step: int) -> Raw:
         """Another input made from a golden one, the same in every run; steps differ as long as the input is large enough."""
+
+    def by_windows(self, front: Front) -> bool:
+        """Whether a recording gets an answer for each window that the pipeline cuts; else one for the whole."""
+        return False
 
     def windows(
         self, front: Front, chunks: Iterable[Any], rate: int | None, hop: float | None

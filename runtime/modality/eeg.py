@@ -50,6 +50,13 @@ class Eeg(Modality):
         level = 10 ** (-(step % 7) / 20)
         return Raw(np.ascontiguousarray(raw.samples[start:] * level), raw.rate)
 
+    def by_windows(self, front: Front) -> bool:
+        try:
+            EegWindows(front.pipeline, front.spec, front.model)
+        except InputError:
+            return False
+        return True
+
     def windows(
         self, front: Front, chunks: Iterable[Any], rate: int | None, hop: float | None
     ) -> Iterator[Window]:

@@ -79,7 +79,9 @@ class Front:
     ) -> None:
         self.model, self.spec, self.branches, self.files, self.along = model, spec, branches, files, along
         self.modality = modality(spec.modality)
-        self.pipeline = pipeline_of(branches[0].source, branches[0].pipeline, files=files)
+        self.pipeline = pipeline_of(
+            branches[0].source, branches[0].pipeline, files=files, electrodes=spec.electrodes
+        )
 
     @classmethod
     def of(cls, bundle: Bundle) -> Front:

@@ -119,6 +119,7 @@ def run_command(
     if csv_path is not None:
         check_output(csv_path, force=force)
     finder = photos.finder_for(loaded.manifest, faces)
+    by_windows = kind.by_windows(loaded.front)
     given_inputs = _texts(inputs) if text else list(inputs)
     failed = 0
     for place, given in enumerate(given_inputs, 1):
@@ -145,7 +146,7 @@ def run_command(
     if csv_path is not None:
         write_output(csv_path, _table(predictions))
     alike = (
-        {} if hop or kind.windowed else similar.alike(loaded.manifest.decode, [one for _, one in predictions])
+        {} if hop or by_windows else similar.alike(loaded.manifest.decode, [one for _, one in predictions])
     )
     if as_json:
         if alike:
@@ -153,7 +154,7 @@ def run_command(
                 result["cosines"] = {name: matrix[row] for name, matrix in alike.items()}
         emit_json(results)
     elif predictions:
-        _show(loaded, predictions, load_ms, text=text, windows=hop is not None or kind.windowed)
+        _show(loaded, predictions, load_ms, text=text, windows=hop is not None or by_windows)
         if alike:
             similar.show([_shortened(name) if text else name for name, _ in predictions], alike)
     if failed:
@@ -174,9 +175,13 @@ def _predictions(
         raise InputError(
             f"{loaded.name}: the text is not UTF-8: {_readable(given)[:60]!r}; convert it, with iconv for example"
         )
-    if hop or kind.windowed:
+    if hop or kind.by_windows(loaded.front):
         chunks, chunk_rate = kind.chunks(Path(given), loaded.manifest.input, rate)
         yield from loaded.stream(chunks, rate=chunk_rate, hop=hop)
+    elif kind.windowed:
+        from zoo.recording import read_recording
+
+        yield loaded(read_recording(given, channels=loaded.manifest.input.names, rate=rate))
     else:
         yield loaded(given)
 

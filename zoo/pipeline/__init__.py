@@ -119,15 +119,18 @@ def pipeline_of(
     ops: Sequence[Op | Mapping[str, Any]],
     *,
     files: Mapping[str, bytes] | str | os.PathLike[str] | None = None,
+    electrodes: int = 0,
 ) -> Pipeline:
-    """The executor of ``ops`` for what they start with: frames (n, height, width, 3) of pictures, else what the first op takes.
+    """The executor of ``ops`` for what they start with: frames (n, height, width, 3) of pictures, EEG (n, ``electrodes``) where
+    that is given, else what the first op takes.
 
     Raises
     ------
     InputError
         See :class:`Pipeline`.
     """
-    return Pipeline(ops, files=files, shape=(-1, -1, -1, 3) if source == "pictures" else None)
+    shape = (-1, -1, -1, 3) if source == "pictures" else (-1, electrodes) if electrodes else None
+    return Pipeline(ops, files=files, shape=shape)
 
 
 class Pipeline:

@@ -15,10 +15,37 @@ import zoo
 from zoo import registry
 from zoo.cli import cli
 from zoo.errors import DataError, InputError
+from zoo.pipeline import Pipeline
 from zoo.recording import Recording, read_recording
 
 CARD, VARIANT = registry.find("eeg-state-epoc")
 NAMES = CARD.file.input.names
+
+
+def test_a_model_that_looks_at_the_whole_recording(tmp_path: Path) -> None:
+    """eeg-va-dreamer standardises over all windows: one answer for a recording, and no streams."""
+    from zoo.export import export_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ZOO_DATA", raising=False)
+        out = tmp_path / "bundle"
+        made = export_model("eeg-va-dreamer", target="cpu-x86", precision="fp32", out=out).path
+    model = zoo.load(made)
+    assert model.selftest().passed
+    rng = np.random.default_rng(3)
+    samples = rng.normal(4000, 30, (700, 14))
+    path = tmp_path / "long.csv"
+    lines = [",".join(model.manifest.input.names), *(",".join(map(repr, row)) for row in samples.tolist())]
+    path.write_text("\n".join(lines) + "\n")
+    told = CliRunner().invoke(cli, ["run", str(made), str(path), "--rate", "128", "--json"])
+    assert told.exit_code == 0, told.output
+    (found,) = json.loads(told.stdout)
+    rows = Pipeline(model.manifest.pipeline, shape=(-1, 14)).run(samples, 128)
+    assert len(rows) == 1 + (700 - 128) // 64
+    expected = model.run_engine(rows[-1:])["answer"][0]
+    assert found["values"] == pytest.approx(dict(zip(model.labels, expected.tolist(), strict=True)), abs=1e-6)
+    with pytest.raises(InputError, match=r"op 0 \(demean\) needs the whole input"):
+        list(model.stream([samples]))
 
 
 @pytest.fixture(scope="module")

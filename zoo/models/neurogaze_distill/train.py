@@ -591,7 +591,9 @@ def _train(
         progress=progress,
     )
     about = {"teachers": teachers} if teachers else {}
-    return finish(state, variant, recipe, pipeline, jury, data, out, trained_on=len(corpus.images), about=about)
+    return finish(
+        state, variant, recipe, pipeline, jury, data, out, trained_on=len(corpus.images), about=about
+    )
 
 
 class Jury:
