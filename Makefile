@@ -54,7 +54,7 @@ lint: $(TEST)/installed
 # Where the installed wheels of the engines are.
 SITE = $$($(TEST)/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")
 ENGINES = -DOpenVINO_DIR="$(SITE)/openvino/cmake" -DZOO_ONNXRUNTIME_FOLDER="$(SITE)/onnxruntime/capi"
-RUNTIME_PACKAGES = nlohmann-json3-dev libminizip-dev zlib1g-dev
+RUNTIME_PACKAGES = nlohmann-json3-dev libminizip-dev zlib1g-dev googletest
 
 runtime: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
@@ -72,7 +72,7 @@ arm64: $(TEST)/installed
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/arm64
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/arm64 --output-on-failure -E runtime_test
 
-# The kernels' C++ drivers under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The C++ unit tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES)
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/sanitize -G Ninja -DZOO_BUILD_PYTHON=OFF -DZOO_BUILD_TESTS=ON \
