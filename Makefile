@@ -2,6 +2,7 @@
 # make demo  - set everything up and classify a speech clip (CLIP=x.wav for your own)
 # make test  - set everything up and run the whole suite
 # make runtime - build libzoo, the device runtime for C and C++, in build/runtime
+# make oracle - C++ kernels beside Python libraries, called from one program
 # make fuzz - libFuzzer (Clang) on what reads hostile bytes, SECONDS=60 each, two at a time
 # make soak - threads that open, run and close models for SECONDS=60; memory must not grow
 # make arm64 - the same for 64-bit Arm, in build/arm64, and its kernels' tests under qemu
@@ -12,7 +13,7 @@ DEMO := .venv/demo
 TEST := .venv/test
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint runtime arm64 sanitize fuzz soak bench bench-quantization bundles clean
+.PHONY: demo test lint runtime oracle arm64 sanitize fuzz soak bench bench-quantization bundles clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +63,12 @@ runtime: $(TEST)/installed
 	    -DZOO_BUILD_TESTS=ON $(ENGINES) >/dev/null
 	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target zoo classify_wav live_speech camera_faces allocations soak
 
+# The Python libraries are the test environment's.
+oracle: runtime
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake -S . -B build/runtime -DZOO_ORACLE_PYTHON=$(CURDIR)/$(TEST)/bin/python >/dev/null
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" cmake --build build/runtime --target oracle_test
+	@PATH="$(CURDIR)/$(TEST)/bin:$$PATH" ctest --test-dir build/runtime --output-on-failure --no-tests=error -R '^oracle_test$$'
+
 # The suite runs its programs under qemu too, once it is built.
 arm64: $(TEST)/installed
 	@sh .ci/system_packages.sh $(PYTHON) $(RUNTIME_PACKAGES) g++-aarch64-linux-gnu qemu-user
@@ -102,6 +109,7 @@ soak: runtime
 test: $(TEST)/installed
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory runtime
+	@$(MAKE) --no-print-directory oracle
 	@$(MAKE) --no-print-directory sanitize
 	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" $(TEST)/bin/pytest -q --durations=15
 	ZOO_DATA="$${ZOO_DATA:-$(abspath ../shared/data)}" PYTHONPATH="$(CURDIR)/$(TEST)/opencv4" $(TEST)/bin/pytest -q tests/test_faces.py
