@@ -84,9 +84,13 @@ Axis Areas(int64_t in, int64_t out) {
   return a;
 }
 
+// Input pixels an output pixel, rounded as OpenCV rounds it, by two divisions: where a whole number of outputs fits a whole number of
+// inputs, the last bit decides which pixel is taken.
+double OpenCvStep(int64_t in, int64_t out) { return 1.0 / (static_cast<double>(out) / static_cast<double>(in)); }
+
 // INTER_AREA of an enlargement: constant, with a slope where two pixels meet under the output.
 double AreaPosition(int64_t in, int64_t out, int64_t i) {
-  const double base = std::floor(static_cast<double>(i) * (static_cast<double>(in) / static_cast<double>(out)));
+  const double base = std::floor(static_cast<double>(i) * OpenCvStep(in, out));
   const double share = static_cast<double>(i + 1) - (base + 1) * (static_cast<double>(out) / static_cast<double>(in));
   return base + (share <= 0 ? 0 : share - std::floor(share));
 }
@@ -96,7 +100,7 @@ Axis TwoTaps(int64_t in, int64_t out, bool area) {
   Axis a;
   a.Start(out, 2);
   for (int64_t i = 0; i < out; ++i) {
-    const double p = area ? AreaPosition(in, out, i) : (static_cast<double>(i) + 0.5) * (static_cast<double>(in) / static_cast<double>(out)) - 0.5;
+    const double p = area ? AreaPosition(in, out, i) : (static_cast<double>(i) + 0.5) * OpenCvStep(in, out) - 0.5;
     const double at = std::min(std::max(p, 0.0), static_cast<double>(in - 1));
     const int64_t first = std::max<int64_t>(0, std::min(static_cast<int64_t>(at), in - 2));
     a.first[static_cast<size_t>(i)] = static_cast<int32_t>(first);
@@ -151,7 +155,7 @@ struct LinearAxis {
     first.resize(static_cast<size_t>(out)), weights.resize(static_cast<size_t>(4 * out));
     taps = {static_cast<int32_t>(out), static_cast<int32_t>(in > 1 ? channels : 0), 0, first.data(), weights.data()};
     for (int64_t i = 0; i < out; ++i) {
-      const float p = static_cast<float>(area ? AreaPosition(in, out, i) : (static_cast<double>(i) + 0.5) * (static_cast<double>(in) / static_cast<double>(out)) - 0.5);
+      const float p = static_cast<float>(area ? AreaPosition(in, out, i) : (static_cast<double>(i) + 0.5) * OpenCvStep(in, out) - 0.5);
       const float whole = std::floor(p);
       float share = p - whole;
       int64_t at = static_cast<int64_t>(whole);
@@ -275,10 +279,10 @@ Status Resize::Reserve(const ImageSize& in, State& state) const noexcept try {
       // Pillow adds up the step in double precision
       const auto table = [&](int64_t from, int64_t to, std::vector<int32_t>* t) {
         t->resize(static_cast<size_t>(to));
-        const double step = static_cast<double>(from) / static_cast<double>(to);
+        const double step = static_cast<double>(from) / static_cast<double>(to), opencv = OpenCvStep(from, to);
         double at = step * 0.5;
         for (int64_t i = 0; i < to; ++i, at += step) {
-          const double p = options_.filter == Filter::kNearest ? at : static_cast<double>(i) * step;
+          const double p = options_.filter == Filter::kNearest ? at : static_cast<double>(i) * opencv;
           (*t)[static_cast<size_t>(i)] = static_cast<int32_t>(std::min(static_cast<int64_t>(p), from - 1));
         }
       };

@@ -3,12 +3,13 @@
 // exactly the promised size, so that AddressSanitizer sees any access beyond them.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <random>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/isa.h"
 #include "zoo/pipeline.h"
 #include "zoo/signal.h"
@@ -38,7 +39,8 @@ std::vector<float> Noise(std::mt19937& rng, int64_t n) {
   return x;
 }
 
-void TestMfcc(std::mt19937& rng) {
+TEST(Audio, MfccAndStft) {
+  std::mt19937 rng(7);
   for (const int n_fft : {16, 18, 50, 64, 120, 256, 400, 486, 512, 1000, 2048}) {
     for (const int64_t n : {int64_t{1}, int64_t{2}, int64_t{n_fft - 1}, int64_t{n_fft}, int64_t{3 * n_fft + 7}}) {
       const std::vector<float> wave = Noise(rng, n);
@@ -54,21 +56,21 @@ void TestMfcc(std::mt19937& rng) {
         const zoo::Mfcc op = Take(zoo::Mfcc::Create(o, isa));
         const auto state = Take(op.NewState());
         const zoo::Range frames{0, o.Frames(n)};
-        EXPECT(op.Reserve(frames.end, *state).ok(), "n_fft %d", n_fft);
+        EXPECT_TRUE(op.Reserve(frames.end, *state).ok()) << "n_fft " << n_fft;
         const size_t count = static_cast<size_t>(frames.end) * 19;
         const auto out = std::make_unique<float[]>(count);
         const zoo::Status s = op.Compute(zoo::Signal::Whole({exact.get(), wave.size()}), frames, {out.get(), count}, *state);
-        EXPECT(s.ok(), "%s", s.message().c_str());
+        EXPECT_TRUE(s.ok()) << s.message();
         const std::vector<float> got(out.get(), out.get() + count);
         if (reference.empty()) reference = got;
-        EXPECT(Difference(got, reference) < 2e-3, "%s n_fft %d n %d: %g", isa.c_str(), n_fft, static_cast<int>(n), Difference(got, reference));
+        EXPECT_LT(Difference(got, reference), 2e-3) << isa << " n_fft " << n_fft << " n " << n;
         zoo::StftOptions so;
         static_cast<zoo::FrameOptions&>(so) = o;
         const zoo::Stft stft = Take(zoo::Stft::Create(so, isa));
         const auto stft_state = Take(stft.NewState());
         const size_t cells = static_cast<size_t>(so.Frames(n) * stft.columns());
         const auto spectrum = std::make_unique<float[]>(cells);
-        EXPECT(stft.Compute(zoo::Signal::Whole({exact.get(), wave.size()}), frames, {spectrum.get(), cells}, *stft_state).ok(), "stft");
+        EXPECT_TRUE(stft.Compute(zoo::Signal::Whole({exact.get(), wave.size()}), frames, {spectrum.get(), cells}, *stft_state).ok()) << "stft";
         // each third of the frames from exactly the samples that it needs
         for (int third = 0; third < 3; ++third) {
           const zoo::Range some{frames.end * third / 3, frames.end * (third + 1) / 3}, need = so.Needed(some, n);
@@ -76,8 +78,9 @@ void TestMfcc(std::mt19937& rng) {
           const size_t part_cells = static_cast<size_t>(some.size() * stft.columns());
           const auto to = std::make_unique<float[]>(part_cells);
           const zoo::Signal signal{{part.get(), static_cast<size_t>(need.size())}, need.begin, n};
-          EXPECT(stft.Compute(signal, some, {to.get(), part_cells}, *stft_state).ok(), "stft of a part");
-          EXPECT(std::equal(to.get(), to.get() + part_cells, spectrum.get() + some.begin * stft.columns()), "%s n_fft %d: a part differs", isa.c_str(), n_fft);
+          EXPECT_TRUE(stft.Compute(signal, some, {to.get(), part_cells}, *stft_state).ok()) << "stft of a part";
+          EXPECT_TRUE(std::equal(to.get(), to.get() + part_cells, spectrum.get() + some.begin * stft.columns())) << isa << " n_fft " << n_fft
+              << ": a part differs";
         }
       }
     }
@@ -85,7 +88,8 @@ void TestMfcc(std::mt19937& rng) {
 }
 
 // Against the definition, since instruction sets could all be wrong in the same way, and there is only one on arm64.
-void TestDft(std::mt19937& rng) {
+TEST(Audio, DftByItsDefinition) {
+  std::mt19937 rng(7);
   for (const int n : {16, 64, 120, 256, 480}) {
     const std::vector<float> wave = Noise(rng, n);
     for (const std::string& isa : zoo::SupportedIsas()) {
@@ -97,7 +101,7 @@ void TestDft(std::mt19937& rng) {
       const zoo::Stft stft = Take(zoo::Stft::Create(o, isa));
       const auto state = Take(stft.NewState());
       std::vector<float> out(static_cast<size_t>(stft.columns()), 1e9f);
-      EXPECT(stft.Compute(zoo::Signal::Whole({wave.data(), wave.size()}), {0, 1}, {out.data(), out.size()}, *state).ok(), "stft");
+      EXPECT_TRUE(stft.Compute(zoo::Signal::Whole({wave.data(), wave.size()}), {0, 1}, {out.data(), out.size()}, *state).ok()) << "stft";
       for (int k = 0; k <= n / 2; ++k) {
         double re = 0, im = 0;
         for (int i = 0; i < n; ++i) {
@@ -106,14 +110,15 @@ void TestDft(std::mt19937& rng) {
           im -= x * std::sin(2 * M_PI * k * i / n);
         }
         const float* got = out.data() + 2 * k;
-        EXPECT(std::fabs(got[0] - re) < 1e-4 && std::fabs(got[1] - im) < 1e-4, "%s, bin %d of %d: %g %g, not %g %g", isa.c_str(), k, n,
-               static_cast<double>(got[0]), static_cast<double>(got[1]), re, im);
+        EXPECT_LT(std::fabs(got[0] - re), 1e-4) << isa << ", bin " << k << " of " << n << ": " << got[0] << ", not " << re;
+        EXPECT_LT(std::fabs(got[1] - im), 1e-4) << isa << ", bin " << k << " of " << n << ": " << got[1] << ", not " << im;
       }
     }
   }
 }
 
-void TestResample(std::mt19937& rng) {
+TEST(Audio, Resample) {
+  std::mt19937 rng(7);
   for (const auto& [in, out] : {std::pair<int, int>{16000, 22050}, {48000, 22050}, {3, 2}, {1, 7}, {44100, 44100}, {22050, 16001}, {8000, 8001}, {8000, 16000}, {96000, 48000}, {8000, 24000}, {48000, 16000}, {16000, 48000}, {192000, 8000}, {768000, 3000}, {5, 1024}}) {
     for (const int64_t n : {1, 5, 99, 5000}) {
       const std::vector<float> wave = Noise(rng, n);
@@ -125,38 +130,40 @@ void TestResample(std::mt19937& rng) {
         const int64_t m = op.OutputSize(n);
 
         const auto got = std::make_unique<float[]>(static_cast<size_t>(m));
-        EXPECT(op.Compute({exact.get(), wave.size()}, 0, n, {0, m}, {got.get(), static_cast<size_t>(m)}, *state).ok(), "whole");
+        EXPECT_TRUE(op.Compute({exact.get(), wave.size()}, 0, n, {0, m}, {got.get(), static_cast<size_t>(m)}, *state).ok()) << "whole";
         const int64_t cut = m / 3;
         for (const zoo::Range r : {zoo::Range{0, cut}, zoo::Range{cut, m}}) {
           const zoo::Range need = zoo::Resample::Needed(op.options(), r, n);
           const auto part = Exact(std::vector<float>(wave.begin() + need.begin, wave.begin() + need.end));
           std::vector<float> to(static_cast<size_t>(r.size()));
-          EXPECT(op.Compute({part.get(), static_cast<size_t>(need.size())}, need.begin, n, r, {to.data(), to.size()}, *state).ok(), "part");
-          EXPECT(std::equal(to.begin(), to.end(), got.get() + r.begin), "%s %d to %d: a range differs", isa.c_str(), in, out);
+          EXPECT_TRUE(op.Compute({part.get(), static_cast<size_t>(need.size())}, need.begin, n, r, {to.data(), to.size()}, *state).ok()) << "part";
+          EXPECT_TRUE(std::equal(to.begin(), to.end(), got.get() + r.begin)) << isa << " " << in << " to " << out << ": a range differs";
         }
         const std::vector<float> all(got.get(), got.get() + m);
         if (reference.empty()) reference = all;
-        EXPECT(Difference(all, reference) < 4e-6, "%s %d to %d: %g", isa.c_str(), in, out, Difference(all, reference));
+        EXPECT_LT(Difference(all, reference), 4e-6) << isa << " " << in << " to " << out;
       }
     }
   }
 }
 
-void TestLog(std::mt19937& rng) {
+TEST(Audio, Log) {
+  std::mt19937 rng(7);
   for (const int64_t n : {1, 15, 16, 17, 1000}) {
     const auto exact = Exact(Noise(rng, n));
     for (const std::string& isa : zoo::SupportedIsas()) {
       const zoo::Log op = Take(zoo::Log::Create({zoo::LogBase::k10, 1e-3}, isa));
       const auto out = std::make_unique<float[]>(static_cast<size_t>(n));
-      EXPECT(op.Compute({exact.get(), static_cast<size_t>(n)}, {out.get(), static_cast<size_t>(n)}).ok(), "log");
+      EXPECT_TRUE(op.Compute({exact.get(), static_cast<size_t>(n)}, {out.get(), static_cast<size_t>(n)}).ok()) << "log";
       for (int64_t i = 0; i < n; ++i) {
-        EXPECT(std::fabs(out[i] - std::log10(std::max(exact[i], 1e-3f))) <= 5e-7, "%s: log10(%g) is %g", isa.c_str(), exact[i], out[i]);
+        EXPECT_LE(std::fabs(out[i] - std::log10(std::max(exact[i], 1e-3f))), 5e-7) << isa << ": log10(" << exact[i] << ") is " << out[i];
       }
     }
   }
 }
 
-void TestPipeline(std::mt19937& rng) {
+TEST(Audio, Pipeline) {
+  std::mt19937 rng(7);
   const std::vector<zoo::OpDesc> ops = {
       {"resample", {{"rate", int64_t{22050}}}},
       {"fit", {{"length", int64_t{3000}}}},
@@ -170,19 +177,20 @@ void TestPipeline(std::mt19937& rng) {
       for (const int64_t n : {int64_t{1}, int64_t{700}, int64_t{90000}}) {
         const std::vector<float> wave = Noise(rng, n);
         zoo::Range need;
-        EXPECT(p.InputRange(zoo::AudioView({}, rate, 0, n).extent, &need).ok(), "range");
+        EXPECT_TRUE(p.InputRange(zoo::AudioView({}, rate, 0, n).extent, &need).ok()) << "range";
         const auto part = Exact(std::vector<float>(wave.begin() + need.begin, wave.begin() + need.end));
         const auto out = std::make_unique<float[]>(6 * 39);
         const zoo::Status s = p.Run(zoo::AudioView({part.get(), static_cast<size_t>(need.size())}, rate, need.begin, n), out.get(), *state);
-        EXPECT(s.ok(), "%s", s.message().c_str());
+        EXPECT_TRUE(s.ok()) << s.message();
       }
     }
   }
-  EXPECT(!zoo::Pipeline::Create({{"fit", {{"length", std::string("x")}}}}).ok(), "a bad parameter was taken");
+  EXPECT_FALSE(zoo::Pipeline::Create({{"fit", {{"length", std::string("x")}}}}).ok()) << "a bad parameter was taken";
 }
 
 // A stream in chunks of every size gives the bits of the whole run; rows computed by themselves too.
-void TestStream(std::mt19937& rng) {
+TEST(Audio, Stream) {
+  std::mt19937 rng(7);
   const std::vector<zoo::OpDesc> ops = {{"resample", {{"rate", int64_t{16000}}}}, {"resample", {{"rate", int64_t{22050}}}}};
   for (const std::string& isa : zoo::SupportedIsas()) {
     const zoo::Pipeline p = Take(zoo::Pipeline::Create(ops, isa));
@@ -191,14 +199,14 @@ void TestStream(std::mt19937& rng) {
       const std::vector<float> wave = Noise(rng, n);
       const zoo::ConstView whole = zoo::AudioView({wave.data(), wave.size()}, 44100, 0, n);
       zoo::Extent extent;
-      EXPECT(p.OutputExtent(whole.extent, &extent).ok(), "extent");
+      EXPECT_TRUE(p.OutputExtent(whole.extent, &extent).ok()) << "extent";
       std::vector<float> expected(static_cast<size_t>(extent.count()));
-      EXPECT(p.Run(whole, expected.data(), *state).ok(), "run");
+      EXPECT_TRUE(p.Run(whole, expected.data(), *state).ok()) << "run";
       for (int64_t at = 0; at < extent.dim[0]; at += 97) {
         const zoo::Range rows{at, std::min<int64_t>(at + 97, extent.dim[0])};
         const auto part = std::make_unique<float[]>(static_cast<size_t>(rows.size()));
-        EXPECT(p.RunRows(whole, rows, part.get(), *state).ok(), "rows");
-        EXPECT(std::equal(part.get(), part.get() + rows.size(), expected.begin() + rows.begin), "%s: rows differ", isa.c_str());
+        EXPECT_TRUE(p.RunRows(whole, rows, part.get(), *state).ok()) << "rows";
+        EXPECT_TRUE(std::equal(part.get(), part.get() + rows.size(), expected.begin() + rows.begin)) << isa << ": rows differ";
       }
       for (const int64_t most : {1, 50, 8000}) {
         zoo::Extent format;
@@ -212,29 +220,17 @@ void TestStream(std::mt19937& rng) {
         for (int64_t at = 0; at < n;) {
           const int64_t size = std::min<int64_t>(n - at, static_cast<int64_t>(rng() % static_cast<uint64_t>(most)) + 1);
           const auto chunk = Exact(std::vector<float>(wave.begin() + at, wave.begin() + at + size));
-          EXPECT(stream.Push(chunk.get(), size, false).ok(), "push");
+          EXPECT_TRUE(stream.Push(chunk.get(), size, false).ok()) << "push";
           keep();
           at += size;
         }
-        EXPECT(stream.Push(nullptr, 0, true).ok(), "end");
+        EXPECT_TRUE(stream.Push(nullptr, 0, true).ok()) << "end";
         keep();
-        EXPECT(got == expected, "%s: a stream of %d samples differs", isa.c_str(), static_cast<int>(n));
-        EXPECT(!stream.Push(nullptr, 0, true).ok(), "a push after the end was taken");
+        EXPECT_EQ(got, expected) << isa << ": a stream of " << n << " samples differs";
+        EXPECT_FALSE(stream.Push(nullptr, 0, true).ok()) << "a push after the end was taken";
       }
     }
   }
 }
 
 }  // namespace
-
-int main() {
-  std::mt19937 rng(7);
-  TestDft(rng);
-  TestMfcc(rng);
-  TestResample(rng);
-  TestLog(rng);
-  TestPipeline(rng);
-  TestStream(rng);
-  std::printf("%d failures\n", failures);
-  return failures == 0 ? 0 : 1;
-}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every driver checks with.
+// What the programs check with that are no unit tests: soak, allocations.
 #ifndef ZOO_TESTS_CHECK_H_
 #define ZOO_TESTS_CHECK_H_
 

@@ -3,14 +3,14 @@
 // promised size, so that AddressSanitizer sees any access beyond them.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/eeg.h"
 #include "zoo/isa.h"
 
@@ -19,7 +19,7 @@ namespace {
 using zoo::Range;
 using zoo::Span;
 
-void Good(const zoo::Status& s) { EXPECT(s.ok(), "%s", s.message().c_str()); }
+void Good(const zoo::Status& s) { EXPECT_TRUE(s.ok()) << s.message(); }
 
 // Exactly these values on the heap, none behind them.
 template <class T>
@@ -75,7 +75,8 @@ std::vector<double> RunFilter(const zoo::Filter& f, const std::vector<double>& x
   return y;
 }
 
-void Filters(std::mt19937& rng) {
+TEST(Eeg, Filters) {
+  std::mt19937 rng(7);
   std::vector<zoo::FilterOptions> all;
   for (const auto phase : {zoo::FilterPhase::kCausal, zoo::FilterPhase::kZero}) {
     for (const auto pad : {zoo::FilterPad::kOdd, zoo::FilterPad::kEven, zoo::FilterPad::kConstant, zoo::FilterPad::kNone}) {
@@ -99,16 +100,17 @@ void Filters(std::mt19937& rng) {
           const zoo::Filter f = Take(zoo::Filter::Create(o, isa));
           if (n < f.MinSamples()) continue;
           const std::vector<double> whole = RunFilter(f, x, channels, n);
-          EXPECT(RunFilter(f, x, channels, 37) == whole, "%s: pieces differ, %d channels, %d samples", isa.c_str(), static_cast<int>(channels), static_cast<int>(n));
+          EXPECT_EQ(RunFilter(f, x, channels, 37), whole) << isa << ": pieces differ, " << channels << " channels, " << n << " samples";
           if (baseline.empty()) baseline = whole;
-          EXPECT(Difference(whole, baseline) < 1e-11, "%s: %g", isa.c_str(), Difference(whole, baseline));
+          EXPECT_LT(Difference(whole, baseline), 1e-11) << isa;
         }
       }
     }
   }
 }
 
-void Powers(std::mt19937& rng) {
+TEST(Eeg, BandPowers) {
+  std::mt19937 rng(7);
   for (const int64_t window : {2, 16, 31, 50, 128}) {
     for (const int64_t segment : {window, window / 2 + 1}) {
       for (const int64_t channels : {1, 2, 5, 8, 14, 33}) {
@@ -135,16 +137,17 @@ void Powers(std::mt19937& rng) {
           }
           std::vector<float> together(all.size());
           Good(p.Compute({x.data(), x.size()}, channels, {0, windows}, {together.data(), together.size()}, *state));
-          EXPECT(together == all, "%s: windows differ", isa.c_str());
+          EXPECT_EQ(together, all) << isa << ": windows differ";
           if (baseline.empty()) baseline = all;
-          EXPECT(Difference(all, baseline) < 1e-6, "%s: %g", isa.c_str(), Difference(all, baseline));
+          EXPECT_LT(Difference(all, baseline), 1e-6) << isa;
         }
       }
     }
   }
 }
 
-void Maps(std::mt19937& rng) {
+TEST(Eeg, Topomaps) {
+  std::mt19937 rng(7);
   std::normal_distribution<double> normal;
   for (const size_t channels : {3u, 4u, 5u, 14u, 40u}) {
     for (const int32_t size : {1, 2, 7, 32, 33}) {
@@ -171,9 +174,9 @@ void Maps(std::mt19937& rng) {
           auto one = Exact(values, (maps - 1) * channels, channels);
           auto image = std::make_unique<float[]>(pixels);
           Good(t.Compute({one.get(), channels}, {image.get(), pixels}, *state));
-          EXPECT(std::equal(image.get(), image.get() + pixels, all.end() - static_cast<int64_t>(pixels)), "%s: a map alone differs", isa.c_str());
+          EXPECT_TRUE(std::equal(image.get(), image.get() + pixels, all.end() - static_cast<int64_t>(pixels))) << isa << ": a map alone differs";
           if (baseline.empty()) baseline = all;
-          EXPECT(Difference(all, baseline) < 1e-3, "%s: %g", isa.c_str(), Difference(all, baseline));
+          EXPECT_LT(Difference(all, baseline), 1e-3) << isa;
         }
       }
     }
@@ -191,17 +194,8 @@ void Maps(std::mt19937& rng) {
     o.size = 9;
     o.method = kind % 2 == 0 ? zoo::MapMethod::kCloughTocher : zoo::MapMethod::kSpline;
     const auto made = zoo::Topomap::Create(o);
-    EXPECT(made.ok() || !made.status().message().empty(), "an error without words");
+    EXPECT_TRUE(made.ok() || !made.status().message().empty()) << "an error without words";
   }
 }
 
 }  // namespace
-
-int main() {
-  std::mt19937 rng(7);
-  Filters(rng);
-  Powers(rng);
-  Maps(rng);
-  std::printf(failures ? "%d failures\n" : "ok\n", failures);
-  return failures ? 1 : 0;
-}

@@ -4,16 +4,16 @@
 // checked against all orders that matter.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <random>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "core/buffer.h"
 #include "core/kernels.h"
 #include "flow/dense_kernels.h"
-#include "check.h"
+#include "testing.h"
 #include "zoo/flow_farneback.h"
 #include "zoo/flow_tvl1.h"
 #include "zoo/isa.h"
@@ -38,14 +38,14 @@ std::vector<float> Run(const Options& options, const std::string& isa, int width
   const auto state = Take(core.NewState());
   const size_t pixels = static_cast<size_t>(width) * static_cast<size_t>(height);
   const auto flow = std::make_unique<float[]>(2 * pixels);
-  EXPECT(!core.Advance({}, {flow.get(), 2 * pixels}, *state).ok(), "a frame before Reserve was taken");
-  EXPECT(core.Reserve(width, height, *state).ok(), "%s", what);
+  EXPECT_FALSE(core.Advance({}, {flow.get(), 2 * pixels}, *state).ok()) << "a frame before Reserve was taken";
+  EXPECT_TRUE(core.Reserve(width, height, *state).ok()) << what;
   const auto first = Frame(width, height, 0, std::mt19937(3)), second = Frame(width, height, 1, std::mt19937(4));
-  EXPECT(!core.Advance({second.get(), pixels}, {flow.get(), 2 * pixels}, *state).ok(), "Advance before Begin was taken");
+  EXPECT_FALSE(core.Advance({second.get(), pixels}, {flow.get(), 2 * pixels}, *state).ok()) << "Advance before Begin was taken";
   for (int i = 0; i < 2; ++i) {  // the second time on used scratch
-    EXPECT(core.Begin({first.get(), pixels}, *state).ok(), "%s", what);
-    EXPECT(core.Advance({second.get(), pixels}, {flow.get(), 2 * pixels}, *state).ok(), "%s", what);
-    EXPECT(core.Advance({first.get(), pixels}, {flow.get(), 2 * pixels}, *state).ok(), "%s", what);
+    EXPECT_TRUE(core.Begin({first.get(), pixels}, *state).ok()) << what;
+    EXPECT_TRUE(core.Advance({second.get(), pixels}, {flow.get(), 2 * pixels}, *state).ok()) << what;
+    EXPECT_TRUE(core.Advance({first.get(), pixels}, {flow.get(), 2 * pixels}, *state).ok()) << what;
   }
   return std::vector<float>(flow.get(), flow.get() + 2 * pixels);
 }
@@ -60,11 +60,11 @@ void TestShapes(const std::vector<Options>& options, const char* what) {
         const std::vector<float> got = Run<Core>(options[k], isa, size[0], size[1], what);
         double sum = 0;
         for (size_t i = 0; i < got.size(); ++i) {
-          EXPECT(std::isfinite(got[i]), "%s %s %d x %d", what, isa.c_str(), size[0], size[1]);
+          EXPECT_TRUE(std::isfinite(got[i])) << what << " " << isa << " " << size[0] << " x " << size[1];
           if (!reference.empty()) sum += std::fabs(got[i] - reference[i]);
         }
-        EXPECT(sum <= 2e-3 * static_cast<double>(got.size()), "%s %s option %d, %d x %d: mean difference %g", what, isa.c_str(),
-               static_cast<int>(k), size[0], size[1], sum / static_cast<double>(got.size()));
+        EXPECT_LE(sum, 2e-3 * static_cast<double>(got.size())) << what << " " << isa << " option " << k << ", " << size[0] << " x " << size[1]
+            << ": mean difference " << (sum / static_cast<double>(got.size()));
         if (reference.empty()) reference = got;
       }
     }
@@ -73,7 +73,7 @@ void TestShapes(const std::vector<Options>& options, const char* what) {
 
 // A network of minima and maxima finds the median of all values when it does so of zeros and ones. Its first step sorts
 // columns, so all that can differ is how many ones each has: 6^5 cases, and the sorting of one column: 2^5.
-void TestMedian() {
+TEST(DenseFlow, Median) {
   for (const std::string& isa : zoo::SupportedIsas()) {
     const zoo::Kernels* kernels = Take(zoo::SelectKernels(isa));
     for (const int size : {3, 5}) {
@@ -81,7 +81,7 @@ void TestMedian() {
       zoo::Buffer<float> in, out, line;
       if (!in.Reserve(static_cast<size_t>(stride * (rows + 2))) || !out.Reserve(static_cast<size_t>(stride * rows)) ||
           !line.Reserve(static_cast<size_t>(5 * (stride + 2 * zoo::kPlaneAlign)))) {
-        std::exit(1);
+        FAIL() << "no memory";
       }
       float* plane = in.data() + zoo::kPlaneAlign;
       const int cases = 1 << size;
@@ -105,19 +105,17 @@ void TestMedian() {
           }
           kernels->dense_flow.median(plane, width, rows, stride, size, line.data(), out.data());
           const float expected = 2 * ones > size * size ? 1.0f : 0.0f;
-          EXPECT(out[static_cast<size_t>(size / 2 * stride + size / 2)] == expected, "%s median %d: pattern %d, code %d", isa.c_str(), size,
-                 pattern, static_cast<int>(code));
+          EXPECT_EQ(out[static_cast<size_t>(size / 2 * stride + size / 2)], expected) << isa << " median " << size << ": pattern " << pattern
+              << ", code " << code;
           ++tried;
         }
       }
-      EXPECT(tried >= (size == 3 ? 128 : 40000), "%d", static_cast<int>(tried));
+      EXPECT_GE(tried, size == 3 ? 128 : 40000);
     }
   }
 }
 
-}  // namespace
-
-int main() {
+TEST(DenseFlow, Farneback) {
   std::vector<zoo::FlowFarnebackOptions> farneback(6);
   farneback[1].window = zoo::FarnebackWindow::kGaussian;
   farneback[2].pyr_scale = 0.9;
@@ -132,6 +130,9 @@ int main() {
   farneback[5].poly_n = 15;
   farneback[5].poly_sigma = 4;
   TestShapes<zoo::FlowFarneback>(farneback, "farneback");
+}
+
+TEST(DenseFlow, TvL1) {
   std::vector<zoo::FlowTvL1Options> tvl1(4);
   for (auto& o : tvl1) o.warps = 2, o.inner_iterations = 3, o.outer_iterations = 2;
   tvl1[1].gamma = 0.3;
@@ -140,7 +141,6 @@ int main() {
   tvl1[2].scales = 2;
   tvl1[3].median_filtering = 1;
   TestShapes<zoo::FlowTvL1>(tvl1, "tvl1");
-  TestMedian();
-  std::printf("%d failures\n", failures);
-  return failures == 0 ? 0 : 1;
 }
+
+}  // namespace

@@ -2,13 +2,13 @@
 // Dense inverse search over many shapes on every instruction set. Buffers have exactly the promised size, so that
 // AddressSanitizer sees any access beyond them.
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/flow_dis.h"
 #include "zoo/isa.h"
 #include "zoo/pipeline.h"
@@ -28,7 +28,7 @@ std::unique_ptr<uint8_t[]> Pattern(int width, int height, double dx, double dy) 
   return p;
 }
 
-void TestShapes() {
+TEST(FlowDis, Shapes) {
   const int shapes[][2] = {{8, 8}, {9, 8}, {8, 31}, {13, 11}, {16, 16}, {17, 33}, {47, 45}, {48, 48}, {65, 64}, {95, 101}, {200, 8}, {131, 97}, {224, 224}};
   for (const auto& [width, height] : shapes) {
     const size_t n = static_cast<size_t>(width) * static_cast<size_t>(height);
@@ -40,31 +40,31 @@ void TestShapes() {
         const zoo::FlowDis op = Take(zoo::FlowDis::Create(o, isa));
         const auto state = Take(op.NewState());
         const auto flow = std::make_unique<float[]>(2 * n), again = std::make_unique<float[]>(2 * n);
-        EXPECT(!op.Begin({a.get(), n}, *state).ok(), "a state that was not reserved");
-        EXPECT(op.Reserve(width, height, *state).ok(), "reserve");
-        EXPECT(!op.Advance({a.get(), n}, {flow.get(), 2 * n}, *state).ok(), "nothing was taken before");
-        EXPECT(op.Begin({a.get(), n}, *state).ok(), "begin");
-        EXPECT(op.Advance({a.get(), n}, {flow.get(), 2 * n}, *state).ok(), "advance");
-        for (size_t i = 0; i < 2 * n; ++i) EXPECT(flow[i] == 0.0f, "equal frames: %g", flow[i]);
-        EXPECT(op.Advance({b.get(), n}, {flow.get(), 2 * n}, *state).ok(), "advance");
+        EXPECT_FALSE(op.Begin({a.get(), n}, *state).ok()) << "a state that was not reserved";
+        EXPECT_TRUE(op.Reserve(width, height, *state).ok()) << "reserve";
+        EXPECT_FALSE(op.Advance({a.get(), n}, {flow.get(), 2 * n}, *state).ok()) << "nothing was taken before";
+        EXPECT_TRUE(op.Begin({a.get(), n}, *state).ok()) << "begin";
+        EXPECT_TRUE(op.Advance({a.get(), n}, {flow.get(), 2 * n}, *state).ok()) << "advance";
+        for (size_t i = 0; i < 2 * n; ++i) EXPECT_EQ(flow[i], 0.0f) << "equal frames: " << flow[i];
+        EXPECT_TRUE(op.Advance({b.get(), n}, {flow.get(), 2 * n}, *state).ok()) << "advance";
         double u = 0, v = 0;
         for (size_t i = 0; i < n; ++i) u += flow[2 * i], v += flow[2 * i + 1];
         u /= static_cast<double>(n), v /= static_cast<double>(n);
-        EXPECT(std::isfinite(u + v), "%s %d x %d", isa.c_str(), width, height);
+        EXPECT_TRUE(std::isfinite(u + v)) << isa << " " << width << " x " << height;
         if (width >= 64 && height >= 64) {
-          EXPECT(std::hypot(u - 0.8, v + 0.6) < 0.15, "%s %d x %d preset %d: %g %g", isa.c_str(), width, height, preset, u, v);
+          EXPECT_LT(std::hypot(u - 0.8, v + 0.6), 0.15) << isa << " " << width << " x " << height << " preset " << preset << ": " << u << " " << v;
         }
-        EXPECT(op.Begin({a.get(), n}, *state).ok(), "begin");
-        EXPECT(op.Advance({b.get(), n}, {again.get(), 2 * n}, *state).ok(), "advance");
-        for (size_t i = 0; i < 2 * n; ++i) EXPECT(flow[i] == again[i], "%s: the state leaks into the next run", isa.c_str());
-        EXPECT(!op.Advance({b.get(), n - 1}, {again.get(), 2 * n}, *state).ok(), "a frame of another size");
-        EXPECT(!op.Advance({b.get(), n}, {again.get(), 2 * n - 1}, *state).ok(), "an output of another size");
+        EXPECT_TRUE(op.Begin({a.get(), n}, *state).ok()) << "begin";
+        EXPECT_TRUE(op.Advance({b.get(), n}, {again.get(), 2 * n}, *state).ok()) << "advance";
+        for (size_t i = 0; i < 2 * n; ++i) EXPECT_EQ(flow[i], again[i]) << isa << ": the state leaks into the next run";
+        EXPECT_FALSE(op.Advance({b.get(), n - 1}, {again.get(), 2 * n}, *state).ok()) << "a frame of another size";
+        EXPECT_FALSE(op.Advance({b.get(), n}, {again.get(), 2 * n - 1}, *state).ok()) << "an output of another size";
       }
     }
   }
 }
 
-void TestPipeline() {
+TEST(FlowDis, Pipeline) {
   const int width = 61, height = 50, frames = 4;
   for (const int channels : {1, 3}) {
     std::vector<uint8_t> video(static_cast<size_t>(width * height * channels * frames));
@@ -80,29 +80,22 @@ void TestPipeline() {
       in.range = {0, frames};
       const size_t row = static_cast<size_t>(2 * width * height);
       const auto all = std::make_unique<float[]>(row * (frames - 1)), one = std::make_unique<float[]>(row);
-      EXPECT(p.Run(in, all.get(), *state).ok(), "run");
+      EXPECT_TRUE(p.Run(in, all.get(), *state).ok()) << "run";
       for (int t = 0; t + 1 < frames; ++t) {
-        EXPECT(p.RunRows(in, {t, t + 1}, one.get(), *state).ok(), "rows");
-        for (size_t i = 0; i < row; ++i) EXPECT(one[i] == all[static_cast<size_t>(t) * row + i], "pair %d differs by itself", t);
+        EXPECT_TRUE(p.RunRows(in, {t, t + 1}, one.get(), *state).ok()) << "rows";
+        for (size_t i = 0; i < row; ++i) EXPECT_EQ(one[i], all[static_cast<size_t>(t) * row + i]) << "pair " << t << " differs by itself";
       }
     }
   }
 }
 
-void TestMessages() {
+TEST(FlowDis, Refusals) {
   zoo::FlowDisOptions o;
   o.patch_stride = 5;
-  EXPECT(!zoo::FlowDis::Create(o).ok(), "stride 5");
-  EXPECT(!zoo::FlowDis::CheckSize(7, 99).ok() && !zoo::FlowDis::CheckSize(99, 16385).ok(), "sizes");
-  EXPECT(zoo::FlowDis::CheckSize(8, 16384).ok(), "sizes");
+  EXPECT_FALSE(zoo::FlowDis::Create(o).ok()) << "stride 5";
+  EXPECT_FALSE(zoo::FlowDis::CheckSize(7, 99).ok()) << "sizes";
+  EXPECT_FALSE(zoo::FlowDis::CheckSize(99, 16385).ok()) << "sizes";
+  EXPECT_TRUE(zoo::FlowDis::CheckSize(8, 16384).ok()) << "sizes";
 }
 
 }  // namespace
-
-int main() {
-  TestShapes();
-  TestPipeline();
-  TestMessages();
-  std::printf("%d failures\n", failures);
-  return failures != 0;
-}

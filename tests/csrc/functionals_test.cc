@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the functionals with many lengths, windows and hops on every instruction set, in parts and as a whole. Buffers have
 // exactly the promised size, so that AddressSanitizer sees any access beyond them.
-#include "check.h"
-#include "zoo/functionals.h"
-
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
 #include <vector>
 
+#include <gtest/gtest.h>
+
+#include "testing.h"
+#include "zoo/functionals.h"
 #include "zoo/isa.h"
 
 namespace {
@@ -41,27 +40,29 @@ Exact Rows(std::mt19937& rng, int64_t n) {
 
 bool Same(Span<const float> a, Span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0; }
 
-void TestWhole(std::mt19937& rng) {
+TEST(Functionals, Whole) {
+  std::mt19937 rng(11);
   for (const int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 31, 64, 65, 200, 1000}) {
     const Exact rows = Rows(rng, n);
     std::vector<float> reference;
     for (const std::string& isa : zoo::SupportedIsas()) {
       const zoo::Functionals op = Take(zoo::Functionals::Create({}, isa));
       const auto state = Take(op.NewState());
-      EXPECT(op.Reserve(n, *state).ok(), "reserve");
+      EXPECT_TRUE(op.Reserve(n, *state).ok()) << "reserve";
       const Exact out(zoo::kFunctionals);
       const zoo::Status s = op.Compute(rows.view(), out.span(), *state);
-      EXPECT(s.ok(), "%s", s.message().c_str());
+      EXPECT_TRUE(s.ok()) << s.message();
       if (reference.empty()) reference.assign(out.data.get(), out.data.get() + out.size);
       for (size_t i = 0; i < out.size; ++i) {
         const double difference = std::fabs(static_cast<double>(out.data[i]) - reference[i]);
-        EXPECT(difference <= 1e-5 * (1 + std::fabs(reference[i])), "%s n %d value %d: %g", isa.c_str(), static_cast<int>(n), static_cast<int>(i), difference);
+        EXPECT_LE(difference, 1e-5 * (1 + std::fabs(reference[i]))) << isa << " n " << n << " value " << i;
       }
     }
   }
 }
 
-void TestSliding(std::mt19937& rng) {
+TEST(Functionals, Sliding) {
+  std::mt19937 rng(11);
   for (const auto& [window, hop] : {std::pair<int, int>{40, 4}, {1, 1}, {2, 3}, {3, 1}, {5, 5}, {17, 2}, {40, 1}, {64, 63}, {100, 7}, {9, 50}, {700, 600}}) {
     zoo::SlidingFunctionalsOptions o;
     o.window = window;
@@ -73,7 +74,7 @@ void TestSliding(std::mt19937& rng) {
       const auto state = Take(op.NewState());
       const Exact all(count * zoo::kFunctionals);
       const zoo::Status s = op.Compute(rows.view(), 0, {0, count}, all.span(), *state);
-      EXPECT(s.ok(), "%s", s.message().c_str());
+      EXPECT_TRUE(s.ok()) << s.message();
       int64_t at = 0;
       while (at < count) {
         const zoo::Range part{at, std::min<int64_t>(count, at + 1 + static_cast<int64_t>(rng() % 40))};
@@ -81,44 +82,36 @@ void TestSliding(std::mt19937& rng) {
         Exact held(need.size() * zoo::kDescriptors);
         std::copy(rows.data.get() + need.begin * zoo::kDescriptors, rows.data.get() + need.end * zoo::kDescriptors, held.data.get());
         const Exact out(part.size() * zoo::kFunctionals);
-        EXPECT(op.Compute(held.view(), need.begin, part, out.span(), *state).ok(), "part");
-        EXPECT(Same(out.view(), {all.data.get() + part.begin * zoo::kFunctionals, out.size}), "%s window %d hop %d: windows %d to %d differ", isa.c_str(),
-               window, hop, static_cast<int>(part.begin), static_cast<int>(part.end));
+        EXPECT_TRUE(op.Compute(held.view(), need.begin, part, out.span(), *state).ok()) << "part";
+        EXPECT_TRUE(Same(out.view(), {all.data.get() + part.begin * zoo::kFunctionals, out.size})) << isa << " window " << window << " hop " << hop
+            << ": windows " << part.begin << " to " << part.end << " differ";
         at = part.end;
       }
-      EXPECT(!op.Compute({rows.data.get(), 76}, 0, {0, count}, all.span(), *state).ok() || n == 1, "too few rows were taken");
+      EXPECT_TRUE(!op.Compute({rows.data.get(), 76}, 0, {0, count}, all.span(), *state).ok() || n == 1) << "too few rows were taken";
     }
   }
 }
 
-void TestErrors() {
-  EXPECT(!zoo::Functionals::Create({-1, 0.01}).ok(), "tail");
-  EXPECT(!zoo::Functionals::Create({3, NAN}).ok(), "period");
-  EXPECT(!zoo::SlidingFunctionals::Create({0, 4, 0.01}).ok(), "window");
-  EXPECT(!zoo::SlidingFunctionals::Create({40, 0, 0.01}).ok(), "hop");
+TEST(Functionals, Refusals) {
+  EXPECT_FALSE(zoo::Functionals::Create({-1, 0.01}).ok()) << "tail";
+  EXPECT_FALSE(zoo::Functionals::Create({3, NAN}).ok()) << "period";
+  EXPECT_FALSE(zoo::SlidingFunctionals::Create({0, 4, 0.01}).ok()) << "window";
+  EXPECT_FALSE(zoo::SlidingFunctionals::Create({40, 0, 0.01}).ok()) << "hop";
   const zoo::Functionals op = Take(zoo::Functionals::Create({}));
   const auto state = Take(op.NewState());
-  EXPECT(op.Reserve(2, *state).ok(), "reserve");
+  EXPECT_TRUE(op.Reserve(2, *state).ok()) << "reserve";
   const Exact out(zoo::kFunctionals);
   for (const float bad : {NAN, INFINITY, -INFINITY, 2e18f}) {
     const Exact rows(2 * zoo::kDescriptors);
     std::fill(rows.data.get(), rows.data.get() + rows.size, 1.f);
     rows.data[rows.size - 1] = bad;
     const zoo::Status s = op.Compute(rows.view(), out.span(), *state);
-    EXPECT(!s.ok() && s.message().find("row 1, column 75") != std::string::npos, "%s", s.message().c_str());
+    EXPECT_FALSE(s.ok());
+    EXPECT_NE(s.message().find("row 1, column 75"), std::string::npos) << s.message();
   }
-  EXPECT(!op.Compute({out.data.get(), 75}, out.span(), *state).ok(), "75 values");
+  EXPECT_FALSE(op.Compute({out.data.get(), 75}, out.span(), *state).ok()) << "75 values";
   const Exact more(3 * zoo::kDescriptors);
-  EXPECT(!op.Compute(more.view(), out.span(), *state).ok(), "more rows than reserved");
+  EXPECT_FALSE(op.Compute(more.view(), out.span(), *state).ok()) << "more rows than reserved";
 }
 
 }  // namespace
-
-int main() {
-  std::mt19937 rng(11);
-  TestWhole(rng);
-  TestSliding(rng);
-  TestErrors();
-  std::printf("%d failures\n", failures);
-  return failures == 0 ? 0 : 1;
-}

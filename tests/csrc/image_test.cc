@@ -3,13 +3,14 @@
 // exactly the promised size, so that AddressSanitizer sees any access beyond them.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <random>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/isa.h"
 #include "zoo/pipeline.h"
 
@@ -32,7 +33,7 @@ Bytes Run(const zoo::Pipeline& p, const Bytes& data, const zoo::Extent& e) {
   const auto state = Take(p.NewState());
   zoo::Extent out;
   const zoo::Status fits = p.OutputExtent(e, &out);
-  EXPECT(fits.ok(), "%s", fits.message().c_str());
+  EXPECT_TRUE(fits.ok()) << fits.message();
   if (!fits.ok()) return {};
   const size_t bytes = static_cast<size_t>(out.count()) * zoo::SizeOf(p.port(p.size()).dtype);
   const auto to = std::make_unique<uint8_t[]>(bytes);
@@ -43,7 +44,7 @@ Bytes Run(const zoo::Pipeline& p, const Bytes& data, const zoo::Extent& e) {
   view.range = {0, e.dim[0]};
   for (int pass = 0; pass < 2; ++pass) {
     const zoo::Status s = p.Run(view, to.get(), *state);
-    EXPECT(s.ok(), "%s", s.message().c_str());
+    EXPECT_TRUE(s.ok()) << s.message();
   }
   return Bytes(to.get(), to.get() + bytes);
 }
@@ -70,7 +71,7 @@ void OnEveryIsa(const std::vector<zoo::OpDesc>& ops, const Bytes& data, const zo
     const zoo::Pipeline p = Take(zoo::Pipeline::Create(ops, isa, shape));
     const Bytes got = Run(p, data, e);
     if (reference.empty()) reference = got;
-    EXPECT(Difference(p, got, reference) <= bound, "%s %s: %g", ops[0].op.c_str(), isa.c_str(), Difference(p, got, reference));
+    EXPECT_LE(Difference(p, got, reference), bound) << ops[0].op << " " << isa;
   }
 }
 
@@ -80,7 +81,8 @@ Bytes Noise(std::mt19937& rng, int64_t n) {
   return x;
 }
 
-void TestResize(std::mt19937& rng) {
+TEST(Image, Resize) {
+  std::mt19937 rng(11);
   const char* const methods[] = {"nearest", "nearest_opencv", "bilinear", "bilinear_antialias", "bicubic_antialias", "box", "area"};
   for (int round = 0; round < 60; ++round) {
     const auto side = [&](int64_t most) { return 1 + static_cast<int64_t>(rng() % static_cast<uint32_t>(most)); };
@@ -101,7 +103,8 @@ void TestResize(std::mt19937& rng) {
   }
 }
 
-void TestImages(std::mt19937& rng) {
+TEST(Image, Images) {
+  std::mt19937 rng(11);
   for (int round = 0; round < 300; ++round) {
     const auto side = [&](int64_t most) { return 1 + static_cast<int64_t>(rng() % static_cast<uint32_t>(most)); };
     const int64_t h = side(20), w = side(40), c = side(4);
@@ -119,7 +122,8 @@ void TestImages(std::mt19937& rng) {
   }
 }
 
-void TestVideo(std::mt19937& rng) {
+TEST(Image, Video) {
+  std::mt19937 rng(11);
   for (int round = 0; round < 40; ++round) {
     const auto side = [&](int64_t most) { return 1 + static_cast<int64_t>(rng() % static_cast<uint32_t>(most)); };
     const int64_t n = side(60), h = side(30), w = side(30);
@@ -140,12 +144,3 @@ void TestVideo(std::mt19937& rng) {
 }
 
 }  // namespace
-
-int main() {
-  std::mt19937 rng(11);
-  TestResize(rng);
-  TestImages(rng);
-  TestVideo(rng);
-  std::printf("%d failures\n", failures);
-  return failures == 0 ? 0 : 1;
-}

@@ -2,13 +2,14 @@
 // Rows of numbers from any bytes, in buffers of exactly their size: numbers or an error that names a line, never a read beyond.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/eeg.h"
 #include "zoo/rows.h"
 
@@ -20,12 +21,13 @@ zoo::Result<std::vector<double>> Parse(const std::string& text, const zoo::RowsO
   return zoo::ParseRows(exact.get(), text.size(), o);
 }
 
-void Rows(std::mt19937& rng) {
+TEST(Rows, AnyBytes) {
+  std::mt19937 rng(7);
   zoo::RowsOptions o;
   o.columns = 3;
   o.wanted = {2, 0};
   const std::vector<double> found = Take(Parse("1, 2,-3e2\r\n\n# x\n+4,any, .5", o));
-  EXPECT((found == std::vector<double>{-300, 1, 0.5, 4}), "%zu values", found.size());
+  EXPECT_TRUE((found == std::vector<double>{-300, 1, 0.5, 4})) << found.size() << " values";
   const char alphabet[] = "0123456789+-.eEinfa ,,,,\t\r\n\n#%\x80";
   for (int round = 0; round < 20000; ++round) {
     std::string text(rng() % 60, ' ');
@@ -34,16 +36,17 @@ void Rows(std::mt19937& rng) {
     o.wanted.assign(1, static_cast<int64_t>(rng() % static_cast<uint64_t>(o.columns)));
     const auto rows = Parse(text, o);
     if (rows.ok()) {
-      EXPECT(std::all_of(rows.value().begin(), rows.value().end(), [](double v) { return std::isfinite(v); }), "not finite");
+      EXPECT_TRUE(std::all_of(rows.value().begin(), rows.value().end(), [](double v) { return std::isfinite(v); })) << "not finite";
     } else {
-      EXPECT(rows.status().message().rfind("line ", 0) == 0, "%s", rows.status().message().c_str());
+      EXPECT_EQ(rows.status().message().rfind("line ", 0), 0u) << rows.status().message();
     }
   }
   o.wanted = {o.columns};
-  EXPECT(!Parse("1\n", o).ok(), "a column beyond the last one");
+  EXPECT_FALSE(Parse("1\n", o).ok()) << "a column beyond the last one";
 }
 
-void Spikes(std::mt19937& rng) {
+TEST(Rows, Despike) {
+  std::mt19937 rng(7);
   std::normal_distribution<double> normal(0, 20);
   for (int64_t total = 1; total < 12; ++total) {
     for (int64_t begin = 0; begin < total; ++begin) {
@@ -55,23 +58,15 @@ void Spikes(std::mt19937& rng) {
         std::generate_n(in.get(), count, [&] { return normal(rng); });
         auto out = std::make_unique<double[]>(static_cast<size_t>((end - begin) * channels));
         zoo::Despike({in.get(), count}, held, total, channels, 30, {begin, end}, out.get());
-        for (int64_t i = 0; i < (end - begin) * channels; ++i) EXPECT(std::isfinite(out[static_cast<size_t>(i)]), "sample %ld", static_cast<long>(i));
+        for (int64_t i = 0; i < (end - begin) * channels; ++i) EXPECT_TRUE(std::isfinite(out[static_cast<size_t>(i)])) << "sample " << i;
       }
     }
   }
   for (const double limit : {0.0, -1.0, std::nan("")}) {
     zoo::DespikeOptions o;
     o.limit = limit;
-    EXPECT(!o.Validate().ok(), "limit %g", limit);
+    EXPECT_FALSE(o.Validate().ok()) << "limit " << limit;
   }
 }
 
 }  // namespace
-
-int main() {
-  std::mt19937 rng(7);
-  Rows(rng);
-  Spikes(rng);
-  std::printf(failures ? "%d failures\n" : "ok\n", failures);
-  return failures ? 1 : 0;
-}

@@ -3,14 +3,14 @@
 // with the whole. Buffers have exactly the promised size, so that AddressSanitizer sees any access beyond them.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <random>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/isa.h"
 #include "zoo/speech.h"
 
@@ -34,7 +34,7 @@ std::vector<float> Part(const std::vector<float>& in, int64_t width, Range need,
   std::copy(in.begin() + need.begin * width, in.begin() + need.end * width, part.get());
   const auto out = std::make_unique<float[]>(count);
   const zoo::Status s = compute({part.get(), held}, need.begin, rows, {out.get(), count});
-  EXPECT(s.ok(), "%s", s.message().c_str());
+  EXPECT_TRUE(s.ok()) << s.message();
   return {out.get(), out.get() + count};
 }
 
@@ -45,13 +45,13 @@ void Check(const char* what, const std::vector<float>& in, int64_t width, int64_
   for (const Range r : {Range{0, rows / 3}, Range{rows / 3, rows / 2}, Range{rows / 2, rows}}) {
     if (r.size() == 0) continue;
     const std::vector<float> part = Part(in, width, needed(r), r, out_width, compute);
-    EXPECT(std::equal(part.begin(), part.end(), whole.begin() + r.begin * out_width), "%s: rows %d to %d of %d differ", what,
-           static_cast<int>(r.begin), static_cast<int>(r.end), static_cast<int>(rows));
+    EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + r.begin * out_width)) << what << ": rows " << r.begin << " to " << r.end
+        << " of " << rows << " differ";
   }
   if (reference->empty()) *reference = whole;
   for (size_t i = 0; i < whole.size(); ++i) {
     if (std::fabs(whole[i] - (*reference)[i]) <= bound) continue;
-    EXPECT(false, "%s: value %d is %g, on the baseline %g", what, static_cast<int>(i), whole[i], (*reference)[i]);
+    ADD_FAILURE() << what << ": value " << i << " is " << whole[i] << ", on the baseline " << (*reference)[i];
     break;
   }
 }
@@ -65,7 +65,7 @@ void TestFeatures(std::mt19937& rng, const Options& options, double bound) {
       const zoo::FrameFeatures op = Take(zoo::FrameFeatures::Create(options, isa));
       const auto state = Take(op.NewState());
       const int64_t frames = op.Frames(n);
-      EXPECT(op.Ready(n) <= frames, "%s", op.name());
+      EXPECT_LE(op.Ready(n), frames) << op.name();
       if (frames < 1) continue;
       Check(op.name(), wave, 1, frames, op.columns(), [&](Range r) { return op.Needed(r, n); },
             [&](Span<const float> part, int64_t first, Range rows, Span<float> to) { return op.Compute(part, first, n, rows, to, *state); },
@@ -74,7 +74,8 @@ void TestFeatures(std::mt19937& rng, const Options& options, double bound) {
   }
 }
 
-void TestAllFeatures(std::mt19937& rng) {
+TEST(Speech, FrameFeatures) {
+  std::mt19937 rng(7);
   for (const bool snip : {true, false}) {
     for (const bool pad : {true, false}) {
       for (const bool raw : {true, false}) {
@@ -109,7 +110,8 @@ void TestAllFeatures(std::mt19937& rng) {
   }
 }
 
-void TestMatrices(std::mt19937& rng) {
+TEST(Speech, Matrices) {
+  std::mt19937 rng(7);
   for (const int64_t columns : {1, 3, 8, 26, 39, 80, 131}) {
     for (const int64_t rows : {1, 2, 30, 211}) {
       const std::vector<float> in = Noise(rng, rows * columns);
@@ -147,7 +149,7 @@ void TestMatrices(std::mt19937& rng) {
           for (const bool center : {true, false}) {
             const zoo::SlidingCmvn op = Take(zoo::SlidingCmvn::Create({window, 1 + window / 2, center, true}, isa));
             const auto state = Take(op.NewState());
-            EXPECT(op.Reserve(rows, columns, *state).ok(), "reserve");
+            EXPECT_TRUE(op.Reserve(rows, columns, *state).ok()) << "reserve";
             Check("cmvn_sliding", in, columns, rows, columns, [&](Range r) { return op.Needed(r, rows); },
                   [&](Span<const float> part, int64_t first, Range r, Span<float> to) {
                     return op.Compute(part, first, rows, columns, r, to, *state);
@@ -160,7 +162,8 @@ void TestMatrices(std::mt19937& rng) {
   }
 }
 
-void TestWaveNormalize(std::mt19937& rng) {
+TEST(Speech, WaveNormalize) {
+  std::mt19937 rng(7);
   for (const int64_t n : {1, 2, 63, 64, 65, 1000, 4096}) {
     const std::vector<float> in = Noise(rng, n);
     std::vector<float> reference;
@@ -172,28 +175,18 @@ void TestWaveNormalize(std::mt19937& rng) {
   }
 }
 
-void TestErrors() {
+TEST(Speech, Refusals) {
   const zoo::FrameFeatures op = Take(zoo::FrameFeatures::Create(zoo::KaldiFbankOptions{}));
   const auto state = Take(op.NewState());
   std::vector<float> wave(500), out(23);
-  EXPECT(!op.Compute({wave.data(), wave.size()}, 0, 500, {0, 2}, {out.data(), out.size()}, *state).ok(), "a frame beyond the end");
-  EXPECT(!op.Compute({wave.data(), 300}, 0, 500, {0, 1}, {out.data(), out.size()}, *state).ok(), "samples are missing");
-  EXPECT(!op.Compute({wave.data(), wave.size()}, 0, 500, {0, 1}, {out.data(), 22}, *state).ok(), "the output is too small");
+  EXPECT_FALSE(op.Compute({wave.data(), wave.size()}, 0, 500, {0, 2}, {out.data(), out.size()}, *state).ok()) << "a frame beyond the end";
+  EXPECT_FALSE(op.Compute({wave.data(), 300}, 0, 500, {0, 1}, {out.data(), out.size()}, *state).ok()) << "samples are missing";
+  EXPECT_FALSE(op.Compute({wave.data(), wave.size()}, 0, 500, {0, 1}, {out.data(), 22}, *state).ok()) << "the output is too small";
   const zoo::SlidingCmvn sliding = Take(zoo::SlidingCmvn::Create({}));
   const auto unreserved = Take(sliding.NewState());
-  EXPECT(!sliding.Compute({wave.data(), wave.size()}, 0, 500, 1, {0, 500}, {wave.data(), wave.size()}, *unreserved).ok(), "not reserved");
+  EXPECT_FALSE(sliding.Compute({wave.data(), wave.size()}, 0, 500, 1, {0, 500}, {wave.data(), wave.size()}, *unreserved).ok()) << "not reserved";
   const zoo::ContextOptions around;
-  EXPECT(!around.Compute({wave.data(), 100}, 0, 100, 1, {95, 101}, {out.data(), out.size()}).ok(), "a row beyond the end");
+  EXPECT_FALSE(around.Compute({wave.data(), 100}, 0, 100, 1, {95, 101}, {out.data(), out.size()}).ok()) << "a row beyond the end";
 }
 
 }  // namespace
-
-int main() {
-  std::mt19937 rng(7);
-  TestAllFeatures(rng);
-  TestMatrices(rng);
-  TestWaveNormalize(rng);
-  TestErrors();
-  std::printf("%d failures\n", failures);
-  return failures == 0 ? 0 : 1;
-}

@@ -2,8 +2,6 @@
 // Runs the tokenizer over texts put together at random of what its expressions look for, broken UTF-8 among it, in buffers of
 // exactly their size, so that AddressSanitizer sees any access beyond them; and files of counts and vocabularies that are
 // damaged at random.
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -11,7 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "check.h"
+#include <gtest/gtest.h>
+
+#include "testing.h"
 #include "zoo/pipeline.h"
 #include "zoo/text.h"
 
@@ -48,18 +48,16 @@ constexpr size_t kPartCount = sizeof(kParts) / sizeof(*kParts);
 
 // Every token is there, ended, in lower case where it is ASCII, and no part of a broken character.
 void CheckTokens(std::string_view tokens) {
-  EXPECT(tokens.empty() || tokens.back() == zoo::kTokenEnd, "the last token has no end");
+  EXPECT_TRUE(tokens.empty() || tokens.back() == zoo::kTokenEnd) << "the last token has no end";
   bool begun = false;
   for (char c : tokens) {
-    EXPECT(begun || c != zoo::kTokenEnd, "an empty token");
-    EXPECT(!(c >= 'A' && c <= 'Z'), "a capital: %c", c);
+    EXPECT_TRUE(begun || c != zoo::kTokenEnd) << "an empty token";
+    EXPECT_FALSE((c >= 'A' && c <= 'Z')) << "a capital: " << c;
     begun = c != zoo::kTokenEnd;
   }
 }
 
-}  // namespace
-
-int main() {
+TEST(Text, RandomTexts) {
   std::mt19937 rng(1);
   const auto below = [&](size_t n) { return static_cast<size_t>(rng() % n); };
   for (const std::string_view counts : {std::string_view(), kCounts}) {
@@ -77,22 +75,26 @@ int main() {
       const Exact exact(text);
       std::string_view tokens, again;
       const zoo::Status status = tokenizer.Compute(exact.view(), *kept, &tokens);
-      EXPECT(status.ok(), "%s", status.message().c_str());
+      EXPECT_TRUE(status.ok()) << status.message();
       CheckTokens(tokens);
       const auto fresh = Take(tokenizer.NewState());
-      EXPECT(tokenizer.Compute(exact.view(), *fresh, &again).ok(), "a fresh state");
-      EXPECT(tokens == again, "a used state gives other tokens for '%s'", text.c_str());
+      EXPECT_TRUE(tokenizer.Compute(exact.view(), *fresh, &again).ok()) << "a fresh state";
+      EXPECT_EQ(tokens, again) << "a used state gives other tokens for '" << text << "'";
     }
     for (const char* part : kParts) {  // long: runs of one kind
       std::string text;
       while (text.size() < 20000) text += part;
       std::string_view tokens;
-      EXPECT(tokenizer.Compute(Exact(text).view(), *kept, &tokens).ok(), "%s", part);
+      EXPECT_TRUE(tokenizer.Compute(Exact(text).view(), *kept, &tokens).ok()) << part;
       CheckTokens(tokens);
     }
   }
+}
 
-  // Damaged files are taken or refused.
+// Damaged files are taken or refused.
+TEST(Text, DamagedFiles) {
+  std::mt19937 rng(1);
+  const auto below = [&](size_t n) { return static_cast<size_t>(rng() % n); };
   for (int round = 0; round < 3000; ++round) {
     std::string file(round % 2 == 0 ? kCounts : kVocabulary);
     for (size_t k = 0; k <= below(3); ++k) {
@@ -107,18 +109,19 @@ int main() {
     const Exact exact(file);
     const auto counts = zoo::SocialTokenizer::Create(exact.view());
     const auto vocabulary = zoo::Vocabulary::Create({}, exact.view());
-    EXPECT(counts.ok() || !counts.status().message().empty(), "no message");
-    if (vocabulary.ok()) EXPECT(vocabulary.value()["happy"] >= 1, "a token has no number");
+    EXPECT_TRUE(counts.ok() || !counts.status().message().empty()) << "no message";
+    if (vocabulary.ok()) EXPECT_GE(vocabulary.value()["happy"], 1) << "a token has no number";
   }
+}
 
-  // The ops in a pipeline.
+TEST(Text, Pipeline) {
   const Exact counts(kCounts), vocabulary(kVocabulary);
   const zoo::PipelineFiles files{{"c", counts.view()}, {"v", vocabulary.view()}};
   const std::vector<zoo::OpDesc> ops{{"social_tokenize", {{"counts", std::string("c")}}},
                                      {"vocab", {{"file", std::string("v")}, {"max_length", int64_t{5}}}}};
   const zoo::Pipeline pipeline = Take(zoo::Pipeline::Create(ops, "", {}, &files));
   const auto state = Take(pipeline.NewState());
-  EXPECT(pipeline.counted(), "a pipeline of texts");
+  EXPECT_TRUE(pipeline.counted()) << "a pipeline of texts";
   for (const std::string_view text : {"", "#happyday !! x", "happy", ""}) {
     const Exact exact(text);
     zoo::ConstView in, out;
@@ -126,12 +129,12 @@ int main() {
     in.extent.dim[0] = static_cast<int64_t>(text.size());
     in.range = {0, in.extent.dim[0]};
     const zoo::Status status = pipeline.RunCounted(in, *state, &out);
-    EXPECT(status.ok(), "%s", status.message().c_str());
+    EXPECT_TRUE(status.ok()) << status.message();
     const auto ids = out.as<int64_t>();
-    EXPECT(ids.size() == (text.size() > 5 ? 5u : 1u), "%zu numbers", ids.size());
-    if (text.size() > 5) EXPECT(ids[0] == 2 && ids[1] == 4 && ids[2] == 5 && ids[3] == 3, "other numbers");
-    if (text.empty()) EXPECT(ids[0] == 0, "padding");
+    EXPECT_EQ(ids.size(), (text.size() > 5 ? 5u : 1u)) << ids.size() << " numbers";
+    if (text.size() > 5) EXPECT_TRUE(ids[0] == 2 && ids[1] == 4 && ids[2] == 5 && ids[3] == 3) << "other numbers";
+    if (text.empty()) EXPECT_EQ(ids[0], 0) << "padding";
   }
-  std::printf(failures == 0 ? "text: ok\n" : "text: %d failures\n", failures);
-  return failures == 0 ? 0 : 1;
 }
+
+}  // namespace
