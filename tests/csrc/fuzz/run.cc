@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // zoo.h with any arguments that keep its rules: inputs of any kind, type, rank, shape and rate, streams, buffers of any size. The
 // engine is one of this file, whose outputs have any shape.
+#include <deque>
 #include <memory>
 
 #include "bundle/json_schema.h"
@@ -17,10 +18,14 @@ class AnySession final : public zoo::EngineSession {
  public:
   explicit AnySession(const zoo::EngineSpec& spec) : spec_(spec) {}
   zoo::Status Run(zoo::Span<const zoo::TensorView> inputs, std::vector<zoo::TensorView>* out) override {
+    REQUIRE(inputs.size() == spec_.inputs.size(), "%zu inputs", inputs.size());
     const zoo::TensorView& in = inputs[0];
-    REQUIRE(in.data != nullptr && in.rank == static_cast<int32_t>(spec_.inputs[0].shape.size()), "rank %d", in.rank);
     uint32_t sum = 0;  // what an engine reads
-    for (int64_t i = 0; i < in.count() * static_cast<int64_t>(zoo::SizeOfDType(spec_.inputs[0].dtype)); ++i) sum += static_cast<const unsigned char*>(in.data)[i];
+    for (size_t k = 0; k < inputs.size(); ++k) {
+      REQUIRE(inputs[k].data != nullptr && inputs[k].rank == static_cast<int32_t>(spec_.inputs[k].shape.size()), "rank %d", inputs[k].rank);
+      const int64_t bytes = inputs[k].count() * static_cast<int64_t>(zoo::SizeOfDType(spec_.inputs[k].dtype));
+      for (int64_t i = 0; i < bytes; ++i) sum += static_cast<const unsigned char*>(inputs[k].data)[i];
+    }
     if (decisions->Chance(8)) return zoo::InvalidSignal("the engine refuses it");
     out->assign(spec_.outputs.size(), {});
     memory_.resize(spec_.outputs.size());
@@ -30,7 +35,8 @@ class AnySession final : public zoo::EngineSession {
       view.rank = odd ? static_cast<int32_t>(decisions->Below(zoo::kMaxTensorRank + 1)) : static_cast<int32_t>(spec_.outputs[k].shape.size());
       for (int32_t i = 0; i < view.rank; ++i) {
         const int64_t declared = static_cast<size_t>(i) < spec_.outputs[k].shape.size() ? spec_.outputs[k].shape[static_cast<size_t>(i)] : 1;
-        view.shape[i] = i == 0 && !decisions->Chance(8) ? in.shape[0] : odd || declared < 0 ? static_cast<int64_t>(decisions->Below(5)) : declared;
+        const bool follows = i == 0 || (i == 1 && !odd && spec_.outputs[k].shape.size() > 1 && spec_.outputs[k].dimensions[1] == "steps");
+        view.shape[i] = follows && !decisions->Chance(8) ? in.shape[i] : odd || declared < 0 ? static_cast<int64_t>(decisions->Below(5)) : declared;
       }
       memory_[k].assign(static_cast<size_t>(view.count()) * zoo::SizeOfDType(spec_.outputs[k].dtype), static_cast<unsigned char>(sum));
       const uint8_t kind = decisions->Byte();
@@ -136,6 +142,28 @@ const std::vector<Model>& Models() {
                                {{"op", "bandpower"}, {"bands", {4.0, 8.0, 8.0, 14.0}}, {"window_length", 32}, {"hop_length", 8}}};
     bundles.push_back(MakeBundle({{"labels", {"a", "b"}}, {"input", {{"modality", "eeg"}, {"rate", 128}, {"channels", 2}, {"names", {"O1", "O2"}}}}, {"pipeline", eeg_pipeline},
                                   {"engines", Engine(base, {Tensor("x", "float32", {"batch", 2, 2})}, {Tensor("probs", "float32", {"batch", 2})})}}, {}));
+    // curves along sound, scaled by its own bounds or by fixed ones, and along pictures and sound
+    const auto curve = [](const char* output, int64_t context) {
+      return Json{{"type", "curve"}, {"output", output}, {"attention", nullptr}, {"period", 0.05}, {"window", 0.064}, {"context", context}, {"smooth", {{"mean", 5}, {"median", 3}, {"cutoff", 0.2}}}};
+    };
+    const Json profile = {{"profile", {{"batch", {1, 1, 1}}, {"steps", {1, 2, 6}}}}};
+    const Json stft = {{{"op", "resample"}, {"rate", 1000}}, {{"op", "stft"}, {"n_fft", 64}, {"hop_length", 50}}};
+    const Json sound = Tensor("x", "float32", {"batch", "steps", 33});
+    for (const bool own : {true, false}) {
+      Json ops = stft;
+      ops.push_back({{"op", "min_max"}});
+      if (!own) ops.back()["low"] = std::vector<double>(33, -1.0), ops.back()["high"] = std::vector<double>(33, 9.0);
+      bundles.push_back(MakeBundle({{"labels", Json::array()}, {"decode", curve("v", own ? 0 : 2)}, {"pipeline", ops}, {"key", profile},
+                                    {"engines", Engine(base, {sound}, {Tensor("v", "float32", {"batch", "steps", 5})})}}, {}));
+    }
+    Json heads_of_film = {{{"name", "a"}, {"decode", curve("a", 1)}}, {{"name", "b"}, {"decode", curve("b", 0)}}};
+    for (Json& head : heads_of_film) head["decode"].erase("attention");
+    const Json shrink = {{{"op", "resize_normalize"}, {"width", 4}, {"height", 4}}};
+    bundles.push_back(MakeBundle({{"labels", {"a", "b"}}, {"decode", {{"type", "heads"}, {"output", nullptr}, {"heads", heads_of_film}}}, {"key", profile},
+                                  {"input", {{"modality", "video"}, {"dtype", "uint8"}, {"range", {0.0, 255.0}}, {"rate", 20}, {"channels", nullptr}}}, {"pipeline", shrink},
+                                  {"branches", List({{{"source", "sound"}, {"pipeline", stft}}})},
+                                  {"engines", Engine(base, {Tensor("p", "float32", {"batch", "steps", 3, 4, 4}), sound},
+                                                     {Tensor("a", "float32", {"batch", "steps", 3}), Tensor("b", "float32", {"batch", "steps", 2})})}}, {}));
     std::vector<Model> models(bundles.size());
     for (size_t i = 0; i < bundles.size(); ++i) {
       models[i].bytes = std::move(bundles[i]);
@@ -155,19 +183,37 @@ void Failed(zoo_status status) {
   if (status != ZOO_OK && status != ZOO_NO_RESULT) REQUIRE(zoo_last_error()[0] != '\0', "status %d without a reason", status);
 }
 
+// What inputs point to.
+struct Memory {
+  std::deque<std::vector<unsigned char>> bytes;
+  std::deque<zoo_input> parts;
+  std::deque<zoo_film> films;
+};
+
 // An input and the memory behind it, which holds exactly what its shape says, or nothing where that must be refused.
-zoo_input Draw(Bytes& in, std::vector<std::vector<unsigned char>>* memory) {
+zoo_input Draw(Bytes& in, Memory* memory, int depth = 0) {
   zoo_input input = {};
-  input.kind = in.Chance(250) ? static_cast<int32_t>(in.Below(4)) : static_cast<int32_t>(in.Integer());
+  input.kind = in.Chance(250) ? static_cast<int32_t>(in.Below(5)) : static_cast<int32_t>(in.Integer());
+  if (input.kind == ZOO_FILM && depth < 3) {
+    zoo_film film = {};
+    for (const zoo_input** part : {&film.pictures, &film.sound}) {
+      if (in.Chance(20)) continue;
+      memory->parts.push_back(Draw(in, memory, depth + 1));
+      *part = &memory->parts.back();
+    }
+    memory->films.push_back(film);
+    input.data = in.Chance(250) ? &memory->films.back() : nullptr;
+    return input;
+  }
   input.dtype = in.Chance(250) ? static_cast<int32_t>(in.Below(6)) : static_cast<int32_t>(in.Integer());
   input.rank = in.Chance(250) ? static_cast<int32_t>(1 + in.Below(4)) : static_cast<int32_t>(in.Integer());
   for (int64_t& d : input.shape) d = in.Chance(40) ? in.Integer() : in.Chance(30) ? static_cast<int64_t>(in.Below(3000)) : static_cast<int64_t>(in.Below(12));
   static constexpr double kRates[] = {16000, 1000, 44100, 0, 768000};
   input.rate = in.Chance(200) ? kRates[in.Below(std::size(kRates))] : in.Number();
   if (input.kind == ZOO_FILE) {
-    memory->emplace_back(7);
-    std::memcpy(memory->back().data(), "/dev/x", 7);
-    input.data = memory->back().data();
+    memory->bytes.emplace_back(7);
+    std::memcpy(memory->bytes.back().data(), "/dev/x", 7);
+    input.data = memory->bytes.back().data();
     return input;
   }
   int64_t count = 1;
@@ -175,14 +221,14 @@ zoo_input Draw(Bytes& in, std::vector<std::vector<unsigned char>>* memory) {
   for (int32_t i = 0; valid && i < (input.kind == ZOO_TEXT ? 1 : input.rank); ++i) valid = input.shape[i] >= 0 && !__builtin_mul_overflow(count, input.shape[i], &count);
   valid = valid && count <= (int64_t{1} << 40);
   if (valid && count > 4000) count = input.shape[0] = 40, input.rank = 1;  // refusals need no memory, the rest must have it
-  memory->emplace_back(valid ? static_cast<size_t>(count) * (input.kind == ZOO_TEXT ? 1 : SizeOfNumber(input.dtype)) : 1);
+  memory->bytes.emplace_back(valid ? static_cast<size_t>(count) * (input.kind == ZOO_TEXT ? 1 : SizeOfNumber(input.dtype)) : 1);
   if (input.kind == ZOO_TEXT) {
     static constexpr char kText[] = "I love it!! #it so 123 :) \xf0\x9f\x98\x80 www.x.de \xff";
-    for (size_t i = 0; i < memory->back().size(); ++i) memory->back()[i] = in.left() > 0 && i % 3 == 0 ? in.Byte() : static_cast<unsigned char>(kText[i % (sizeof(kText) - 1)]);
+    for (size_t i = 0; i < memory->bytes.back().size(); ++i) memory->bytes.back()[i] = in.left() > 0 && i % 3 == 0 ? in.Byte() : static_cast<unsigned char>(kText[i % (sizeof(kText) - 1)]);
   } else {
-    for (unsigned char& byte : memory->back()) byte = in.left() > 0 ? in.Byte() & 0xbf : 1;  // few exponents of infinity
+    for (unsigned char& byte : memory->bytes.back()) byte = in.left() > 0 ? in.Byte() & 0xbf : 1;  // few exponents of infinity
   }
-  input.data = in.Chance(250) ? memory->back().data() : nullptr;
+  input.data = in.Chance(250) ? memory->bytes.back().data() : nullptr;
   return input;
 }
 
@@ -219,7 +265,7 @@ void Run(Bytes& in, const zoo_model* model) {
   REQUIRE(zoo_session_open(model, &session) == ZOO_OK, "%s", zoo_last_error());
   for (size_t calls = 1 + in.Below(4); calls > 0; --calls) {
     std::vector<zoo_input> inputs;
-    std::vector<std::vector<unsigned char>> memory;
+    Memory memory;
     const size_t count = in.Below(5);
     for (size_t i = 0; i < count; ++i) inputs.push_back(i > 0 && in.Chance(100) ? inputs[0] : Draw(in, &memory));
     std::vector<Room> rooms(count);
