@@ -110,7 +110,9 @@ TEST(Text, DamagedFiles) {
     const auto counts = zoo::SocialTokenizer::Create(exact.view());
     const auto vocabulary = zoo::Vocabulary::Create({}, exact.view());
     EXPECT_TRUE(counts.ok() || !counts.status().message().empty()) << "no message";
-    if (vocabulary.ok()) EXPECT_GE(vocabulary.value()["happy"], 1) << "a token has no number";
+    if (vocabulary.ok()) {
+      EXPECT_GE(vocabulary.value()["happy"], 1) << "a token has no number";
+    }
   }
 }
 
@@ -132,8 +134,12 @@ TEST(Text, Pipeline) {
     EXPECT_TRUE(status.ok()) << status.message();
     const auto ids = out.as<int64_t>();
     EXPECT_EQ(ids.size(), (text.size() > 5 ? 5u : 1u)) << ids.size() << " numbers";
-    if (text.size() > 5) EXPECT_TRUE(ids[0] == 2 && ids[1] == 4 && ids[2] == 5 && ids[3] == 3) << "other numbers";
-    if (text.empty()) EXPECT_EQ(ids[0], 0) << "padding";
+    if (text.size() > 5) {
+      EXPECT_TRUE(ids[0] == 2 && ids[1] == 4 && ids[2] == 5 && ids[3] == 3) << "other numbers";
+    }
+    if (text.empty()) {
+      EXPECT_EQ(ids[0], 0) << "padding";
+    }
   }
 }
 
