@@ -58,7 +58,8 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
     at = text;
   } else if (at.is_number_integer() && how < 5) {
     static constexpr int64_t kEdges[] = {-1, 0, 1, 2, INT32_MAX, int64_t{1} << 40, INT64_MAX};
-    at = how < 2 ? at.get<int64_t>() + static_cast<int64_t>(seed % 3) - 1 : kEdges[seed / 11 % std::size(kEdges)];
+    // one less, the same or one more, the largest number's next being the smallest
+    at = how < 2 ? static_cast<int64_t>(at.get<uint64_t>() + seed % 3 - 1) : kEdges[seed / 11 % std::size(kEdges)];
   } else if (at.is_number() && how < 5) {
     static constexpr double kEdges[] = {0, -1, 1e-300, 1e308, 0.5};
     at = kEdges[seed / 11 % std::size(kEdges)];
