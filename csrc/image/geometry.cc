@@ -11,7 +11,7 @@
 
 namespace zoo {
 
-Status CopyWindow(const ImageSize& size, int64_t pixel, const Window& w, Span<const uint8_t> in, Span<uint8_t> out) noexcept {
+Status CopyWindow(const ImageSize& size, int64_t pixel, const CropWindow& w, Span<const uint8_t> in, Span<uint8_t> out) noexcept {
   const int64_t row = size.width * pixel, out_row = w.width * pixel;
   if (in.size() != static_cast<size_t>(size.height * row) || out.size() != static_cast<size_t>(w.height * out_row)) {
     return InvalidArgument("crop: " + std::to_string(in.size()) + " bytes in and " + std::to_string(out.size()) + " out do not fit");
@@ -37,7 +37,7 @@ Status CropOptions::Validate() const {
   return Status::Ok();
 }
 
-Status CropOptions::Place(const ImageSize& in, Window* out) const {
+Status CropOptions::Place(const ImageSize& in, CropWindow* out) const {
   *out = {top < 0 ? (in.height - height) / 2 : top, left < 0 ? (in.width - width) / 2 : left, height, width};
   if (out->top >= 0 && out->left >= 0 && height <= in.height && width <= in.width && out->top + height <= in.height && out->left + width <= in.width) return Status::Ok();
   return InvalidSignal("crop: rows " + std::to_string(out->top) + " to " + std::to_string(out->top + height) + " and columns " + std::to_string(out->left) +
@@ -56,7 +56,7 @@ Status SquareCropOptions::Validate() const {
   return Status::Ok();
 }
 
-Window SquareCropOptions::Place() const {
+CropWindow SquareCropOptions::Place() const {
   const double longer = std::max(box[2] - box[0], box[3] - box[1]);
   const double side = std::max(1.0, std::floor(scale * longer + 0.5));
   const auto start = [&](double a, double b) { return static_cast<int64_t>(std::floor((a + b) / 2 - side / 2 + 0.5)); };

@@ -42,9 +42,9 @@ double Cubic(double x) {
 double Rectangle(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
 
 // Pillow's: the filter is as wide as the reduction, cut at the edges and brought to a sum of 1.
-Axis Antialiased(int64_t in, int64_t out, Filter filter) {
-  double (*const shape)(double) = filter == Filter::kBox ? Rectangle : filter == Filter::kBicubicAntialias ? Cubic : Triangle;
-  const double radius = filter == Filter::kBox ? 0.5 : filter == Filter::kBicubicAntialias ? 2.0 : 1.0;
+Axis Antialiased(int64_t in, int64_t out, ResizeFilter filter) {
+  double (*const shape)(double) = filter == ResizeFilter::kBox ? Rectangle : filter == ResizeFilter::kBicubicAntialias ? Cubic : Triangle;
+  const double radius = filter == ResizeFilter::kBox ? 0.5 : filter == ResizeFilter::kBicubicAntialias ? 2.0 : 1.0;
   const double scale = static_cast<double>(in) / static_cast<double>(out), stretch = std::max(scale, 1.0), support = radius * stretch;
   Axis a;
   a.Start(out, static_cast<int64_t>(std::ceil(support)) * 2 + 1);
@@ -243,16 +243,16 @@ bool VerticalFirst(const ImageSize& in, const ImageSize& out) { return out.heigh
 enum class Path { kNearest, kLinear, kFixed, kFloat };
 
 Path PathOf(const ResizeOptions& o, const ImageSize& in, const ImageSize& out) {
-  if (o.filter == Filter::kNearest || o.filter == Filter::kNearestTopLeft) return Path::kNearest;
+  if (o.filter == ResizeFilter::kNearest || o.filter == ResizeFilter::kNearestTopLeft) return Path::kNearest;
   if (!o.rounded) return Path::kFloat;
-  if (o.filter == Filter::kBilinear) return Path::kLinear;
-  if (o.filter == Filter::kArea) return in.height >= out.height && in.width >= out.width ? Path::kFloat : Path::kLinear;
+  if (o.filter == ResizeFilter::kBilinear) return Path::kLinear;
+  if (o.filter == ResizeFilter::kArea) return in.height >= out.height && in.width >= out.width ? Path::kFloat : Path::kLinear;
   return Path::kFixed;
 }
 
 Axis FloatAxisOf(const ResizeOptions& o, int64_t in, int64_t out, bool reduction) {
-  if (o.filter == Filter::kArea && reduction) return Areas(in, out);
-  if (o.filter == Filter::kBilinear || o.filter == Filter::kArea) return TwoTaps(in, out, o.filter == Filter::kArea);
+  if (o.filter == ResizeFilter::kArea && reduction) return Areas(in, out);
+  if (o.filter == ResizeFilter::kBilinear || o.filter == ResizeFilter::kArea) return TwoTaps(in, out, o.filter == ResizeFilter::kArea);
   return Antialiased(in, out, o.filter);
 }
 
@@ -282,7 +282,7 @@ Status Resize::Reserve(const ImageSize& in, State& state) const noexcept try {
         const double step = static_cast<double>(from) / static_cast<double>(to), opencv = OpenCvStep(from, to);
         double at = step * 0.5;
         for (int64_t i = 0; i < to; ++i, at += step) {
-          const double p = options_.filter == Filter::kNearest ? at : static_cast<double>(i) * opencv;
+          const double p = options_.filter == ResizeFilter::kNearest ? at : static_cast<double>(i) * opencv;
           (*t)[static_cast<size_t>(i)] = static_cast<int32_t>(std::min(static_cast<int64_t>(p), from - 1));
         }
       };
@@ -291,7 +291,7 @@ Status Resize::Reserve(const ImageSize& in, State& state) const noexcept try {
       break;
     }
     case Path::kLinear: {
-      const bool area = options_.filter == Filter::kArea;
+      const bool area = options_.filter == ResizeFilter::kArea;
       s.linear_x.Build(in.width, s.out.width, c, area);
       s.linear_y.Build(in.height, s.out.height, 0, area);
       memory = memory && s.linear.Reserve(static_cast<size_t>(2 * (row + 8)));

@@ -40,7 +40,7 @@ ResizeOptions ResizeParams(const Params& p) {
   ResizeOptions o;
   const auto side = [&](const char* name) { return p.Has(name) ? static_cast<int32_t>(p.Int(name)) : 0; };
   o.height = side("height"), o.width = side("width"), o.shorter = side("shorter");
-  o.filter = static_cast<Filter>(p.Choice("method"));
+  o.filter = static_cast<ResizeFilter>(p.Choice("method"));
   o.rounded = p.Bool("rounded");
   return o;
 }
@@ -113,18 +113,18 @@ class CropOp final : public Op {
   CropOp(const CropOptions& o, const PortType& in) : options_(o), in_(in) {}
   PortType output() const override { return {PortKind::kImage, 0, {options_.height, options_.width, in_.shape[2]}, in_.dtype}; }
   Status Infer(const Extent& in, Extent* out) const override {
-    Window w;
+    CropWindow w;
     ZOO_RETURN_IF_ERROR(options_.Place(SizeOfImage(in), &w));
     *out = ExtentOf(w.height, w.width, in.dim[2]);
     return Status::Ok();
   }
   Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override {
     const ImageSize size = SizeOfImage(in.extent);
-    Window w;
+    CropWindow w;
     ZOO_RETURN_IF_ERROR(options_.Place(size, &w));
     return CopyPixels(in, size, w, out);
   }
-  static Status CopyPixels(const ConstView& in, const ImageSize& size, const Window& w, void* out) noexcept {
+  static Status CopyPixels(const ConstView& in, const ImageSize& size, const CropWindow& w, void* out) noexcept {
     const int64_t pixel = size.channels * static_cast<int64_t>(SizeOf(in.dtype));
     return CopyWindow(size, pixel, w, {static_cast<const uint8_t*>(in.data), static_cast<size_t>(size.height * size.width * pixel)},
                       {static_cast<uint8_t*>(out), static_cast<size_t>(w.height * w.width * pixel)});
@@ -156,7 +156,7 @@ class SquareCropOp final : public Op {
   Status Run(const ConstView& in, Range, void* out, OpState&) const noexcept override { return CropOp::CopyPixels(in, SizeOfImage(in.extent), window_, out); }
 
  private:
-  Window window_;
+  CropWindow window_;
   PortType in_;
 };
 

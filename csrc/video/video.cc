@@ -133,7 +133,7 @@ Status SceneOffset::Begin(const ImageSize& frame, double rate, State& state) con
       const auto side = [&](int64_t n) { return std::max<int64_t>(1, static_cast<int64_t>(std::nearbyint(static_cast<double>(n) / static_cast<double>(factor)))); };
       s.small = {side(frame.height), side(frame.width), 3};
       ResizeOptions o;
-      o.height = static_cast<int32_t>(s.small.height), o.width = static_cast<int32_t>(s.small.width), o.filter = Filter::kBilinear;
+      o.height = static_cast<int32_t>(s.small.height), o.width = static_cast<int32_t>(s.small.width), o.filter = ResizeFilter::kBilinear;
       auto made = Resize::Create(o, kernels_->name);
       if (!made.ok()) return made.status();
       s.resize = std::make_unique<Resize>(std::move(made.value()));

@@ -25,7 +25,7 @@ struct ImageSize {
 // 1 to 2^20 pixels a side, 1 to 4 channels.
 Status ValidateImage(const char* op, const ImageSize& size);
 
-enum class Filter : int32_t {
+enum class ResizeFilter : int32_t {
   kNearest,            // Pillow's choice of pixel: the one under the output pixel's centre
   kNearestTopLeft,     // OpenCV's INTER_NEAREST: the one under its top left corner
   kBilinear,           // two by two pixels, half-pixel centres: OpenCV's INTER_LINEAR
@@ -72,7 +72,7 @@ class Normalize {
 struct ResizeOptions {
   int32_t height = 0, width = 0;  // pixels
   int32_t shorter = 0;            // instead: pixels of the shorter side, the longer one in proportion, cut to a whole number
-  Filter filter = Filter::kBilinearAntialias;
+  ResizeFilter filter = ResizeFilter::kBilinearAntialias;
   bool rounded = true;  // to whole grey levels, as 8-bit libraries do; else fractions are kept in float32
   Status Validate() const;
   ImageSize Output(const ImageSize& in) const;
@@ -107,17 +107,17 @@ class Resize {
 };
 
 // Part of an image; coordinates beyond its edges take the nearest edge pixel.
-struct Window {
+struct CropWindow {
   int64_t top = 0, left = 0, height = 0, width = 0;
 };
 // Copies; a pixel has `pixel` bytes.
-Status CopyWindow(const ImageSize& size, int64_t pixel, const Window& window, Span<const uint8_t> in, Span<uint8_t> out) noexcept;
+Status CopyWindow(const ImageSize& size, int64_t pixel, const CropWindow& window, Span<const uint8_t> in, Span<uint8_t> out) noexcept;
 
 struct CropOptions {
   int32_t height = 0, width = 0;  // pixels
   int32_t top = -1, left = -1;    // -1: centred, floor of half the rest before it
   Status Validate() const;
-  Status Place(const ImageSize& in, Window* out) const;  // an error when the window does not lie within the image
+  Status Place(const ImageSize& in, CropWindow* out) const;  // an error when the window does not lie within the image
 };
 
 // The square around a box that a face detector gives: side = round(scale * longer side), centred on the box.
@@ -125,7 +125,7 @@ struct SquareCropOptions {
   std::vector<double> box;  // left, top, right, bottom in pixels
   double scale = 1.2;
   Status Validate() const;
-  Window Place() const;
+  CropWindow Place() const;
 };
 
 // Pillow's and ITU-R BT.601's luma of RGB: (19595 r + 38470 g + 7471 b + 32768) >> 16. A fourth channel is ignored.

@@ -12,11 +12,11 @@ namespace {
 
 struct ResizeCase {
   const char* name;
-  zoo::Filter filter;
+  zoo::ResizeFilter filter;
   int flag;  // OpenCV's interpolation
 };
 const std::vector<ResizeCase> kResizeCases = {
-    {"bilinear", zoo::Filter::kBilinear, 1}, {"area", zoo::Filter::kArea, 3}, {"nearest_opencv", zoo::Filter::kNearestTopLeft, 0}};
+    {"bilinear", zoo::ResizeFilter::kBilinear, 1}, {"area", zoo::ResizeFilter::kArea, 3}, {"nearest_opencv", zoo::ResizeFilter::kNearestTopLeft, 0}};
 
 class ResizeOracle : public OnIsa<ResizeCase> {};
 INSTANTIATE_TEST_SUITE_P(OpenCv, ResizeOracle, OnEveryIsa(kResizeCases), kName);
@@ -50,7 +50,7 @@ TEST_P(ResizeOracle, NoiseChecksAndARamp) {
       const auto want = Values<uint8_t>(cv2.attr("resize")(pixels, py::make_tuple(width, height), "interpolation"_a = param().flag));
       // OpenCV rounds rows of less than 16 values, and what is left of longer ones, in another way than its vectors
       const bool exact =
-          param().filter == zoo::Filter::kNearestTopLeft || (param().filter == zoo::Filter::kBilinear && width * in.channels % 64 == 0);
+          param().filter == zoo::ResizeFilter::kNearestTopLeft || (param().filter == zoo::ResizeFilter::kBilinear && width * in.channels % 64 == 0);
       EXPECT_LE(Difference(got, want), exact ? 0 : 1);
       if (got.size() < 64 || got.size() != want.size()) continue;  // a mean of a few values is chance
       double sum = 0;
