@@ -56,6 +56,10 @@ int main(int argc, char** argv) {
     const zoo_load load = stream.load();
     std::fprintf(stderr, "%zu faces of %.1f s; latency %.1f ms (at most %.1f); %.1f %% of one core\n", load.windows, load.signal, load.latency_mean, load.latency_max,
                  load.cpu_share * 100);
+    if (load.signal == 0 && read == 0) {
+      std::fprintf(stderr, "input error: standard input ended before the first frame\n");
+      return ZOO_INPUT_ERROR;
+    }
     if (read > 0) {
       std::fprintf(stderr, "input error: the last frame has %zu of %zu bytes; are WIDTH, HEIGHT and rgb24 right?\n", read, frame.size());
       return ZOO_INPUT_ERROR;

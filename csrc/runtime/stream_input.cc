@@ -65,40 +65,60 @@ class RawWindows final : public StreamInput {
   StreamFormat format_;
 };
 
+// What is pushed, piece by piece, as pipelines take it.
+class Pieces {
+ public:
+  Pieces(const PortType& port, const Kernels* kernels, const StreamFormat& format) : input_(port, kernels), format_(format) {}
+
+  int64_t seen() const noexcept { return seen_; }  // rows so far
+  // The next rows, valid until the next call; an error where a value is not finite.
+  Status View(const void* data, int64_t rows, ConstView* out) {
+    ArrayView array;
+    array.data = data, array.type = format_.type, array.dims[0] = rows;
+    if (format_.height > 0) array.rank = 4, array.dims[1] = format_.height, array.dims[2] = format_.width, array.dims[3] = format_.channels;
+    else array.rank = 2, array.dims[1] = format_.channels;
+    Extent whole;
+    ZOO_RETURN_IF_ERROR(input_.Format(array, format_.rate, &whole));
+    whole.dim[0] = seen_ + rows;
+    return input_.View(array, whole, {seen_, seen_ + rows}, seen_, out);
+  }
+  void Took(int64_t rows) noexcept { seen_ += rows; }
+
+ private:
+  PipelineInput input_;
+  StreamFormat format_;
+  int64_t seen_ = 0;
+};
+
 // EEG: the pipeline runs on over all samples, as in zoo/runtime/modality/eeg.py, for its filters look far back; it cuts the windows
 // itself, and what is judged are its rows.
 class EegWindows final : public StreamInput {
  public:
   EegWindows(const Model& model, PipelineStream stream, const StreamFormat& format, int64_t window, int64_t hop)
-      : name_(model.manifest().name), stream_(std::move(stream)), input_(model.pipeline().port(0), model.kernels()), format_(format), window_(window), hop_(hop), next_(window) {}
+      : name_(model.manifest().name), stream_(std::move(stream)), pieces_(model.pipeline().port(0), model.kernels(), format), rate_(format.rate), window_(window), hop_(hop), next_(window) {}
 
-  double rate() const noexcept override { return format_.rate; }
+  double rate() const noexcept override { return rate_; }
 
   Status Take(const void* data, int64_t count, int64_t* taken) override {
     *taken = 0;
-    const int64_t rows = std::min(next_ - seen_, count);
+    const int64_t rows = std::min(next_ - pieces_.seen(), count);
     if (ready() || ended_ || rows <= 0) return Status::Ok();
     const Clock::time_point start = Clock::now();
-    ArrayView array;
-    array.data = data, array.type = format_.type, array.rank = 2, array.dims[0] = rows, array.dims[1] = format_.channels;
-    Extent whole;
     ConstView view;
-    ZOO_RETURN_IF_ERROR(input_.Format(array, format_.rate, &whole));
-    whole.dim[0] = seen_ + rows;
-    ZOO_RETURN_IF_ERROR(input_.View(array, whole, {seen_, seen_ + rows}, seen_, &view));
+    ZOO_RETURN_IF_ERROR(pieces_.View(data, rows, &view));
     ZOO_RETURN_IF_ERROR(Push(view.data, rows, false));
     spent_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     *taken = rows;
-    seen_ += rows;
-    if (seen_ == next_) next_ += hop_;
+    pieces_.Took(rows);
+    if (pieces_.seen() == next_) next_ += hop_;
     return Status::Ok();
   }
 
   Status End() override {
     if (ended_) return Status::Ok();
     ended_ = true;
-    if (seen_ < window_) {
-      return InvalidSignal(name_ + ": the recording has " + std::to_string(seen_) + " samples, less than one window of " + std::to_string(window_));
+    if (pieces_.seen() < window_) {
+      return InvalidSignal(name_ + ": the recording has " + std::to_string(pieces_.seen()) + " samples, less than one window of " + std::to_string(window_));
     }
     return Push(nullptr, 0, true);
   }
@@ -113,8 +133,8 @@ class EegWindows final : public StreamInput {
     w.input.features.data = &rows_[at_];
     w.input.features.rank = rows.rank - 1;
     std::copy(rows.dim + 1, rows.dim + rows.rank, w.input.features.shape);
-    w.start = static_cast<double>(given_ * hop_) / format_.rate;
-    w.end = static_cast<double>(given_ * hop_ + window_) / format_.rate;
+    w.start = static_cast<double>(given_ * hop_) / rate_;
+    w.end = static_cast<double>(given_ * hop_ + window_) / rate_;
     w.preprocess = spent_;
     return w;
   }
@@ -139,11 +159,11 @@ class EegWindows final : public StreamInput {
 
   const std::string& name_;
   PipelineStream stream_;
-  PipelineInput input_;
-  StreamFormat format_;
+  Pieces pieces_;
+  double rate_;
   int64_t window_, hop_;    // samples
   int64_t next_;            // samples of the stream that complete the next window, but for filters that look ahead
-  int64_t seen_ = 0, given_ = 0;
+  int64_t given_ = 0;
   std::vector<float> rows_;  // features of windows that wait, from at_ on
   size_t at_ = 0;
   double spent_ = 0;  // milliseconds since the last window
@@ -186,7 +206,7 @@ Result<std::unique_ptr<StreamInput>> OpenEeg(const Model& model, StreamFormat fo
 class FilmWindows final : public StreamInput {
  public:
   FilmWindows(const Model& model, std::vector<PipelineStream> streams, const StreamFormat& format)
-      : streams_(std::move(streams)), input_(model.film()->branches()[0].pipeline.port(0), model.kernels()), format_(format), context_(model.film()->context()),
+      : streams_(std::move(streams)), pieces_(model.film()->branches()[0].pipeline.port(0), model.kernels(), format), format_(format), context_(model.film()->context()),
         period_(model.manifest().heads[0].period), length_(model.manifest().heads[0].window), rows_(streams_.size()) {}
 
   double rate() const noexcept override { return format_.rate; }
@@ -197,26 +217,19 @@ class FilmWindows final : public StreamInput {
     const int64_t rows = std::min(count, format_.height > 0 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(period_ * format_.rate)));
     if (ready() || ended_ || rows <= 0) return Status::Ok();
     const Clock::time_point start = Clock::now();
-    ArrayView array;
-    array.data = data, array.type = format_.type, array.dims[0] = rows;
-    if (format_.height > 0) array.rank = 4, array.dims[1] = format_.height, array.dims[2] = format_.width, array.dims[3] = format_.channels;
-    else array.rank = 2, array.dims[1] = format_.channels;
-    Extent whole;
     ConstView view;
-    ZOO_RETURN_IF_ERROR(input_.Format(array, format_.rate, &whole));
-    whole.dim[0] = seen_ + rows;
-    ZOO_RETURN_IF_ERROR(input_.View(array, whole, {seen_, seen_ + rows}, seen_, &view));
+    ZOO_RETURN_IF_ERROR(pieces_.View(data, rows, &view));
     ZOO_RETURN_IF_ERROR(Push(view.data, rows, false));
     spent_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     *taken = rows;
-    seen_ += rows;
+    pieces_.Took(rows);
     return Status::Ok();
   }
 
   Status End() override {
     if (ended_) return Status::Ok();
     ended_ = true;
-    return seen_ > 0 ? Push(nullptr, 0, true) : Status::Ok();
+    return pieces_.seen() > 0 ? Push(nullptr, 0, true) : Status::Ok();
   }
 
   bool ended() const noexcept override { return ended_; }
@@ -253,12 +266,12 @@ class FilmWindows final : public StreamInput {
   }
 
   std::vector<PipelineStream> streams_;
-  PipelineInput input_;
+  Pieces pieces_;
   StreamFormat format_;
   int64_t context_;
   double period_, length_;  // seconds
   std::vector<FilmRows> rows_;  // of each branch, the first lead_ of which were judged before
-  int64_t lead_ = 0, seen_ = 0, given_ = 0;
+  int64_t lead_ = 0, given_ = 0;
   double spent_ = 0;  // milliseconds since the last step
   bool ended_ = false;
 };

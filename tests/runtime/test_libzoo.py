@@ -789,6 +789,7 @@ def test_the_example_of_a_camera(libzoo: LibZoo, face_bundle: Path) -> None:
         (("--face", "50,7,33"), b"", USAGE_ERROR, b"outside the frame"),
         (("--zoom", "2"), b"", USAGE_ERROR, b"unknown option"),
         ((), frames.tobytes()[:-1], INPUT_ERROR, b"the last frame has 14399 of 14400 bytes"),
+        ((), b"", INPUT_ERROR, b"standard input ended before the first frame"),
     ):
         failed = run(*options, data=data)
         assert (failed.returncode, message in failed.stderr) == (code, True), failed.stderr

@@ -127,6 +127,7 @@ inline zoo_input frames(const uint8_t* data, size_t count, int32_t height, int32
   in.rank = 4, in.shape[0] = static_cast<int64_t>(count), in.shape[1] = height, in.shape[2] = width, in.shape[3] = 3;
   return in;
 }
+// parts must live as long as what is given.
 inline zoo_input film(const zoo_film& parts) {
   zoo_input in{};
   in.kind = ZOO_FILM, in.data = &parts;
