@@ -214,7 +214,7 @@ class FilmWindows final : public StreamInput {
   Status Take(const void* data, int64_t count, int64_t* taken) override {
     *taken = 0;
     // up to a step of sound, or one picture
-    const int64_t rows = std::min(count, format_.height > 0 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(period_ * format_.rate)));
+    const int64_t rows = std::min(count, format_.height > 0 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(std::min(period_ * format_.rate, 1e9))));
     if (ready() || ended_ || rows <= 0) return Status::Ok();
     const Clock::time_point start = Clock::now();
     ConstView view;

@@ -17,8 +17,13 @@ constexpr int64_t kBlockFrames = 16;
 class ArrayTrack final : public FilmTrack {
  public:
   ArrayTrack(const FilmBranch& branch, const RawInput& raw, const Kernels* kernels)
-      : input_(branch.pipeline.port(0), kernels), raw_(raw), block_(branch.pictures ? kBlockFrames : static_cast<int64_t>(kBlockSeconds * std::max(raw.rate, 1.0))) {}
-  Status Open() { return input_.Format(raw_.array, raw_.rate, &format_); }
+      : input_(branch.pipeline.port(0), kernels), raw_(raw), block_(kBlockFrames) {}
+  Status Open() {
+    ZOO_RETURN_IF_ERROR(input_.Format(raw_.array, raw_.rate, &format_));
+    // of sound the rate is known to be one now
+    if (raw_.array.rank < 3) block_ = static_cast<int64_t>(kBlockSeconds * raw_.rate);
+    return Status::Ok();
+  }
 
   const Extent& format() const override { return format_; }
   Status Next(ConstView* block) override {
