@@ -101,13 +101,13 @@ zoo_status OpenModel(zoo::Result<zoo::Bundle> bundle, const zoo_options* options
   return ZOO_OK;
 }
 
-bool ToSampleType(int32_t dtype, zoo::SampleType* type, size_t* size) noexcept {
+bool ToSampleType(int32_t dtype, zoo::SampleType* type) noexcept {
   switch (dtype) {
-    case ZOO_F32: *type = zoo::SampleType::kF32, *size = 4; return true;
-    case ZOO_F64: *type = zoo::SampleType::kF64, *size = 8; return true;
-    case ZOO_I16: *type = zoo::SampleType::kI16, *size = 2; return true;
-    case ZOO_I32: *type = zoo::SampleType::kI32, *size = 4; return true;
-    case ZOO_U8: *type = zoo::SampleType::kU8, *size = 1; return true;
+    case ZOO_F32: *type = zoo::SampleType::kF32; return true;
+    case ZOO_F64: *type = zoo::SampleType::kF64; return true;
+    case ZOO_I16: *type = zoo::SampleType::kI16; return true;
+    case ZOO_I32: *type = zoo::SampleType::kI32; return true;
+    case ZOO_U8: *type = zoo::SampleType::kU8; return true;
     default: return false;
   }
 }
@@ -150,8 +150,7 @@ Status ToInput(const zoo_input& in, const zoo::Model& model, zoo::RawInput* out,
     std::copy(in.shape, in.shape + in.rank, out->features.shape);
     return Status::Ok();
   }
-  size_t size = 0;
-  if (!ToSampleType(in.dtype, &out->array.type, &size)) return zoo::InvalidArgument("arrays may be float32, float64, int16, int32 or uint8");
+  if (!ToSampleType(in.dtype, &out->array.type)) return zoo::InvalidArgument("arrays may be float32, float64, int16, int32 or uint8");
   out->kind = zoo::RawInput::Kind::kArray;
   out->array.data = in.data, out->array.rank = in.rank, out->rate = in.rate;
   std::fill(out->array.dims, out->array.dims + zoo::kMaxRank, 1);
@@ -370,8 +369,7 @@ zoo_status zoo_stream_open(const zoo_model* model, const zoo_stream_options* opt
     if (options != nullptr) set = *options;
     const zoo::Model& m = *model->model;
     zoo::StreamFormat format;
-    size_t size = 0;
-    if (!ToSampleType(set.dtype, &format.type, &size)) return Report(zoo::InvalidArgument("stream: samples may be float32, float64, int16 or int32, pictures are uint8"));
+    if (!ToSampleType(set.dtype, &format.type)) return Report(zoo::InvalidArgument("stream: samples may be float32, float64, int16 or int32, pictures are uint8"));
     format.channels = set.channels, format.rate = set.rate, format.hop = set.hop, format.height = set.height, format.width = set.width;
     if (!(set.smoothing >= 0 && set.smoothing <= 3.2e7)) return Report(zoo::InvalidArgument("stream: smoothing is " + std::to_string(set.smoothing) + " s; it must be 0 to a year"));
     auto input = zoo::StreamInput::Create(m, format);

@@ -65,65 +65,68 @@ class RawWindows final : public StreamInput {
   StreamFormat format_;
 };
 
-// What is pushed, piece by piece, as pipelines take it.
-class Pieces {
+// What pipelines that run on over the whole stream have in common: every push goes through them at once.
+class RunningWindows : public StreamInput {
  public:
-  Pieces(const PortType& port, const Kernels* kernels, const StreamFormat& format) : input_(port, kernels), format_(format) {}
+  RunningWindows(const PortType& port, const Kernels* kernels, const StreamFormat& format) : format_(format), input_(port, kernels) {}
 
-  int64_t seen() const noexcept { return seen_; }  // rows so far
-  // The next rows, valid until the next call; an error where a value is not finite.
-  Status View(const void* data, int64_t rows, ConstView* out) {
+  double rate() const noexcept override { return format_.rate; }
+
+  // A value that is not finite is an error, and nothing is taken.
+  Status Take(const void* data, int64_t count, int64_t* taken) override {
+    *taken = 0;
+    const int64_t rows = std::min(Wanted(), count);
+    if (ready() || ended_ || rows <= 0) return Status::Ok();
+    const Clock::time_point start = Clock::now();
     ArrayView array;
     array.data = data, array.type = format_.type, array.dims[0] = rows;
     if (format_.height > 0) array.rank = 4, array.dims[1] = format_.height, array.dims[2] = format_.width, array.dims[3] = format_.channels;
     else array.rank = 2, array.dims[1] = format_.channels;
     Extent whole;
+    ConstView view;
     ZOO_RETURN_IF_ERROR(input_.Format(array, format_.rate, &whole));
     whole.dim[0] = seen_ + rows;
-    return input_.View(array, whole, {seen_, seen_ + rows}, seen_, out);
+    ZOO_RETURN_IF_ERROR(input_.View(array, whole, {seen_, seen_ + rows}, seen_, &view));
+    ZOO_RETURN_IF_ERROR(Push(view.data, rows, false));
+    spent_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    *taken = rows;
+    seen_ += rows;
+    return Status::Ok();
   }
-  void Took(int64_t rows) noexcept { seen_ += rows; }
+
+  bool ended() const noexcept override { return ended_; }
+
+ protected:
+  // Rows that may be pushed at once.
+  virtual int64_t Wanted() const noexcept = 0;
+  virtual Status Push(const void* data, int64_t rows, bool last) = 0;
+
+  const StreamFormat format_;
+  int64_t seen_ = 0, given_ = 0;  // rows so far; windows
+  double spent_ = 0;              // milliseconds since the last window
+  bool ended_ = false;
 
  private:
+  using Clock = std::chrono::steady_clock;
   PipelineInput input_;
-  StreamFormat format_;
-  int64_t seen_ = 0;
 };
 
 // EEG: the pipeline runs on over all samples, as in zoo/runtime/modality/eeg.py, for its filters look far back; it cuts the windows
 // itself, and what is judged are its rows.
-class EegWindows final : public StreamInput {
+class EegWindows final : public RunningWindows {
  public:
   EegWindows(const Model& model, PipelineStream stream, const StreamFormat& format, int64_t window, int64_t hop)
-      : name_(model.manifest().name), stream_(std::move(stream)), pieces_(model.pipeline().port(0), model.kernels(), format), rate_(format.rate), window_(window), hop_(hop), next_(window) {}
-
-  double rate() const noexcept override { return rate_; }
-
-  Status Take(const void* data, int64_t count, int64_t* taken) override {
-    *taken = 0;
-    const int64_t rows = std::min(next_ - pieces_.seen(), count);
-    if (ready() || ended_ || rows <= 0) return Status::Ok();
-    const Clock::time_point start = Clock::now();
-    ConstView view;
-    ZOO_RETURN_IF_ERROR(pieces_.View(data, rows, &view));
-    ZOO_RETURN_IF_ERROR(Push(view.data, rows, false));
-    spent_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-    *taken = rows;
-    pieces_.Took(rows);
-    if (pieces_.seen() == next_) next_ += hop_;
-    return Status::Ok();
-  }
+      : RunningWindows(model.pipeline().port(0), model.kernels(), format), name_(model.manifest().name), stream_(std::move(stream)), window_(window), hop_(hop) {}
 
   Status End() override {
     if (ended_) return Status::Ok();
     ended_ = true;
-    if (pieces_.seen() < window_) {
-      return InvalidSignal(name_ + ": the recording has " + std::to_string(pieces_.seen()) + " samples, less than one window of " + std::to_string(window_));
+    if (seen_ < window_) {
+      return InvalidSignal(name_ + ": the recording has " + std::to_string(seen_) + " samples, less than one window of " + std::to_string(window_));
     }
     return Push(nullptr, 0, true);
   }
 
-  bool ended() const noexcept override { return ended_; }
   bool ready() const noexcept override { return at_ < rows_.size(); }
 
   StreamWindow window() const noexcept override {
@@ -133,8 +136,8 @@ class EegWindows final : public StreamInput {
     w.input.features.data = &rows_[at_];
     w.input.features.rank = rows.rank - 1;
     std::copy(rows.dim + 1, rows.dim + rows.rank, w.input.features.shape);
-    w.start = static_cast<double>(given_ * hop_) / rate_;
-    w.end = static_cast<double>(given_ * hop_ + window_) / rate_;
+    w.start = static_cast<double>(given_ * hop_) / format_.rate;
+    w.end = static_cast<double>(given_ * hop_ + window_) / format_.rate;
     w.preprocess = spent_;
     return w;
   }
@@ -147,10 +150,10 @@ class EegWindows final : public StreamInput {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  // Rows come one by one; only the end, where filters that look ahead give up what they kept, may bring several.
-  Status Push(const void* data, int64_t rows, bool last) {
+  // Up to the sample that completes the next window, but for filters that look ahead.
+  int64_t Wanted() const noexcept override { return seen_ < window_ ? window_ - seen_ : hop_ - (seen_ - window_) % hop_; }
+  // Rows come one by one; only the end, where such filters give up what they kept, may bring several.
+  Status Push(const void* data, int64_t rows, bool last) override {
     ZOO_RETURN_IF_ERROR(stream_.Push(data, rows, last));
     const float* from = static_cast<const float*>(stream_.data());
     rows_.insert(rows_.end(), from, from + stream_.extent().count());
@@ -159,15 +162,9 @@ class EegWindows final : public StreamInput {
 
   const std::string& name_;
   PipelineStream stream_;
-  Pieces pieces_;
-  double rate_;
-  int64_t window_, hop_;    // samples
-  int64_t next_;            // samples of the stream that complete the next window, but for filters that look ahead
-  int64_t given_ = 0;
+  int64_t window_, hop_;     // samples
   std::vector<float> rows_;  // features of windows that wait, from at_ on
   size_t at_ = 0;
-  double spent_ = 0;  // milliseconds since the last window
-  bool ended_ = false;
 };
 
 std::string Names(const std::vector<std::string>& names) {
@@ -203,36 +200,18 @@ Result<std::unique_ptr<StreamInput>> OpenEeg(const Model& model, StreamFormat fo
 
 // Curves, step by step: every branch's pipeline runs on over the pictures, or the sound, and the engine sees each new row with those
 // that it looks back on.
-class FilmWindows final : public StreamInput {
+class FilmWindows final : public RunningWindows {
  public:
   FilmWindows(const Model& model, std::vector<PipelineStream> streams, const StreamFormat& format)
-      : streams_(std::move(streams)), pieces_(model.film()->branches()[0].pipeline.port(0), model.kernels(), format), format_(format), context_(model.film()->context()),
+      : RunningWindows(model.film()->branches()[0].pipeline.port(0), model.kernels(), format), streams_(std::move(streams)), context_(model.film()->context()),
         period_(model.manifest().heads[0].period), length_(model.manifest().heads[0].window), rows_(streams_.size()) {}
-
-  double rate() const noexcept override { return format_.rate; }
-
-  Status Take(const void* data, int64_t count, int64_t* taken) override {
-    *taken = 0;
-    // up to a step of sound, or one picture
-    const int64_t rows = std::min(count, format_.height > 0 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(std::min(period_ * format_.rate, 1e9))));
-    if (ready() || ended_ || rows <= 0) return Status::Ok();
-    const Clock::time_point start = Clock::now();
-    ConstView view;
-    ZOO_RETURN_IF_ERROR(pieces_.View(data, rows, &view));
-    ZOO_RETURN_IF_ERROR(Push(view.data, rows, false));
-    spent_ += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-    *taken = rows;
-    pieces_.Took(rows);
-    return Status::Ok();
-  }
 
   Status End() override {
     if (ended_) return Status::Ok();
     ended_ = true;
-    return pieces_.seen() > 0 ? Push(nullptr, 0, true) : Status::Ok();
+    return seen_ > 0 ? Push(nullptr, 0, true) : Status::Ok();
   }
 
-  bool ended() const noexcept override { return ended_; }
   bool ready() const noexcept override {
     return std::all_of(rows_.begin(), rows_.end(), [&](const FilmRows& r) { return r.extent.dim[0] > lead_; });
   }
@@ -255,9 +234,9 @@ class FilmWindows final : public StreamInput {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  Status Push(const void* data, int64_t rows, bool last) {
+  // A step of sound, or one picture.
+  int64_t Wanted() const noexcept override { return format_.height > 0 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(std::min(period_ * format_.rate, 1e9))); }
+  Status Push(const void* data, int64_t rows, bool last) override {
     for (size_t i = 0; i < streams_.size(); ++i) {
       ZOO_RETURN_IF_ERROR(streams_[i].Push(data, rows, last));
       if (streams_[i].extent().dim[0] > 0) rows_[i].Append(static_cast<const float*>(streams_[i].data()), streams_[i].extent());
@@ -266,14 +245,10 @@ class FilmWindows final : public StreamInput {
   }
 
   std::vector<PipelineStream> streams_;
-  Pieces pieces_;
-  StreamFormat format_;
   int64_t context_;
   double period_, length_;  // seconds
   std::vector<FilmRows> rows_;  // of each branch, the first lead_ of which were judged before
-  int64_t lead_ = 0, given_ = 0;
-  double spent_ = 0;  // milliseconds since the last step
-  bool ended_ = false;
+  int64_t lead_ = 0;
 };
 
 Result<std::unique_ptr<StreamInput>> OpenFilm(const Model& model, StreamFormat format) {
