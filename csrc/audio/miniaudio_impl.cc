@@ -26,6 +26,8 @@ ma_bool32 OnSeek(void* user, int offset, Origin origin) {
   ByteSource* s = static_cast<ByteSource*>(user);
   // both decoders number the origins as stdio does: start, current, end
   const int64_t base = static_cast<int>(origin) == 0 ? 0 : static_cast<int>(origin) == 1 ? s->tell() : s->size();
+  // From where they are, both only go forward; a damaged chunk size that is negative as an int would send them round for ever.
+  if (static_cast<int>(origin) == 1 && offset < 0) return MA_FALSE;
   return s->Seek(base + offset) ? MA_TRUE : MA_FALSE;
 }
 static_assert(MA_DR_WAV_SEEK_SET == 0 && MA_DR_WAV_SEEK_CUR == 1 && MA_DR_WAV_SEEK_END == 2);

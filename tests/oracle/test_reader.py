@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from zoo import ops
+from zoo import InputError, ops
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -52,3 +53,27 @@ def test_real_flac_and_any_range_of_it(data_root: Path) -> None:
         for start in rng.integers(0, len(want), 5):
             part, _ = ops.read_audio(path, int(start), min(1000, len(want) - int(start)))
             np.testing.assert_array_equal(part, want[start : start + 1000])
+
+
+def test_a_chunk_that_leads_back_is_an_error(tmp_path: Path) -> None:
+    """Found by fuzz_audio: the format's size, negative as an int, led back to the empty chunks before it, for ever."""
+    junk = b"JUNK" + struct.pack("<I", 40) + bytes(40)
+    form = struct.pack("<HHIIHHH", 1, 1, 16000, 32000, 2, 16, 0)
+    for size, good in ((18, True), (2**32 - 40, False)):
+        body = (
+            b"WAVE"
+            + junk
+            + b"fmt "
+            + struct.pack("<I", size)
+            + form
+            + b"data"
+            + struct.pack("<I", 8)
+            + bytes(8)
+        )
+        path = tmp_path / "a.wav"
+        path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+        if good:
+            np.testing.assert_array_equal(ops.read_audio(path)[0], np.zeros(4, np.float32))
+        else:
+            with pytest.raises(InputError, match=r"a\.wav"):
+                ops.read_audio(path)
