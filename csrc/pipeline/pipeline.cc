@@ -166,6 +166,17 @@ Status Validate(const OpDesc& desc, size_t index, const OpSpec** spec_out, std::
   return Status::Ok();
 }
 
+// So that their number of bytes is an int64_t, also where a stream's length is not known yet.
+constexpr int64_t kMaxValues = int64_t{1} << 59;
+
+bool Countable(const Extent& e) noexcept {
+  int64_t count = 1;
+  for (const int64_t d : e.dim) {
+    if (__builtin_mul_overflow(count, d, &count) || count > kMaxValues) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 // ----------------------------------------------------------------------------------------------------------- executor
@@ -189,6 +200,7 @@ Status Pipeline::Impl::CheckInput(const Extent& in) const noexcept {
   for (size_t i = 0; fits && i < port.shape.size(); ++i) {
     fits = in.dim[i] >= 1 && (port.shape[i] < 0 || port.shape[i] == in.dim[i]);
   }
+  if (fits && !Countable(in)) return InvalidSignal(std::string("the ") + what + " has more than 2^59 values");
   if (fits) return Status::Ok();
   const auto text = [](const int64_t* d, size_t n) {
     std::string t = "(";
@@ -205,7 +217,10 @@ Status Pipeline::Impl::Plan(const Extent& in, const Range* rows, Extent* extents
     return InvalidArgument(std::string("how much a pipeline gives for ") + PortKindName(ports[0].kind) + " depends on its content; run it");
   }
   extents[0] = in;
-  for (size_t i = 0; i < ops.size(); ++i) ZOO_RETURN_IF_ERROR(ops[i]->Infer(extents[i], &extents[i + 1]));
+  for (size_t i = 0; i < ops.size(); ++i) {
+    ZOO_RETURN_IF_ERROR(ops[i]->Infer(extents[i], &extents[i + 1]));
+    if (!Countable(extents[i + 1])) return InvalidSignal("op " + std::to_string(i) + " would give more than 2^59 values");
+  }
   for (size_t i = 0; i <= ops.size(); ++i) ranges[i] = {0, extents[i].dim[0]};
   if (rows != nullptr) ranges[ops.size()] = *rows;
   for (size_t i = ranged; i-- > 0;) ranges[i] = ops[i]->Needed(extents[i], ranges[i + 1]);

@@ -3,6 +3,8 @@
 // each time, in parts, and as a stream.
 #include "zoo/pipeline.h"
 
+#include <algorithm>
+
 #include "fuzz.h"
 #include "pipeline/op.h"
 
@@ -23,7 +25,8 @@ zoo::ParamValue Draw(const zoo::ParamSpec& spec, Bytes& in) {
       if (Repeats(spec.name)) return static_cast<int64_t>(1 + in.Below(3));
       const uint8_t kind = in.Byte();
       if (spec.min == spec.max || kind < 200) return in.Integer();
-      return static_cast<int64_t>(kind < 210 ? spec.min : kind < 216 ? spec.max : spec.min + (spec.max - spec.min) * in.Byte() / 255.0);
+      const double value = kind < 210 ? spec.min : kind < 216 ? spec.max : spec.min + (spec.max - spec.min) * in.Byte() / 255.0;
+      return static_cast<int64_t>(std::clamp(value, -9e18, 9e18));
     }
     case zoo::ParamType::kFloat: {
       const uint8_t kind = in.Byte();
