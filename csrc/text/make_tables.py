@@ -80,20 +80,20 @@ def literal(text: str) -> str:
     return f'"{out}"'
 
 
-def wrapped(items: list[str]) -> str:
+def wrapped(items: list[str], end: str = ",") -> str:
     lines, line = [], " "
     for item in items:
         if len(line) + len(item) + 2 > 120:
             lines.append(line)
             line = " "
-        line += f" {item},"
+        line += f" {item}{end}"
     return "\n".join([*lines, line])
 
 
 def pairs(table: dict[str, str]) -> str:
-    return wrapped(
-        [f"{{{literal(k)}, {literal(v)}}}" for k, v in sorted(table.items(), key=lambda p: p[0].encode())]
-    )
+    """A string literal for each pair, which the compiler makes one."""
+    items = sorted(table.items(), key=lambda p: p[0].encode())
+    return wrapped([literal(f"{k}\0{v}\0") for k, v in items], end="")
 
 
 def main() -> None:
@@ -115,15 +115,11 @@ const LowerRun kLowerRuns[] = {{
 }};
 const size_t kLowerRunCount = sizeof(kLowerRuns) / sizeof(*kLowerRuns);
 
-const Named kEntities[] = {{
-{pairs(html.entities.html5)}
-}};
-const size_t kEntityCount = sizeof(kEntities) / sizeof(*kEntities);
+const char kEntities[] =
+{pairs(html.entities.html5)};
 
-const Named kEmoticons[] = {{
-{pairs(lowered)}
-}};
-const size_t kEmoticonCount = sizeof(kEmoticons) / sizeof(*kEmoticons);
+const char kEmoticons[] =
+{pairs(lowered)};
 
 }}  // namespace zoo::text
 """

@@ -99,14 +99,32 @@ constexpr Contraction kContractions[] = {
 }  // namespace
 
 struct SocialTokenizer::Impl {
+  // What the names of one of tables.h's tables stand for.
+  class Meanings {
+   public:
+    explicit Meanings(const char* pairs) {
+      for (std::string_view name(pairs); !name.empty(); name = texts_.back().data() + texts_.back().size() + 1) {
+        names_.Insert(name);
+        texts_.push_back(name.data() + name.size() + 1);
+      }
+    }
+    // Null where there is no such name.
+    const std::string_view* Find(std::string_view name) const {
+      const int32_t found = names_.Find(name);
+      return found < 0 ? nullptr : &texts_[static_cast<size_t>(found)];
+    }
+
+   private:
+    ByteTable names_;
+    std::vector<std::string_view> texts_;
+  };
+
   const Classes& classes = Classes::Get();
   Words words;
-  ByteTable entities, emoticons;
+  const Meanings entities{kEntities}, emoticons{kEmoticons};
   uint32_t beginnings[128];
 
   Impl() {
-    for (size_t i = 0; i < kEntityCount; ++i) entities.Insert(kEntities[i].name);
-    for (size_t i = 0; i < kEmoticonCount; ++i) emoticons.Insert(kEmoticons[i].name);
     for (char32_t c = 0; c < 128; ++c) beginnings[c] = Beginnings(classes[c], c);
   }
 };
@@ -337,10 +355,8 @@ size_t SocialTokenizer::State::Impl::Charref(size_t i) {
   }
   if (text[e] == ';') word.push_back(';');
   for (size_t n = word.size(); n > 1; --n) {
-    const int32_t found = plan->entities.Find(std::string_view(word).substr(0, n));
-    if (found >= 0) {
-      const std::string_view utf8(kEntities[found].text);
-      for (size_t k = 0; k < utf8.size();) other.Push(Decode(utf8, &k));
+    if (const std::string_view* utf8 = plan->entities.Find(std::string_view(word).substr(0, n))) {
+      for (size_t k = 0; k < utf8->size();) other.Push(Decode(*utf8, &k));
       return i + 1 + n;
     }
   }
@@ -379,8 +395,10 @@ void SocialTokenizer::State::Impl::Split() {
     if (end == 0) end = i + 1;
     const size_t begin = tokens.size();
     EncodeLower(plan->classes, text.data(), i, end, &tokens);
-    const int32_t face = plan->emoticons.Find(std::string_view(tokens).substr(begin));
-    if (face >= 0) tokens.resize(begin), tokens.append(kEmoticons[face].text);
+    if (const std::string_view* face = plan->emoticons.Find(std::string_view(tokens).substr(begin))) {
+      tokens.resize(begin);
+      tokens.append(*face);
+    }
     tokens.push_back(kTokenEnd);
     i = end;
   }

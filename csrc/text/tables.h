@@ -20,14 +20,10 @@ struct LowerRun {
 extern const LowerRun kLowerRuns[];
 extern const size_t kLowerRunCount;
 
-struct Named {
-  const char* name;  // UTF-8; tables are sorted by it
-  const char* text;  // UTF-8
-};
-extern const Named kEntities[];  // without '&'; some with and without ';'
-extern const size_t kEntityCount;
-extern const Named kEmoticons[];
-extern const size_t kEmoticonCount;
+// Names and what they stand for, UTF-8, each text with its '\0', sorted by name; an empty name ends them. In a shared library a table of
+// pointers would be five times as large, for its relocations.
+extern const char kEntities[];  // without '&'; some with and without ';'
+extern const char kEmoticons[];
 
 }  // namespace zoo::text
 
