@@ -156,14 +156,15 @@ class OpenVinoEngine final : public Engine {
     const std::string* flag = bundle.manifest().Flag("device");
     const std::string device = flag == nullptr ? "CPU" : *flag;
     if (api_.ov_core_create(&core_.p) != 0) return ProviderUnavailable("OpenVINO " + version_ + " does not start: " + api_.Error());
-    auto devices = Devices(api_, core_.p);
-    if (!devices.ok()) return devices.status();
-    if (std::find(devices.value().begin(), devices.value().end(), device) == devices.value().end()) {
+    const Status compiled = Compile(bundle, options, device);
+    if (!compiled.ok()) {  // only now, since OpenVINO loads every device's part to find out
+      auto devices = Devices(api_, core_.p);
+      if (!devices.ok()) return devices.status();
+      if (std::find(devices.value().begin(), devices.value().end(), device) != devices.value().end()) return compiled;
       std::string list;
       for (const std::string& d : devices.value()) list += (list.empty() ? "" : ", ") + d;
       return ProviderUnavailable(where_ + " needs OpenVINO's device " + device + "; here are " + list);
     }
-    ZOO_RETURN_IF_ERROR(Compile(bundle, options, device));
     char* taken = nullptr;
     if (api_.ov_compiled_model_get_property(compiled_.p, "INFERENCE_PRECISION_HINT", &taken) != 0) return Refused();
     const std::string precision = taken;
