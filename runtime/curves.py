@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from zoo.errors import InputError
 from zoo.media import Film, Pictures, Sound
 from zoo.pipeline import MinMax, Op, Pipeline, Source, op_files, pipeline_of
+from zoo.runtime.stream import marked
 from zoo.specs import curves
 
 if TYPE_CHECKING:
+    from zoo._native import PipelineStream
     from zoo.bundle import Bundle
     from zoo.runtime.engines import Engine
 
@@ -78,8 +80,10 @@ class Rows:
         remembered: int = REMEMBERED,
     ) -> None:
         last = ops[-1] if ops else None
-        self._own_bounds = isinstance(last, MinMax) and not last.low
-        self._pipeline = pipeline_of(source, ops[:-1] if self._own_bounds else ops, files=files)
+        #: The rows are scaled by the extremes of the whole input.
+        self.own_bounds = isinstance(last, MinMax) and not last.low
+        #: What makes them, without that scaling.
+        self.pipeline = pipeline_of(source, ops[:-1] if self.own_bounds else ops, files=files)
         self._remembered = remembered
 
     def of(self, source: Sound | Pictures) -> Iterator[NDArray[np.float32]]:
@@ -90,7 +94,7 @@ class Rows:
         InputError
             The input cannot be decoded, is not finite, or is too short for a row.
         """
-        if not self._own_bounds:
+        if not self.own_bounds:
             yield from self._pushed(source)
             return
         kept: list[NDArray[np.float32]] | None = []
@@ -107,7 +111,7 @@ class Rows:
             yield scale.run(rows)
 
     def _pushed(self, source: Sound | Pictures) -> Iterator[NDArray[np.float32]]:
-        stream = self._pipeline.stream(source.rate, shape=source.shape)
+        stream = self.pipeline.stream(source.rate, shape=source.shape)
         given = 0
         made = False
         for block in source.blocks():
@@ -168,6 +172,17 @@ def _joined(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.
     return np.concatenate((one, other)) if len(one) else other
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a live signal: the engine's outputs, (1, ...), and the milliseconds of preprocessing since the step before
+    and of the engine.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    preprocess_ms: float
+    engine_ms: float
+
+
 class StepRunner:
     """Pipelines and engine of a bundle whose decoding gives curves, run along inputs of any length. Thread-safe.
 
@@ -181,11 +196,13 @@ class StepRunner:
 
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         manifest = bundle.manifest
+        self._name, self._rate = manifest.name, manifest.input.rate
         self._engine = engine
         self._rows: list[tuple[str, Source, Rows]] = []
         for spec, branch in zip(engine.inputs, manifest.all_branches(), strict=True):
             files = {name: bundle.read(name) for name in op_files(branch.pipeline)}
             self._rows.append((spec.name, branch.source, Rows(branch.pipeline, files, source=branch.source)))
+        self._period = curves(manifest.decode)[0].period
         self._context = max(curve.context for curve in curves(manifest.decode))
         steps = engine.inputs[0].shape[1]
         most = manifest.key.profile.get(steps, (1, 1, STEPS))[2] if isinstance(steps, str) else steps
@@ -218,6 +235,81 @@ class StepRunner:
         for name, (decoding, preparing) in clocks.items():
             seconds[f"preprocess {name}"] = preparing.seconds - decoding.seconds
         return outputs, seconds | {"engine": engine.seconds}
+
+    def stream(
+        self, chunks: Iterable[Any], rate: float | None = None, hop: float | None = None
+    ) -> Iterator[Step]:
+        """Run along a live signal, each step as soon as its last sample or picture is there.
+
+        Parameters
+        ----------
+        chunks : iterable of arrays
+            Sound, (n,) or (n, channels), or pictures, uint8 (n, height, width, 3).
+        rate : float or None
+            Samples, or pictures, a second; None means the model's own.
+        hop : float or None
+            Seconds between steps; the model's own is the only one.
+
+        Raises
+        ------
+        InputError
+            The model needs all of its input, or both sound and pictures; another hop or rate; a chunk that a pipeline refuses.
+        """
+        rate = self._rate if rate is None else rate
+        sources = {source for _, source, _ in self._rows}
+        pictures = sources == {"pictures"}
+        if any(rows.own_bounds for _, _, rows in self._rows):
+            raise InputError(
+                f"{self._name} scales its input by the extremes of all of it, so it cannot stream; run it on the whole"
+            )
+        if len(sources) > 1:
+            raise InputError(
+                f"{self._name} looks at pictures and at sound; a stream carries one of them, so run it on the whole"
+            )
+        if hop not in (None, self._period):
+            raise InputError(
+                f"{self._name}: a stream every {hop:g} s; its steps are {self._period:g} s apart. Leave hop out"
+            )
+        if rate is None:
+            raise InputError(f"{self._name}: give the rate of the stream")
+        if pictures and self._rate is not None and rate != self._rate:
+            raise InputError(
+                f"{self._name}: a stream of {rate:g} pictures a second; it takes {self._rate}. Leave some out, or show some again"
+            )
+        streams: list[PipelineStream] = []
+        held: list[NDArray[np.float32]] = []
+        seen = lead = 0  # rows so far; rows held that were judged before
+        spent = 0.0
+        for last, chunk in marked(chunks):
+            began = perf_counter()
+            if last:
+                fresh = [stream.finish() for stream in streams] if seen else []
+            else:
+                block = np.asarray(chunk)
+                if pictures and (block.ndim != 4 or block.shape[3] != 3 or block.dtype != np.uint8):
+                    raise InputError(
+                        f"{self._name}: a chunk is {block.dtype} {block.shape}; give pictures, uint8 (n, height, width, 3)"
+                    )
+                if not streams:
+                    shape = block.shape[1:] if pictures else None
+                    streams = [rows.pipeline.stream(rate, shape=shape) for _, _, rows in self._rows]
+                fresh = [stream.push(block) for stream in streams]
+                seen += len(block)
+            held = list(map(_joined, held, fresh)) if held and fresh else held or fresh
+            spent += perf_counter() - began
+            while held and min(map(len, held)) > lead:
+                began = perf_counter()
+                arrays = self._engine.run([np.ascontiguousarray(rows[None, : lead + 1]) for rows in held])
+                engine = perf_counter() - began
+                outputs = {
+                    output.name: array[0, lead:]
+                    for output, array in zip(self._engine.outputs, arrays, strict=True)
+                }
+                yield Step(outputs, spent * 1e3, engine * 1e3)
+                spent = 0.0
+                start = max(lead + 1 - self._context, 0)
+                lead += 1 - start
+                held = [rows[start:] for rows in held]
 
     def over(self, rows: Iterator[tuple[NDArray[np.float32], ...]], clock: Clock) -> list[NDArray[Any]]:
         """The engine's outputs for every row, (steps, ...), and its time added to a clock."""

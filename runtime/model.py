@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from zoo.bundle import Bundle, load_golden, open_bundle
 from zoo.errors import InputError, ZooError
-from zoo.runtime.curves import StepRunner
+from zoo.runtime.curves import Step, StepRunner
 from zoo.runtime.engines import EngineOptions, NodePlacement, open_engine
 from zoo.runtime.modality import Features, Front, Given, Raw
 from zoo.runtime.modality.text import read_text
 from zoo.runtime.modality.video import film_of
-from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs
+from zoo.runtime.prediction import Answer, Prediction, Timing, decode_outputs, stepwise
 from zoo.specs import attention_output, curves
 
 if TYPE_CHECKING:
@@ -150,7 +150,15 @@ class Model:
         """Predict sliding windows of a live signal.
 
         EEG: windows and hop are those of the pipeline, whose filters run on over all chunks, (n, channels) in the model's
-        order at its rate, or recordings. What follows is about audio.
+        order at its rate, or recordings.
+
+        Images: each chunk is a picture, or pictures as uint8 (n, height, width, 3); one is judged every ``hop`` seconds.
+
+        Models that give curves: sound, or pictures as uint8 (n, height, width, 3); a prediction for each of their steps, whose
+        series is that step before smoothing, its seconds counted from ``start``. Those that need all of their input first, or
+        both sound and pictures, do not stream.
+
+        What follows is about audio.
 
         A window is as long as the pipeline's ``fit`` length; the first prediction comes once one window is
         full, the next ones every ``hop`` seconds. Each equals ``model((window, rate))``, whatever the
@@ -161,10 +169,18 @@ class Model:
         chunks : iterable of arrays
             Samples as in ``__call__``, any lengths.
         rate : int or None
-            Rate of the chunks in Hz; None means the model's own.
+            Rate of the chunks in Hz, or pictures a second; None means the model's own.
         hop : float or None
-            Seconds between predictions; None means 0.5, of EEG the pipeline's own, which alone it can have.
+            Seconds between predictions; None means 0.5, of EEG and curves the model's own, which alone they can have.
+
+        Raises
+        ------
+        InputError
+            The model does not stream; a rate, hop or chunk that it does not take.
         """
+        if self.steps is not None:
+            yield from self._stepwise(self.steps.stream(chunks, rate, hop))
+            return
         for window in self.front.modality.windows(self.front, chunks, rate, hop):
             features = self._checked(window.features)
             prediction = self._answered("", features, window.decode_ms, window.preprocess_ms)
@@ -258,6 +274,19 @@ class Model:
             stages={name: value * 1e3 for name, value in seconds.items()},
         )
         return self._prediction(raw, answer, heads, outputs, timing)
+
+    def _stepwise(self, steps: Iterator[Step]) -> Iterator[Prediction]:
+        decode = stepwise(self.manifest.decode)
+        curve = curves(decode)[0]
+        for index, step in enumerate(steps):
+            began = perf_counter()
+            answer, heads = decode_outputs(decode, self.labels, step.outputs)
+            spent = (perf_counter() - began) * 1e3
+            total = step.preprocess_ms + step.engine_ms + spent
+            timing = Timing(0.0, step.preprocess_ms, step.engine_ms, spent, total)
+            start = index * curve.period
+            prediction = self._prediction("", answer, heads, step.outputs, timing)
+            yield replace(prediction, start=start, end=start + curve.window)
 
     def _prediction(
         self,

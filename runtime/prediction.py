@@ -120,6 +120,19 @@ def decode_outputs(
     return _answer(decode, labels, outputs), {}
 
 
+def stepwise(decode: Decode) -> Decode:
+    """The same decoding of curves without smoothing, for one step: it needs the steps around."""
+    if isinstance(decode, Heads):
+        heads = tuple(
+            replace(head, decode=replace(head.decode, smooth=None))
+            if isinstance(head.decode, Curve)
+            else head
+            for head in decode.heads
+        )
+        return replace(decode, heads=heads)
+    return replace(decode, smooth=None) if isinstance(decode, Curve) else decode
+
+
 def smoothed(prediction: Prediction, decode: Decode, seconds: float) -> Prediction:
     """The same prediction with its curves smoothed by a moving mean of about ``seconds`` in place of the model's own.
 

@@ -1,15 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts a live signal into overlapping windows."""
+"""Cuts live signals: sound into overlapping windows, pictures into those that are judged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
+
+_T = TypeVar("_T")
+
+#: Seconds between windows where none are asked for.
+HOP = 0.5
+
+
+def marked(chunks: Iterable[_T]) -> Iterator[tuple[bool, _T | None]]:
+    """(False, chunk) of each, then (True, None)."""
+    for chunk in chunks:
+        yield False, chunk
+    yield True, None
+
+
+def hop_rows(rate: float, hop: float) -> int:
+    """Samples, or pictures, in a hop of ``hop`` seconds.
+
+    Raises
+    ------
+    InputError
+        Less than one.
+    """
+    if not (np.isfinite(hop) and round(hop * rate) >= 1):
+        raise InputError(f"stream: hop is {hop} s; give at least one sample ({1 / rate:.6f} s)")
+    return round(hop * rate)
 
 
 class AudioWindows:
@@ -26,11 +51,9 @@ class AudioWindows:
     def __init__(self, rate: int, window: float, hop: float) -> None:
         if not 1 <= rate <= 768_000:
             raise InputError(f"stream: rate is {rate} Hz; give 1 to 768000")
-        if not (np.isfinite(hop) and round(hop * rate) >= 1):
-            raise InputError(f"stream: hop is {hop} s; give at least one sample ({1 / rate:.6f} s)")
         self.rate = rate
         self.window = round(window * rate)
-        self.hop = round(hop * rate)
+        self.hop = hop_rows(rate, hop)
 
     def cut(self, chunks: Iterable[Any]) -> Iterator[tuple[NDArray[Any], float, float]]:
         """Yield (samples, start second, end second); samples are valid until the next step."""

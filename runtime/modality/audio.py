@@ -16,14 +16,12 @@ from zoo.errors import InputError
 from zoo.ops import audio_info, read_audio
 from zoo.runtime.modality.base import Features, Given, Modality, Raw, Window
 from zoo.runtime.modality.video import rows_along
-from zoo.runtime.stream import AudioWindows
+from zoo.runtime.stream import HOP, AudioWindows
 
 if TYPE_CHECKING:
     from zoo.runtime.modality.front import Front
     from zoo.specs import RawInput
 
-#: Seconds between windows where none are asked for.
-_HOP = 0.5
 _CHUNK_SECONDS = 10
 
 
@@ -72,7 +70,7 @@ class Audio(Modality):
         seconds = front.pipeline.window_seconds(rate)
         if seconds is None:
             raise InputError(f"{front.model}: its pipeline fixes no window length, so it cannot stream")
-        for samples, first, last in AudioWindows(rate, seconds, _HOP if hop is None else hop).cut(chunks):
+        for samples, first, last in AudioWindows(rate, seconds, HOP if hop is None else hop).cut(chunks):
             begun = perf_counter()
             features, decode_ms = self.features(front, (samples, rate))
             yield Window(features, decode_ms, (perf_counter() - begun) * 1e3 - decode_ms, first, last)

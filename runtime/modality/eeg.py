@@ -16,6 +16,7 @@ from zoo.errors import InputError
 from zoo.pipeline import Pipeline
 from zoo.recording import Recording, last_window, read_recording
 from zoo.runtime.modality.base import Features, Given, Modality, Raw, Window
+from zoo.runtime.stream import marked
 from zoo.specs import RawInput
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class EegWindows:
         Chunks are as :func:`samples_of` takes them, or arrays (n, channels) at the model's rate.
         """
         done = 0
-        for last, chunk in _marked(chunks):
+        for last, chunk in marked(chunks):
             began = perf_counter()
             rows = self._stream.finish() if last else self._push(chunk)
             spent = (perf_counter() - began) * 1e3 / max(len(rows), 1)
@@ -159,9 +160,3 @@ class EegWindows:
         self._seen += len(samples)
         rows: NDArray[np.float32] = self._stream.push(samples)
         return rows
-
-
-def _marked(chunks: Iterable[Any]) -> Iterator[tuple[bool, Any]]:
-    for chunk in chunks:
-        yield False, chunk
-    yield True, None

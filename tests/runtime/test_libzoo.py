@@ -36,6 +36,7 @@ from zoo.bundle import MANIFEST, Bundle, load_golden, open_bundle, write_bundle
 from zoo.errors import BundleError, InputError
 from zoo.export import calibrate, placement, quantize
 from zoo.media import Film, of_frames, of_samples
+from zoo.runtime import Prediction
 from zoo.specs import (
     Curve,
     Embedding,
@@ -726,6 +727,11 @@ def test_a_stream_of_pictures_judges_one_every_hop(
     loads: list[Load] = []
     found = list(c_stream(libzoo, device, frames, 30, 0.1, chunk, loads=loads))
     wanted = [python(frame if channels == 3 else frame[..., 0]) for frame in frames[::3]]
+    chunks = np.split(frames, [5, 6]) if channels == 3 else list(frames[..., 0])
+    live = list(python.stream(chunks, rate=30, hop=0.1))
+    assert [(p.start, p.end, p.scores) for p in live] == [
+        (p.start, p.end, w.scores) for p, w in zip(found, wanted, strict=True)
+    ]
     assert len(found) == len(wanted) == 8
     for i, (got, expected) in enumerate(zip(found, wanted, strict=True)):
         np.testing.assert_array_equal(got.values, list(expected.scores.values()))
@@ -1128,6 +1134,17 @@ def steps_agree(device: CModel, found: list[CPrediction], raw: Any) -> None:
         assert got.values == pytest.approx([-1 + 2 * b / (n - 1) for b, n in zip(bins, counts, strict=True)])
 
 
+def same_steps(found: list[CPrediction], wanted: list[Prediction]) -> None:
+    """The Python runtime's stream gives the same bits at the same times."""
+    assert len(found) == len(wanted)
+    for got, expected in zip(found, wanted, strict=True):
+        assert (got.start, got.end) == (expected.start, expected.end)
+        for name, output in got.outputs.items():
+            np.testing.assert_array_equal(output, expected.outputs[name])
+        series = [head.series for head in expected.heads.values()]
+        np.testing.assert_array_equal(got.values, [one.values[0] for one in series if one is not None])
+
+
 @pytest.mark.parametrize("chunk", [441, 1601, 100_000])
 def test_a_stream_of_sound_gives_curves_step_by_step(libzoo: LibZoo, live_bundle: Path, chunk: int) -> None:
     rng = np.random.default_rng(6)
@@ -1136,6 +1153,8 @@ def test_a_stream_of_sound_gives_curves_step_by_step(libzoo: LibZoo, live_bundle
     loads: list[Load] = []
     found = list(c_stream(libzoo, device, sound, 44100, 0, chunk, loads=loads))
     steps_agree(device, found, (sound, 44100))
+    chunks = [sound[at : at + 2 * chunk] for at in range(0, len(sound), 2 * chunk)]
+    same_steps(found, list(zoo.load(live_bundle).stream(chunks, rate=44100)))
     assert loads[-1].windows == len(found)
     assert loads[len(found) // 2].signal < 3  # steps come while sound does
     smooth = list(c_stream(libzoo, device, sound, 44100, 0.04, chunk, smoothing=0.5))
@@ -1192,6 +1211,8 @@ def test_a_stream_of_video_gives_curves_step_by_step(libzoo: LibZoo, motion_bund
     loads: list[Load] = []
     found = list(c_stream(libzoo, device, frames, 25, 0, chunk, loads=loads))
     steps_agree(device, found, (frames, 25))
+    chunks = [frames[at : at + chunk + 1] for at in range(0, len(frames), chunk + 1)]
+    same_steps(found, list(zoo.load(motion_bundle).stream(chunks)))
     assert len({tuple(got.values) for got in found}) > 2
     assert loads[0].signal < 0.5
     device.close()
@@ -1214,6 +1235,31 @@ def test_curves_that_a_stream_refuses(
         with pytest.raises(ZooFailure, match=message) as refused:
             list(c_stream(libzoo, libzoo.open(bundle), signal, rate, hop, 1000))
         assert refused.value.status == INPUT_ERROR
+
+
+def test_curves_that_a_stream_in_python_refuses(
+    live_bundle: Path, motion_bundle: Path, curve_bundle: Path, film_bundle: Path
+) -> None:
+    sound, frames = np.zeros(16000, np.float32), np.zeros((3, 40, 40, 3), np.uint8)
+    other = np.zeros((3, 40, 41, 3), np.uint8)
+    for bundle, chunks, options, message in (
+        (curve_bundle, [sound], {"rate": 16000}, "scales its input by the extremes"),
+        (film_bundle, [frames], {}, "run it on the whole"),
+        (live_bundle, [sound], {"rate": 16000, "hop": 0.5}, r"every 0\.5 s; its steps are 0\.04 s apart"),
+        (live_bundle, [frames], {"rate": 16000}, "4 dimensions"),
+        (live_bundle, [sound.astype(np.uint8)], {"rate": 16000}, "type 'B'"),
+        (motion_bundle, [frames], {"rate": 30}, "a stream of 30 pictures a second; it takes 25"),
+        (motion_bundle, [frames[..., :1]], {}, r"uint8 \(3, 40, 40, 1\); give pictures"),
+        (motion_bundle, [frames.astype(np.float32)], {}, "float32"),
+        (motion_bundle, [frames, other], {}, "41 values in dimension 2; the stream has 40"),
+        (live_bundle, [sound, np.full(16000, np.nan, np.float32)], {"rate": 16000}, "not finite"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(zoo.load(bundle).stream(chunks, **options))
+    assert list(zoo.load(motion_bundle).stream([])) == []
+    assert list(zoo.load(motion_bundle).stream([frames[:0]])) == []
+    with pytest.raises(InputError, match="the signal has 100 samples"):
+        list(zoo.load(live_bundle).stream([sound[:100]], rate=16000))
 
 
 def test_a_stream_of_curves_allocates_nothing(libzoo: LibZoo, live_bundle: Path) -> None:
