@@ -169,13 +169,14 @@ Status Validate(const OpDesc& desc, size_t index, const OpSpec** spec_out, std::
 // So that their number of bytes is an int64_t, also where a stream's length is not known yet.
 constexpr int64_t kMaxValues = int64_t{1} << 59;
 
-bool Countable(const Extent& e) noexcept {
+bool Countable(const int64_t* dims, size_t rank) noexcept {
   int64_t count = 1;
-  for (const int64_t d : e.dim) {
-    if (__builtin_mul_overflow(count, d, &count) || count > kMaxValues) return false;
+  for (size_t i = 0; i < rank; ++i) {
+    if (dims[i] >= 0 && (__builtin_mul_overflow(count, dims[i], &count) || count > kMaxValues)) return false;  // below 0: not known yet
   }
   return true;
 }
+bool Countable(const Extent& e) noexcept { return Countable(e.dim, kMaxRank); }
 
 }  // namespace
 
@@ -316,6 +317,7 @@ Status CheckShape(PortKind kind, const std::vector<int64_t>& shape) {
   const bool rank_ok = kind == PortKind::kTensor ? shape.size() <= kMaxRank : shape.empty() || shape.size() == port.shape.size();
   bool ok = rank_ok;
   for (int64_t d : shape) ok = ok && (d == -1 || (d >= 1 && d <= (int64_t{1} << 40)));
+  if (ok && !Countable(shape.data(), shape.size())) return InvalidPipeline("the input's shape has more than 2^59 values");
   if (ok) return Status::Ok();
   return InvalidPipeline(std::string("the input's shape does not fit ") + PortKindName(kind) + ": it must have " +
                          (kind == PortKind::kTensor ? "1 to 4" : std::to_string(port.shape.size())) + " dimensions, each positive or -1");
@@ -367,6 +369,8 @@ Result<Pipeline> Pipeline::Create(const std::vector<OpDesc>& ops, const std::str
     }
     if (each_frame) op = Result<std::unique_ptr<Op>>(std::unique_ptr<Op>(new EachFrame(std::move(op.value()), rate)));
     impl->ports.push_back(op.value()->output());
+    const std::vector<int64_t>& made = impl->ports.back().shape;
+    if (!Countable(made.data(), made.size())) return InvalidPipeline("op " + std::to_string(i) + " (" + ops[i].op + ") would give more than 2^59 values");
     leading = leading && op.value()->ranged();
     if (leading) impl->ranged = i + 1;
     impl->ops.push_back(std::move(op.value()));

@@ -158,9 +158,11 @@ Status InitKaldi(const KaldiOptions& o, bool use_energy, const std::string& isa,
   const float mel_low = KaldiMel(low), step = (KaldiMel(high) - mel_low) / static_cast<float>(o.num_bins + 1);
   const float width = static_cast<float>(o.rate) / static_cast<float>(n_fft);
   std::vector<bool> used(static_cast<size_t>(o.num_bins));
+  std::vector<float> mels(static_cast<size_t>(n_fft / 2));  // of each bin, for bands by bins can be hundreds of millions
+  for (size_t k = 0; k < mels.size(); ++k) mels[k] = KaldiMel(width * static_cast<float>(k));
   ZOO_RETURN_IF_ERROR(p->InitBands(o.num_bins, n_fft / 2, [&](int32_t b, int32_t k) {
     const float left = mel_low + static_cast<float>(b) * step, center = mel_low + static_cast<float>(b + 1) * step;
-    const float right = mel_low + static_cast<float>(b + 2) * step, mel = KaldiMel(width * static_cast<float>(k));
+    const float right = mel_low + static_cast<float>(b + 2) * step, mel = mels[static_cast<size_t>(k)];
     if (!(mel > left && mel < right)) return 0.0f;
     used[static_cast<size_t>(b)] = true;
     return mel <= center ? (mel - left) / (center - left) : (right - mel) / (right - center);
@@ -246,9 +248,11 @@ Result<FrameFeatures> FrameFeatures::Create(const DeepSpeechMfccOptions& o, cons
   const auto mel = [](double hz) { return 1127.0 * std::log1p(hz / 700.0); };
   const double low = mel(o.fmin), step = (mel(top) - low) / (o.n_mels + 1), width = static_cast<double>(o.rate) / n_fft;
   const int32_t first = static_cast<int32_t>(1.5 + o.fmin / width), last = static_cast<int32_t>(top / width);
+  std::vector<double> places(static_cast<size_t>(n_fft / 2 + 1));  // of each bin, in bands
+  for (size_t k = 0; k < places.size(); ++k) places[k] = (mel(static_cast<double>(k) * width) - low) / step;
   ZOO_RETURN_IF_ERROR(p->InitBands(o.n_mels, n_fft / 2 + 1, [&](int32_t b, int32_t k) {
     if (k < first || k > last) return 0.0f;
-    const double at = (mel(k * width) - low) / step - b;  // 0, 1 and 2 at the corners of the triangle
+    const double at = places[static_cast<size_t>(k)] - b;  // 0, 1 and 2 at the corners of the triangle
     return static_cast<float>(std::max(0.0, std::min(at, 2.0 - at)));
   }));
   p->columns = p->coefficients = o.n_mfcc;
