@@ -26,7 +26,7 @@ from zoo.cli.common import (
     smooth_option,
 )
 from zoo.errors import InputError
-from zoo.specs import curves
+from zoo.specs import Decode, curves
 
 if TYPE_CHECKING:
     from zoo.runtime import Model
@@ -134,6 +134,8 @@ def run_command(
                 for prediction in _predictions(loaded, kind, raw, hop, rate):
                     if smooth is not None:
                         prediction = smoothed(prediction, loaded.manifest.decode, smooth)
+                    elif along and (hint := _too_short(loaded.manifest.decode, prediction)) is not None:
+                        click.echo(f"zoo: {readable}: {hint}", err=True)
                     predictions.append((name, prediction))
                     results.append(_as_json(readable, prediction, loaded.manifest.provenance.weights))
                     if face is not None:
@@ -159,6 +161,18 @@ def run_command(
             similar.show([_shortened(name) if text else name for name, _ in predictions], alike)
     if failed:
         raise click.exceptions.Exit(InputError.exit_code)
+
+
+def _too_short(decode: Decode, prediction: Prediction) -> str | None:
+    """Why curves of a short input are nearly flat; None where they are not."""
+    mean, period = max((curve.smooth.mean if curve.smooth else 1, curve.period) for curve in curves(decode))
+    steps = max(len(series.values) for series in series_of(prediction).values())
+    if steps >= mean:
+        return None
+    return (
+        f"its curve has {steps * period:.3g} s, less than the {mean * period:.3g} s of the model's own mean, which "
+        "leaves little but its average; --smooth 2 takes a mean of two seconds"
+    )
 
 
 def _predictions(

@@ -172,11 +172,13 @@ def test_commands(bundle: Path, tmp_path: Path, golden_folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "arousal" in result.stdout
     assert "51 steps, mean" in result.stdout
+    assert result.stderr.count("its curve has 2.04 s, less than the 52.8 s of the model's own mean") == 2
     with (tmp_path / "c.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["input", "seconds", "arousal", "arousal_bin", "valence", "valence_bin"]
     assert len(rows) == 2 * 51
     result = run(cli, ["run", str(bundle), clip, "--json", "--smooth", "0.2"])
+    assert result.stderr == ""
     (found,) = json.loads(result.stdout)
     series = found["heads"]["valence"]["series"]
     assert [row["valence_bin"] for row in rows[:51]] == [str(one) for one in series["bins"]]
