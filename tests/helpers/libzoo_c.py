@@ -291,6 +291,15 @@ def contents(bundle: Bundle) -> dict[str, bytes]:
     return {file.path: bundle.read(file.path) for file in bundle.manifest.files}
 
 
+def exported(name: str, out: Path) -> Path:
+    """The fp32 bundle of a model for this kind of processor, made without real data."""
+    from zoo.export import export_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ZOO_DATA", raising=False)
+        return export_model(name, target="cpu-x86", precision="fp32", out=out).path
+
+
 def twin(
     source: Path,
     out: Path,

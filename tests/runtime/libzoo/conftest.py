@@ -16,6 +16,7 @@ from libzoo_c import (
     REPOSITORY,
     CModel,
     LibZoo,
+    exported,
     twin,
 )
 
@@ -44,12 +45,7 @@ def model(libzoo: LibZoo, openvino_bundle: Path) -> CModel:
 @pytest.fixture(scope="session")
 def face_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of faces, as exported."""
-    from zoo.export import export_model
-
-    out = tmp_path_factory.mktemp("faces") / "bundle"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("ZOO_DATA", raising=False)
-        return export_model("neurogaze-distill-small", target="cpu-x86", precision="fp32", out=out).path
+    return exported("neurogaze-distill-small", tmp_path_factory.mktemp("faces") / "bundle")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from libzoo_c import (
     Load,
     ZooFailure,
     c_stream,
+    exported,
     golden_inputs_agree,
     same,
     twin,
@@ -41,12 +42,7 @@ from zoo.specs import (
 @pytest.fixture(scope="session", params=["movie-affect-audio", "movie-affect-audio-lstm"])
 def curve_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that gives curves along sound, as exported; the second looks four steps back."""
-    from zoo.export import export_model
-
-    out = tmp_path_factory.mktemp("curve") / "bundle"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("ZOO_DATA", raising=False)
-        return export_model(request.param, target="cpu-x86", precision="fp32", out=out).path
+    return exported(request.param, tmp_path_factory.mktemp("curve") / "bundle")
 
 
 @pytest.mark.parametrize("kind", ENGINE_FOLDERS)

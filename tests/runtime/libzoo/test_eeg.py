@@ -28,6 +28,7 @@ from libzoo_c import (
     StreamOptions,
     ZooFailure,
     c_stream,
+    exported,
     golden_inputs_agree,
     python_verdict,
     same,
@@ -41,12 +42,7 @@ from zoo.bundle import MANIFEST, open_bundle
 @pytest.fixture(scope="session")
 def eeg_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of EEG, as exported."""
-    from zoo.export import export_model
-
-    out = tmp_path_factory.mktemp("eeg") / "bundle"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("ZOO_DATA", raising=False)
-        return export_model("eeg-state-epoc", target="cpu-x86", precision="fp32", out=out).path
+    return exported("eeg-state-epoc", tmp_path_factory.mktemp("eeg") / "bundle")
 
 
 @pytest.mark.parametrize("kind", ENGINE_FOLDERS)

@@ -33,6 +33,7 @@ from libzoo_c import (
     LibZoo,
     ZooFailure,
     contents,
+    exported,
     golden_inputs_agree,
     ready_bundles,
     same,
@@ -74,11 +75,7 @@ EXPORTED = (
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_models_that_are_exported_first(libzoo: LibZoo, name: str, tmp_path: Path) -> None:
-    from zoo.export import export_model
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("ZOO_DATA", raising=False)
-        bundle = export_model(name, target="cpu-x86", precision="fp32", out=tmp_path / "bundle").path
+    bundle = exported(name, tmp_path / "bundle")
     golden_inputs_agree(libzoo, bundle)
 
 
