@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,24 @@ EXPORTED = (
 @pytest.mark.parametrize("name", EXPORTED)
 def test_models_that_are_exported_first(libzoo: LibZoo, name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path / "bundle")
+    golden_inputs_agree(libzoo, bundle)
+
+
+def test_a_small_encoder_of_voices(libzoo: LibZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """emotion-age-country with two layers, and narrow ones, in place of twelve."""
+    from zoo import registry
+
+    card, _ = registry.find("emotion-age-country")
+    folder = tmp_path / "models" / "voice_tiny"
+    shutil.copytree(card.folder, folder, ignore=shutil.ignore_patterns("bundles", "__pycache__"))
+    text = (folder / "card.toml").read_text(encoding="utf-8").replace("emotion-age-country", "voice-tiny")
+    narrow = "width = 64, heads = 4, ffn = 96, channels = 32, position_kernel = 16, position_groups = 4"
+    assert "layers = 12 }" in text
+    text = text.replace("layers = 12 }", f"layers = 2, {narrow} }}")
+    (folder / "card.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("ZOO_MODELS", str(folder.parent))
+    bundle = exported("voice-tiny", tmp_path / "bundle")
+    assert len(open_bundle(bundle).manifest.engines[0].outputs) == 5
     golden_inputs_agree(libzoo, bundle)
 
 
