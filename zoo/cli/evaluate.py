@@ -104,11 +104,11 @@ def eval_command(
         )
         return
     low, high = result.interval
+    if seen:
+        click.echo("These items are the model's training data: not a held-out figure (see zoo info).")
     click.echo(
         f"{result.metric} {percent(result.metrics[result.metric])} [{percent(low)}, {percent(high)}], n={result.n}, {dataset.name}"
     )
-    if seen:
-        click.echo("These items are the model's training data: not a held-out figure (see zoo info).")
     if model.manifest.provenance.weights == "random":
         click.echo("The weights are random: the figure means nothing.")
     click.echo(", ".join(f"{name} {figure(name, value)}" for name, value in result.metrics.items()))
