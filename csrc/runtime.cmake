@@ -33,8 +33,11 @@ if(OpenVINO_FOUND)
   target_compile_definitions(zoo_runtime PRIVATE ZOO_HAVE_OPENVINO=1)
   set_source_files_properties(csrc/runtime/openvino.cc PROPERTIES COMPILE_DEFINITIONS
                               "ZOO_OPENVINO_SONAME=\"${ZOO_OPENVINO_SONAME}\";ZOO_OPENVINO_VERSION=\"${OpenVINO_VERSION}\"")
+  message(STATUS "libzoo: openvino ${OpenVINO_VERSION} ${OpenVINO_DIR}")
+else()
+  message(STATUS "libzoo: openvino: not found; OpenVINO_DIR is the folder of its OpenVINOConfig.cmake")
 endif()
-message(STATUS "libzoo: OpenVINO ${OpenVINO_VERSION} ${OpenVINO_DIR}")
+message(STATUS "libzoo: onnxruntime: loaded at run time")
 
 # One source for both, each with its vendor's headers. Both define the same classes, perhaps in different ways: each gets a namespace of
 # its own, or the linker would take either's inline functions for the other's.
