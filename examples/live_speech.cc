@@ -8,14 +8,21 @@
 #include <cstdlib>
 #include <zoo/zoo.hpp>
 
+static bool number(const char* text, double* value) {
+  char* end = nullptr;
+  *value = std::strtod(text, &end);
+  return end != text && *end == 0;
+}
+
 int main(int argc, char** argv) {
-  if (argc != 4 && argc != 5) {
+  double rate = 0, hop = 0, smoothing = 0;
+  if ((argc != 4 && argc != 5) || !number(argv[2], &rate) || !number(argv[3], &hop) || (argc == 5 && !number(argv[4], &smoothing))) {
     std::fprintf(stderr, "usage: live_speech BUNDLE RATE HOP [SMOOTHING] < PCM\n");
     return ZOO_USAGE_ERROR;
   }
   try {
     const zoo::Runtime model(argv[1]);
-    zoo::Stream<int16_t> stream(model, std::atof(argv[2]), 1, std::atof(argv[3]), argc == 5 ? std::atof(argv[4]) : 0);
+    zoo::Stream<int16_t> stream(model, rate, 1, hop, smoothing);
     const auto print = [&](const zoo::Prediction& window) {
       std::printf("{\"start\": %.4f, \"end\": %.4f, \"result\": %s}\n", window.start, window.end, stream.json().c_str());
       std::fflush(stdout);

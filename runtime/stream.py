@@ -65,7 +65,9 @@ class AudioWindows:
         for chunk in chunks:
             array = np.asarray(chunk)
             if array.ndim not in (1, 2):
-                raise InputError(f"stream: a chunk has shape {array.shape}; give (n,) or (n, channels)")
+                raise InputError(
+                    f"stream: a chunk has shape {array.shape}; give chunks, arrays (n,) or (n, channels), not one array or a file"
+                )
             if buffer is None:
                 buffer = np.zeros((self.window, *array.shape[1:]), array.dtype)
             elif array.dtype != buffer.dtype or array.shape[1:] != buffer.shape[1:]:

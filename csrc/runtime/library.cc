@@ -41,14 +41,19 @@ Result<Library> Library::Load(const std::string& name, const std::string& where,
     for (std::string& file : Candidates(folders.substr(at, end - at), name)) files.push_back(std::move(file));
     at = end + 1;
   }
+  const size_t there = files.size();
   if (where.empty()) {
     files.push_back(name);
     files.insert(files.end(), also.begin(), also.end());
   }
   std::string problem = name + ": not found in " + where;
-  for (const std::string& file : files) {
-    if (void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) return Library(handle);
-    if (const char* error = dlerror()) problem = error;
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (void* handle = dlopen(files[i].c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) return Library(handle);
+    const char* error = dlerror();
+    if (there > 0 && i > 0) continue;  // why the file that is there does not load, not that the system has no other
+    if (error != nullptr) problem = error;
+    // of another processor's library the loader says that there is no such file
+    if (there > 0) problem = files[i] + " is there, but does not load: is it whole, and for this processor? " + problem;
   }
   return ProviderUnavailable(problem);
 }

@@ -37,6 +37,10 @@ class Audio(Modality):
             features, timing = front.pipeline.run_file(given)
             return (features,), timing["decode"]
         if isinstance(given, tuple) and len(given) == 2:
+            if not isinstance(given[1], (int, float, np.integer, np.floating)):
+                raise InputError(
+                    f"{front.model}: the rate is {type(given[1]).__name__}; give a tuple (samples, rate), the rate a number of Hz"
+                )
             return self.run(front, given), 0.0
         raise InputError(
             f"{front.model}: input is {type(given).__name__}; give a file path, or a tuple (samples, rate)"

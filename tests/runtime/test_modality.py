@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -52,10 +52,24 @@ def test_rows_read_in_blocks_are_those_of_the_whole_clip() -> None:
     np.testing.assert_array_equal(rows, card.pipeline(variant).run(raw.samples, raw.rate))
 
 
-@pytest.mark.parametrize(("name", "given"), [("ntua-slp-e-c", "fine"), ("neurogaze-distill-r18", None)])
-def test_texts_and_images_do_not_stream(name: str, given: Any) -> None:
-    front = front_of(*registry.find(name))
-    with pytest.raises(InputError, match=r"takes (texts|images), which do not stream"):
-        front.modality.windows(front, [given], None, None)
+def test_texts_do_not_stream() -> None:
+    front = front_of(*registry.find("ntua-slp-e-c"))
+    with pytest.raises(InputError, match="takes texts, which do not stream"):
+        front.modality.windows(front, ["fine"], None, None)
+    with pytest.raises(InputError, match="do not stream"):
+        front.modality.chunks(Path("x"), front.spec, None)
+
+
+def test_images_stream_at_a_rate_alone() -> None:
+    front = front_of(*registry.find("neurogaze-distill-r18"))
+    pictures = [np.zeros((48, 48), np.uint8)] * 5
+    for rate, hop, message in (
+        (None, None, "give pictures a second"),
+        (10, 0.01, "give at least one sample"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(front.modality.windows(front, pictures, rate, hop))
+    found = list(front.modality.windows(front, pictures, 4, None))
+    assert [(window.start, window.end) for window in found] == [(0.0, 0.25), (0.5, 0.75), (1.0, 1.25)]
     with pytest.raises(InputError, match="do not stream"):
         front.modality.chunks(Path("x"), front.spec, None)

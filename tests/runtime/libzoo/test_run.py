@@ -232,6 +232,14 @@ def test_the_example_in_cpp(libzoo: LibZoo, openvino_bundle: Path) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     wanted = list(zoo.load(openvino_bundle).stream([signal], rate=16000, hop=0.6))
     assert len(found) == len(wanted) > 1
+    for wrong in (["16k", "0.6"], ["16000", "soon"], ["16000", "0.6", ""]):
+        refused = subprocess.run(
+            [libzoo.path.parent / "live_speech", openvino_bundle, *wrong],
+            input=b"",
+            capture_output=True,
+            check=False,
+        )
+        assert (refused.returncode, refused.stderr[:6]) == (USAGE_ERROR, b"usage:")
     assert re.match(rf"{len(wanted)} windows of 4\.4 s; latency [0-9.]+ ms", done.stderr.decode())
     for line, expected in zip(found, wanted, strict=True):
         assert (line["start"], line["end"]) == pytest.approx((expected.start, expected.end), abs=1e-4)
@@ -293,6 +301,14 @@ def test_what_is_missing_is_named(
     ):
         with pytest.raises(ZooFailure, match=install) as failure:
             libzoo.open(bundle, engine_library=b"/nowhere")
+        assert failure.value.status == PROVIDER_UNAVAILABLE
+    damaged = tmp_path / "libonnxruntime.so.1.20.0"
+    damaged.write_bytes(b"\x7fELF, and no more")
+    for place in (damaged, tmp_path):
+        with pytest.raises(
+            ZooFailure, match=rf"{re.escape(str(damaged))} is there, but does not load"
+        ) as failure:
+            libzoo.open(ready_bundle, engine_library=os.fsencode(place))
         assert failure.value.status == PROVIDER_UNAVAILABLE
     for name, change, message in (
         (
